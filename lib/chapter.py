@@ -1,0 +1,39 @@
+"""The frame around a chapter: begin checks and announces, finish measures and writes the record."""
+import time
+
+from lib import carbon, machine, params, records
+
+_meters: dict[str, tuple] = {}
+
+
+def begin(chapter: str, variables: dict) -> records.Record:
+    """Checks the chapter's parameters (taken from the notebook's `globals()`), prints versions, device, dtype and seed.
+
+    Seeds every generator and starts the energy meter. Returns the record to fill. Raises params.ParameterError.
+    """
+    values = params.check(chapter, {name: variables[name] for name in params.defaults(chapter)}, "the notebook's parameters")
+    record = records.Record(chapter, values, machine.describe())
+    _seed(values["seed"])
+    _announce(record.content["environment"], values["seed"])
+    _meters[chapter] = time.monotonic(), carbon.start(chapter)
+    return record
+
+
+def finish(record: records.Record):
+    """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
+    started, meter = _meters.pop(record.chapter)
+    path = record.write(seconds=round(time.monotonic() - started, 1), peak_memory=machine.peak_memory(), **carbon.stop(meter))
+    print(f"{path.name} of {record.chapter} written: {record.content['measured']['seconds']:.0f} s, "
+          f"{len(record.content['metrics'])} metrics, {len(record.content['facts'])} facts.")
+
+
+def _seed(seed: int):
+    import transformers
+    transformers.set_seed(seed)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _announce(environment: dict, seed: int):
+    print("  ".join(f"{name} {version}" for name, version in environment["packages"].items()))
+    print(f"device {environment['device']} · dtype {environment['dtype']}: {environment['dtype_reason']} · seed {seed}")

@@ -1,0 +1,52 @@
+"""Where things lie: the one place that knows folders.
+
+Three environment variables move them: COMPANION_OUTPUT (runs/ and figures/), COMPANION_CACHE (what was downloaded)
+and COMPANION_DATA (a folder of files that is looked at before any download).
+"""
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+PARAMS = ROOT / "params"
+REPORTED = ROOT / "reported"
+TASKS = ROOT / "lib" / "tasks"
+
+
+def output() -> Path:
+    """Folder that holds `runs/` and `figures/`; the repository itself unless COMPANION_OUTPUT names another."""
+    return Path(os.environ.get("COMPANION_OUTPUT", ROOT))
+
+
+def cache() -> Path:
+    """Folder of everything downloaded, shared by all clones of one user."""
+    return Path(os.environ.get("COMPANION_CACHE", Path.home() / ".cache" / "persian-llm-companion"))
+
+
+def data() -> Path | None:
+    """Folder `<owner>/<repo>/<commit>/<path>` looked at before a download, or None."""
+    return Path(os.environ["COMPANION_DATA"]) if os.environ.get("COMPANION_DATA") else None
+
+
+def notebook(chapter: str) -> Path:
+    """The chapter's notebook, e.g. `notebooks/02_tokenizer.ipynb`."""
+    return NOTEBOOKS / f"{chapter}.ipynb"
+
+
+def parameters(profile: str, chapter: str) -> Path:
+    """The chapter's parameter file in a profile, e.g. `params/smoke/02_tokenizer.yaml`."""
+    return PARAMS / profile / f"{chapter}.yaml"
+
+
+def run(profile: str, chapter: str) -> Path:
+    """`runs/<profile>/<chapter>/`, made if missing: everything a chapter writes lies here."""
+    folder = output() / "runs" / profile / chapter
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def figures(profile: str) -> Path:
+    """`figures/<profile>/`, made if missing: figures, tables and `records/` of a profile."""
+    folder = output() / "figures" / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

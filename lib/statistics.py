@@ -1,0 +1,75 @@
+"""Estimates with intervals and paired tests: no number leaves a chapter without them."""
+from typing import NamedTuple
+
+import numpy
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+class Estimate(NamedTuple):
+    """A value, the number of items it rests on, and its 95 % interval, all in one unit."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """b − a over the same items: effect, n, 95 % interval and two-sided p value."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+    p: float
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Share of `n` trials with Wilson's score interval (Wilson 1927). Raises ValueError when n is 0."""
+    if n == 0:
+        raise ValueError("A share of 0 items has no value: the evaluation set is empty, so check its filter or its split.")
+    interval = stats.binomtest(int(successes), n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(successes / n, n, interval.low, interval.high)
+
+
+def ratio(numerators, denominators, seed: int = 0) -> Estimate:
+    """Σ numerators / Σ denominators, e.g. bits over bytes, with a percentile bootstrap over documents."""
+    above, below = numpy.asarray(numerators, float), numpy.asarray(denominators, float)
+    if len(above) == 0 or below.sum() == 0:
+        raise ValueError(f"A ratio over {len(above)} items has no value: the evaluation set is empty.")
+    sums = _resample(above, below, seed=seed)
+    low, high = numpy.quantile(sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(above.sum() / below.sum()), len(above), float(low), float(high))
+
+
+def mean(values, seed: int = 0) -> Estimate:
+    """Mean of `values` with a percentile bootstrap interval."""
+    values = numpy.asarray(values, float)
+    return ratio(values, numpy.ones_like(values), seed)
+
+
+def difference(a, b, weights=None, seed: int = 0) -> Difference:
+    """Paired bootstrap of Σb/Σw − Σa/Σw over the same items (Koehn 2004); `weights` default to one each.
+
+    Raises ValueError unless `a`, `b` and `weights` have the same length. p is two-sided, at least 1/(resamples + 1).
+    """
+    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
+    weights = numpy.ones_like(a) if weights is None else numpy.asarray(weights, float)
+    if not len(a) == len(b) == len(weights) or len(a) == 0:
+        raise ValueError(f"A paired test needs the same items on both sides, got {len(a)} and {len(b)}.")
+    gap, weight = _resample(b - a, weights, seed=seed)
+    effects = gap / weight
+    low, high = numpy.quantile(effects, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    tail = min((effects <= 0).sum(), (effects >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
+    return Difference(float((b - a).sum() / weights.sum()), len(a), float(low), float(high), float(p))
+
+
+def _resample(*columns, seed: int):
+    """Sums of each column over RESAMPLES draws of the rows with replacement; array [columns, RESAMPLES]."""
+    generator = numpy.random.default_rng(seed)
+    counts = generator.multinomial(len(columns[0]), numpy.full(len(columns[0]), 1 / len(columns[0])), RESAMPLES)
+    return numpy.stack(columns) @ counts.T

@@ -11,7 +11,8 @@ def begin(chapter: str, variables: dict) -> records.Record:
 
     Seeds every generator and starts the energy meter. Returns the record to fill. Raises params.ParameterError.
     """
-    values = params.check(chapter, {name: variables[name] for name in params.defaults(chapter)}, "the notebook's parameters")
+    values = {name: variables[name] for name in params.defaults(chapter)} | params.injected(variables)
+    values = params.check(chapter, values, "the notebook's parameters")
     record = records.Record(chapter, values, machine.describe())
     _seed(values["seed"])
     _announce(record.content["environment"], values["seed"])

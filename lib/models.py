@@ -1,0 +1,148 @@
+"""Language models in folders: the base, the stages made from it, and how one is loaded and saved.
+
+A model folder holds fp32 safetensors and its tokenizer; a stage folder may hold an adapter instead (PEFT format), which
+names the model folder that it belongs to.
+"""
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from lib import assets, machine, paths, records
+
+EMBEDDED = ("smollm2-135m", "gemma3-270m")
+STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
+WEIGHTS = ("*.safetensors", "*.json", "*.model", "*.jinja")
+
+
+def base(name: str) -> Path:
+    """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
+
+    Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache.
+    Raises ValueError for a name that is none of these, ConnectionError when the hub cannot be reached.
+    """
+    if name in EMBEDDED:
+        return _converted(name)
+    if (Path(name).expanduser() / "config.json").exists():
+        return Path(name).expanduser().resolve()
+    if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w.-]+", name):
+        return _downloaded(*name.split("@"))
+    raise ValueError(f"Base model {name!r} is not known: give one of {', '.join(EMBEDDED)}, a folder with a config.json, "
+                     "or a hub id with its revision, like meta-llama/Llama-2-7b-hf@<revision>.")
+
+
+def stage(profile: str, stage: str) -> Path:
+    """Model folder of a stage (base, extended, pretrained, aligned, instructed); FileNotFoundError if not yet made."""
+    if stage == "base":
+        return base(records.load(profile, "02_tokenizer")["parameters"]["base"])
+    if stage not in STAGES:
+        raise ValueError(f"Stage {stage!r} is none of base, {', '.join(STAGES)}.")
+    folder = paths.run(profile, STAGES[stage]) / "model"
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"The {stage} model of profile {profile} is missing: run chapter {STAGES[stage]} first.")
+    return folder
+
+
+def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel | PeftModel:
+    """The model of a folder, plain or adapter, in evaluation mode on `machine.device()`.
+
+    `dtype` defaults to `machine.dtype()`. Raises FileNotFoundError when the folder holds no model.
+    """
+    folder = Path(folder)
+    if (folder / "adapter_config.json").exists():
+        start = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        return PeftModel.from_pretrained(load(start, dtype), folder, autocast_adapter_dtype=False).eval()
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no model (no config.json): run the chapter that writes it first.")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or machine.dtype()[0])
+    return _with_rows(model, tokenizer(folder)).to(machine.device()).eval()
+
+
+def tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model folder, with a padding token that is not EOS (else models never learn to stop).
+
+    A special token the chat template does not use serves as padding, then the unknown token; only when there is none
+    is a new token added, and said so.
+    """
+    loaded = AutoTokenizer.from_pretrained(folder)
+    if loaded.eos_token_id is None:
+        raise ValueError(f"The tokenizer in {folder} has no EOS token; set eos_token in its tokenizer_config.json.")
+    if loaded.pad_token_id in (None, loaded.eos_token_id):
+        spare = _spare_tokens(loaded)
+        if not spare:
+            print(f"The tokenizer of {Path(folder).name} has no spare special token: <|pad|> is added for padding.")
+        loaded.add_special_tokens({"pad_token": spare[0] if spare else "<|pad|>"}, replace_extra_special_tokens=False)
+    return loaded
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+    """Writes model (fp32 safetensors) and tokenizer to `folder`, through a temporary folder and a rename.
+
+    Raises ValueError unless tokenizer length = embedding rows = config.vocab_size.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if not len(tokenizer) == rows == model.config.vocab_size:
+        raise ValueError(f"Tokenizer length {len(tokenizer)}, embedding rows {rows} and config.vocab_size "
+                         f"{model.config.vocab_size} differ: resize the model to the tokenizer before saving it.")
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
+        model.to(torch.float32).save_pretrained(Path(parent) / "model")
+        tokenizer.save_pretrained(Path(parent) / "model")
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(parent) / "model").rename(folder)
+    return folder
+
+
+def merged(folder: Path) -> PreTrainedModel:
+    """The model of an adapter folder with its adapter merged into the weights, in fp32."""
+    adapted = load(folder, torch.float32)
+    return adapted.merge_and_unload(safe_merge=True) if isinstance(adapted, PeftModel) else adapted
+
+
+def _converted(name: str) -> Path:
+    folder = paths.cache() / "models" / name
+    if not (folder / "config.json").exists():
+        gguf = next(assets.fetch(name).rglob("*.gguf"))
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        # The weights are plain floats now; what still says "quantised" would make saving and training refuse them.
+        model.hf_quantizer = None
+        del model.config.quantization_config
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model.config.name_or_path = name
+        save(model, tokenizer, folder)
+    return folder
+
+
+def _downloaded(repository: str, revision: str) -> Path:
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WEIGHTS)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ConnectionError(f"{repository} at revision {revision} could not be fetched from the model hub ({error}): "
+                              "check the network, the id and your access token, or give a local folder.") from error
+
+
+def _with_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """The model with a row for every token; needed only when a padding token had to be added."""
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def _spare_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Special tokens free to serve as padding, the best first: named so, reserved, other, unknown."""
+    template = tokenizer.chat_template or ""
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    taken = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token}
+    free = [token for token in special if token not in taken and token not in template]
+    free.sort(key=lambda token: (not re.search("pad", token), not re.search("reserved|unused|empty", token)))
+    unknown = tokenizer.unk_token
+    return free + [unknown] * (unknown not in (None, tokenizer.eos_token, tokenizer.bos_token))

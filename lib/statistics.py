@@ -40,9 +40,17 @@ def ratio(numerators, denominators, seed: int = 0) -> Estimate:
     above, below = numpy.asarray(numerators, float), numpy.asarray(denominators, float)
     if len(above) == 0 or below.sum() == 0:
         raise ValueError(f"A ratio over {len(above)} items has no value: the evaluation set is empty.")
-    sums = _resample(above, below, seed=seed)
-    low, high = numpy.quantile(sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(above.sum() / below.sum()), len(above), float(low), float(high))
+    return of_sums(lambda sums: sums[0] / sums[1], [above, below], seed)
+
+
+def of_sums(function, columns, seed: int = 0) -> Estimate:
+    """A score of the items' summed statistics (chrF, F1, a ratio) with a percentile bootstrap over the items.
+
+    `columns` is an array [statistics, items]; `function` maps sums [statistics, draws] to scores [draws].
+    """
+    columns = numpy.asarray(columns, float)
+    low, high = _quantiles(function(_resample(*columns, seed=seed)))
+    return Estimate(float(function(columns.sum(1, keepdims=True))[0]), columns.shape[1], low, high)
 
 
 def mean(values, seed: int = 0) -> Estimate:
@@ -56,16 +64,31 @@ def difference(a, b, weights=None, seed: int = 0) -> Difference:
 
     Raises ValueError unless `a`, `b` and `weights` have the same length. p is two-sided, at least 1/(resamples + 1).
     """
-    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
-    weights = numpy.ones_like(a) if weights is None else numpy.asarray(weights, float)
+    weights = numpy.ones(len(a)) if weights is None else numpy.asarray(weights, float)
     if not len(a) == len(b) == len(weights) or len(a) == 0:
-        raise ValueError(f"A paired test needs the same items on both sides, got {len(a)} and {len(b)}.")
-    gap, weight = _resample(b - a, weights, seed=seed)
-    effects = gap / weight
-    low, high = numpy.quantile(effects, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        raise ValueError(f"A paired test needs the same items on both sides, got {len(a)} and {len(b)} "
+                         f"with {len(weights)} weights.")
+    return difference_of_sums(lambda sums: sums[0] / sums[1], [a, weights], [b, weights], seed)
+
+
+def difference_of_sums(function, a, b, seed: int = 0) -> Difference:
+    """Paired bootstrap of a score of summed statistics, b − a; arguments as in `of_sums`, the same items in a and b."""
+    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"A paired test needs the same items on both sides, got {a.shape[-1]} and {b.shape[-1]}.")
+    sums = _resample(*a, *b, seed=seed)
+    effects = function(sums[len(a):]) - function(sums[:len(a)])
+    value = function(b.sum(1, keepdims=True))[0] - function(a.sum(1, keepdims=True))[0]
+    # The sums of equal sides may differ in their last bits; such a gap is no gap.
+    effects[abs(effects) < 1e-12] = 0
     tail = min((effects <= 0).sum(), (effects >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
-    return Difference(float((b - a).sum() / weights.sum()), len(a), float(low), float(high), float(p))
+    return Difference(float(value), a.shape[1], *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+
+
+def _quantiles(draws) -> tuple[float, float]:
+    """The ends of the percentile interval."""
+    low, high = numpy.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def _resample(*columns, seed: int):

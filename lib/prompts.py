@@ -1,0 +1,198 @@
+"""One prompt for training and testing: a task row as messages, as text, and as a training example.
+
+A row is a mapping with `task`, `language` (of the question) and `text` (or `question`). Multiple choice has `choices`
+(list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, the code
+of the target language.
+Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart (the parent paper's
+scripts differ between training and inference by blank lines).
+"""
+import string
+
+import babel
+import pandas
+
+CHOICE = {"en": "{text}\n{options}\nAnswer with the letter of the right option.",
+          "fa": "{text}\n{options}\nفقط حرف گزینهٔ درست را بنویس."}
+PHRASES = {
+    "translation": {"en": "Translate into {to}:\n{text}", "fa": "به {to} ترجمه کن:\n{text}"},
+    "dialogue": {"en": "{text}", "fa": "{text}"},
+    "ghazal": {"en": "Continue this ghazal:\n{text}", "fa": "این غزل را ادامه بده:\n{text}"},
+    "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
+}
+# Persian exams number their options الف، ب، ج، د (abjad order).
+LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
+STYLES = ("chat", "alpaca")
+ALPACA = ("Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+          "### Instruction:\n{instruction}\n\n### Response: ")
+
+
+def letters(language: str) -> list[str]:
+    """Option letters of a language; Latin capitals where it has none of its own here."""
+    return list(LETTERS.get(language, LETTERS["en"]))
+
+
+def language_name(code: str, language: str) -> str:
+    """Name of language `code` in `language`, by Unicode CLDR; the code itself where CLDR has no name."""
+    try:
+        return babel.Locale.parse(code).get_language_name(language) or code
+    except (babel.UnknownLocaleError, ValueError):
+        return code
+
+
+def messages(row) -> list[dict]:
+    """The user's turn for a task row, in the row's language (English wording where that language has none here)."""
+    language = row["language"]
+    phrases = PHRASES.get(row["task"], CHOICE)
+    wording = language if language in phrases else "en"
+    fields = {"text": row["text"] if "text" in row else row["question"]}
+    if row["task"] == "translation":
+        fields["to"] = language_name(row["to"], wording)
+    if row["task"] not in PHRASES:
+        fields["options"] = "\n".join(f"{letter}) {choice}" for letter, choice in zip(letters(language), row["choices"]))
+    return [{"role": "user", "content": phrases[wording].format(**fields)}]
+
+
+def answer(row) -> str:
+    """What the assistant should say: the letter of the right option, or the answer's text."""
+    return letters(row["language"])[row["answer"]] if row["task"] not in PHRASES else row["answer"]
+
+
+def example(row) -> dict:
+    """The row as TRL's conversational prompt-completion example."""
+    return {"prompt": messages(row), "completion": [{"role": "assistant", "content": answer(row)}]}
+
+
+def render(tokenizer, turns: list[dict]) -> str:
+    """Messages as text up to where the assistant speaks, special tokens included.
+
+    Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it.
+    """
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def dress(tokenizer, style: str):
+    """Gives the tokenizer the prompt style: `chat`, its own template, or `alpaca`, the parent paper's training template.
+
+    BOS begins the Alpaca prompt where the tokenizer puts one before plain text. Raises ValueError for a base without
+    chat template.
+    """
+    if style not in STYLES:
+        raise ValueError(f"Prompt style {style!r} is unknown: choose one of {', '.join(STYLES)}.")
+    if style == "alpaca":
+        tokenizer.chat_template = _alpaca(tokenizer)
+    elif not tokenizer.chat_template:
+        raise ValueError(f"The tokenizer of {tokenizer.name_or_path or 'this base'} has no chat template: "
+                         "set style to alpaca, or use the instruction-tuned variant of the base.")
+    return tokenizer
+
+
+def pair_prompt(text: str, direction: str, language: str) -> str:
+    """Beginning of a translation document: the text under its language's name, then the other language's name.
+
+    `direction` is `en-<language>` or `<language>-en`; anything else raises ValueError.
+    """
+    if direction not in directions(language):
+        raise ValueError(f"Direction {direction!r} is none of {', '.join(directions(language))}.")
+    source, target = direction.split("-")
+    return f"{language_name(source, source).capitalize()}: {text}\n{language_name(target, target).capitalize()}:"
+
+
+def pair_document(english: str, target: str, direction: str, language: str) -> str:
+    """A translation pair as one pretraining document: each text on a line behind its language's own name."""
+    texts = (english, target) if direction.startswith("en-") else (target, english)
+    return f"{pair_prompt(texts[0], direction, language)} {texts[1]}"
+
+
+def begin_document(tokenizer, text: str) -> str:
+    """`text` as the beginning of a pretraining document: behind EOS, which parts packed documents, where no BOS is added."""
+    return text if _adds_bos(tokenizer) else tokenizer.eos_token + text
+
+
+def directions(language: str) -> tuple[str, str]:
+    """Both translation directions, e.g. `en-fa` and `fa-en`."""
+    return f"en-{language}", f"{language}-en"
+
+
+def translation(english: str, target: str, direction: str, language: str) -> dict:
+    """A translation row: asked in the language of the text to translate."""
+    source, to = direction.split("-")
+    text, reply = (english, target) if source == "en" else (target, english)
+    return {"task": "translation", "language": source, "text": text, "answer": reply, "to": to}
+
+
+def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, seed: int):
+    """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
+
+    At most `per_source` rows a source and language, as many in English as in the learned language, at most `total`.
+    A row whose text or answer stands in a validation or test row is left out. `counts` says per source and language how
+    many rows were found, held out, and kept.
+    """
+    found = pandas.DataFrame([*_translations(pairs, language), *_conversations(dialogues), *_choices(items),
+                              *_ghazals(documents)]).drop_duplicates(["task", "language", "text"])
+    secret = _held_out(documents, pairs, dialogues, items)
+    clean = found[~found["text"].isin(secret) & ~found["answer"].isin(secret)]
+    shuffled = clean.sample(frac=1, random_state=seed)
+    capped = shuffled.groupby(["source", "language"], sort=False).head(per_source)
+    share = min(total // 2, int(capped["language"].value_counts().reindex(["en", language], fill_value=0).min()))
+    kept = _interleave(capped, share, language)
+    groups = [frame.groupby(["source", "language"]).size() for frame in (found, clean, kept)]
+    counts = pandas.concat(groups, axis=1, keys=["found", "clean", "kept"]).fillna(0).astype(int)
+    counts["held_out"] = counts["found"] - counts.pop("clean")
+    return kept, counts.reset_index()
+
+
+def _translations(pairs, language: str):
+    for pair in _train(pairs):
+        for direction in directions(language):
+            yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
+
+
+def _conversations(dialogues):
+    for row in _train(dialogues):
+        yield {"source": row["source"], "task": "dialogue", "language": row["language"], "text": row["prompt"],
+               "answer": row["reply"]}
+
+
+def _choices(items):
+    for row in _train(items):
+        yield {"source": row["task"], "task": row["task"], "language": row["language"], "text": row["question"],
+               "choices": list(row["choices"]), "answer": int(row["answer"])}
+
+
+def _ghazals(documents):
+    """Poems of hafez as first couplet → the rest; two lines are a couplet."""
+    for row in _train(documents[documents["source"] == "hafez"]):
+        lines = row["text"].splitlines()
+        if len(lines) > 2:
+            yield {"source": row["source"], "task": "ghazal", "language": row["language"],
+                   "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
+
+
+def _train(frame):
+    return frame[frame["split"] == "train"].to_dict("records")
+
+
+def _held_out(documents, pairs, dialogues, items) -> set[str]:
+    """Every text of the validation and test rows that an instruction may not show."""
+    columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
+    return {text for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+
+
+def _interleave(rows, share: int, language: str):
+    """The first `share` rows of English and of the learned language, alternating."""
+    chosen = rows[rows["language"].isin(["en", language])].groupby("language").head(share)
+    rank = chosen.groupby("language").cumcount()
+    return chosen.assign(rank=rank).sort_values(["rank", "language"]).drop(columns="rank").reset_index(drop=True)
+
+
+def _alpaca(tokenizer) -> str:
+    """The Alpaca prompt as a chat template: preamble once, then every turn under its heading, EOS after each answer."""
+    first, last = ALPACA.split("{instruction}")
+    preamble, heading = first.split("### ")
+    return (f"{'{{ bos_token }}' if _adds_bos(tokenizer) else ''}{{{{ {preamble!r} }}}}{{% for message in messages %}}"
+            "{% if message['role'] == 'assistant' %}{{ message['content'] + eos_token }}"
+            f"{{% else %}}{{{{ {'### ' + heading!r} + message['content'] + {last!r} }}}}{{% endif %}}{{% endfor %}}")
+
+
+def _adds_bos(tokenizer) -> bool:
+    return tokenizer.bos_token_id is not None and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id

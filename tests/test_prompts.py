@@ -1,0 +1,127 @@
+"""Prompts: the same bytes in training and testing, specials in their places, instructions from training rows only."""
+import pandas
+import pytest
+
+from lib import prompts
+
+QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "کدام شکلک؟", "choices": ["🐈", "🐕"], "answer": 1}
+SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en", "fa")
+
+
+@pytest.fixture(params=["byte_tokenizer", "sentencepiece_tokenizer"])
+def tokenizer(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=prompts.STYLES)
+def dressed(request, tokenizer):
+    if request.param == "chat" and not tokenizer.chat_template:
+        pytest.skip("this base has no chat template of its own")
+    template = tokenizer.chat_template
+    yield prompts.dress(tokenizer, request.param)
+    tokenizer.chat_template = template
+
+
+def encode(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("row", [QUESTION, SENTENCE], ids=["choice", "translation"])
+def test_training_and_testing_prompt_are_the_same_bytes(dressed, row):
+    made = prompts.example(row)
+    trained = dressed.apply_chat_template(made["prompt"] + made["completion"], tokenize=False)
+    tested = prompts.render(dressed, prompts.messages(row))
+    assert trained.startswith(tested)
+    assert trained[len(tested):].startswith(prompts.answer(row) + dressed.eos_token)
+
+
+def test_eos_is_the_token_after_the_answer(dressed):
+    made = prompts.example(SENTENCE)
+    ids = encode(dressed, dressed.apply_chat_template(made["prompt"] + made["completion"], tokenize=False))
+    prompt = encode(dressed, prompts.render(dressed, made["prompt"]))
+    reply = ids[len(prompt):]
+    assert dressed.decode(reply[:reply.index(dressed.eos_token_id)]).strip() == prompts.answer(SENTENCE)
+
+
+def test_exactly_one_bos_where_the_tokenizer_puts_one(sentencepiece_tokenizer):
+    template = sentencepiece_tokenizer.chat_template
+    prompts.dress(sentencepiece_tokenizer, "alpaca")
+    ids = encode(sentencepiece_tokenizer, prompts.render(sentencepiece_tokenizer, prompts.messages(SENTENCE)))
+    expected = int(sentencepiece_tokenizer("x")["input_ids"][0] == sentencepiece_tokenizer.bos_token_id)
+    assert ids.count(sentencepiece_tokenizer.bos_token_id) == expected
+    sentencepiece_tokenizer.chat_template = template
+
+
+def test_alpaca_is_the_papers_training_template(byte_tokenizer):
+    template = byte_tokenizer.chat_template
+    made = prompts.example(SENTENCE)
+    text = prompts.dress(byte_tokenizer, "alpaca").apply_chat_template(made["prompt"] + made["completion"], tokenize=False)
+    byte_tokenizer.chat_template = template
+    start = byte_tokenizer.bos_token if byte_tokenizer("x")["input_ids"][0] == byte_tokenizer.bos_token_id else ""
+    assert text == (start + "Below is an instruction that describes a task. "
+                    "Write a response that appropriately completes the request.\n\n"
+                    "### Instruction:\nبه انگلیسی ترجمه کن:\nگربه می‌خوابد.\n\n"
+                    "### Response: The cat sleeps." + byte_tokenizer.eos_token)
+
+
+def test_a_style_that_cannot_be_had_says_the_way_out(byte_tokenizer):
+    template, byte_tokenizer.chat_template = byte_tokenizer.chat_template, None
+    with pytest.raises(ValueError, match="set style to alpaca"):
+        prompts.dress(byte_tokenizer, "chat")
+    with pytest.raises(ValueError, match="choose one of chat, alpaca"):
+        prompts.dress(byte_tokenizer, "vicuna")
+    byte_tokenizer.chat_template = template
+
+
+def test_options_carry_the_letters_of_the_language():
+    persian, english = prompts.messages(QUESTION), prompts.messages({**QUESTION, "language": "en"})
+    assert "الف) 🐈\nب) 🐕" in persian[0]["content"] and prompts.answer(QUESTION) == "ب"
+    assert "A) 🐈\nB) 🐕" in english[0]["content"]
+
+
+def test_a_language_without_own_wording_is_asked_in_english_by_its_name():
+    row = prompts.translation("Good day.", "Rojbaş.", "en-tr", "tr")
+    assert prompts.messages(row)[0]["content"] == "Translate into Turkish:\nGood day."
+    assert prompts.messages({**row, "language": "tr", "to": "en"})[0]["content"].startswith("Translate into English")
+
+
+def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
+    assert prompts.pair_document("A cat.", "گربه.", "en-fa", "fa") == "English: A cat.\nفارسی: گربه."
+    assert prompts.pair_document("A cat.", "گربه.", "fa-en", "fa") == "فارسی: گربه.\nEnglish: A cat."
+    assert prompts.pair_document("A cat.", "گربه.", "en-fa", "fa").startswith(prompts.pair_prompt("A cat.", "en-fa", "fa"))
+    with pytest.raises(ValueError, match="'en-de' is none of en-fa, fa-en"):
+        prompts.pair_prompt("A cat.", "en-de", "fa")
+
+
+@pytest.fixture
+def frames():
+    split = ["test" if number % 5 == 0 else "train" for number in range(40)]
+    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {n}" for n in range(40)],
+                              "target": [f"جملهٔ {n}" for n in range(40)]})
+    # The dialogue below repeats a test sentence: a twin that must not come back as an instruction.
+    dialogues = pandas.DataFrame({"source": "chat", "split": "train", "language": ["fa", "en"],
+                                  "prompt": ["سلام", "sentence 5"], "reply": ["درود", "hello"]})
+    items = pandas.DataFrame([{**QUESTION, "split": "train"}, {**QUESTION, "split": "test", "question": "کدام؟"}])
+    documents = pandas.DataFrame({"source": "hafez", "language": "fa", "split": ["train", "test"],
+                                  "text": ["الا\nیا\nایها\nالساقی", "اگر\nآن\nترک\nشیرازی"]})
+    return documents, pairs, dialogues, items
+
+
+def test_no_test_row_or_twin_of_one_becomes_an_instruction(frames):
+    rows, counts = prompts.instructions(*frames, "fa", total=200, per_source=100, seed=0)
+    shown = {*rows["text"], *map(str, rows["answer"])}
+    for frame, column in zip(frames, ("text", "english", "prompt", "question")):
+        assert not shown & set(frame.loc[frame["split"] == "test", column])
+    assert "sentence 5" not in shown
+    assert counts.set_index(["source", "language"]).loc[("chat", "en"), "held_out"] == 1
+
+
+def test_instructions_are_balanced_capped_counted_and_the_same_for_the_same_seed(frames):
+    rows, counts = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=3)
+    again, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=3)
+    other, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=4)
+    assert rows["language"].value_counts().to_dict() == {"en": 8, "fa": 8}
+    assert rows.groupby(["source", "language"]).size().max() <= 8 and counts["kept"].sum() == len(rows)
+    assert rows.to_dict("records")[0] == again.to_dict("records")[0]
+    assert rows["text"].tolist() == again["text"].tolist() != other["text"].tolist()
+    assert all(prompts.example(row)["completion"][0]["content"] for row in rows.to_dict("records"))

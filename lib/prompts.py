@@ -22,8 +22,10 @@ PHRASES = {
 # Persian exams number their options الف، ب، ج، د (abjad order).
 LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
 STYLES = ("chat", "alpaca")
+# The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
+# would be tokenised unlike the training text.
 ALPACA = ("Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-          "### Instruction:\n{instruction}\n\n### Response: ")
+          "### Instruction:\n{instruction}\n\n### Response:")
 
 
 def letters(language: str) -> list[str]:
@@ -190,7 +192,7 @@ def _alpaca(tokenizer) -> str:
     first, last = ALPACA.split("{instruction}")
     preamble, heading = first.split("### ")
     return (f"{'{{ bos_token }}' if _adds_bos(tokenizer) else ''}{{{{ {preamble!r} }}}}{{% for message in messages %}}"
-            "{% if message['role'] == 'assistant' %}{{ message['content'] + eos_token }}"
+            "{% if message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
             f"{{% else %}}{{{{ {'### ' + heading!r} + message['content'] + {last!r} }}}}{{% endif %}}{{% endfor %}}")
 
 

@@ -1,4 +1,6 @@
 """Prompts: the same bytes in training and testing, specials in their places, instructions from training rows only."""
+import copy
+
 import pandas
 import pytest
 
@@ -10,16 +12,12 @@ SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.",
 
 @pytest.fixture(params=["byte_tokenizer", "sentencepiece_tokenizer"])
 def tokenizer(request):
-    return request.getfixturevalue(request.param)
+    return copy.deepcopy(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(params=prompts.STYLES)
 def dressed(request, tokenizer):
-    if request.param == "chat" and not tokenizer.chat_template:
-        pytest.skip("this base has no chat template of its own")
-    template = tokenizer.chat_template
-    yield prompts.dress(tokenizer, request.param)
-    tokenizer.chat_template = template
+    return prompts.dress(tokenizer, request.param)
 
 
 def encode(tokenizer, text):
@@ -43,34 +41,34 @@ def test_eos_is_the_token_after_the_answer(dressed):
     assert dressed.decode(reply[:reply.index(dressed.eos_token_id)]).strip() == prompts.answer(SENTENCE)
 
 
-def test_exactly_one_bos_where_the_tokenizer_puts_one(sentencepiece_tokenizer):
-    template = sentencepiece_tokenizer.chat_template
-    prompts.dress(sentencepiece_tokenizer, "alpaca")
-    ids = encode(sentencepiece_tokenizer, prompts.render(sentencepiece_tokenizer, prompts.messages(SENTENCE)))
-    expected = int(sentencepiece_tokenizer("x")["input_ids"][0] == sentencepiece_tokenizer.bos_token_id)
-    assert ids.count(sentencepiece_tokenizer.bos_token_id) == expected
-    sentencepiece_tokenizer.chat_template = template
+def test_exactly_one_bos_where_the_tokenizer_puts_one(dressed):
+    if dressed("x")["input_ids"][0] != dressed.bos_token_id:
+        pytest.skip("this tokenizer puts no BOS before a text")
+    ids = encode(dressed, prompts.render(dressed, prompts.messages(SENTENCE)))
+    assert ids[0] == dressed.bos_token_id and ids.count(dressed.bos_token_id) == 1
 
 
-def test_alpaca_is_the_papers_training_template(byte_tokenizer):
-    template = byte_tokenizer.chat_template
+def test_alpaca_is_the_papers_training_template(tokenizer):
     made = prompts.example(SENTENCE)
-    text = prompts.dress(byte_tokenizer, "alpaca").apply_chat_template(made["prompt"] + made["completion"], tokenize=False)
-    byte_tokenizer.chat_template = template
-    start = byte_tokenizer.bos_token if byte_tokenizer("x")["input_ids"][0] == byte_tokenizer.bos_token_id else ""
+    start = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
+    text = prompts.dress(tokenizer, "alpaca").apply_chat_template(made["prompt"] + made["completion"], tokenize=False)
     assert text == (start + "Below is an instruction that describes a task. "
                     "Write a response that appropriately completes the request.\n\n"
                     "### Instruction:\nبه انگلیسی ترجمه کن:\nگربه می‌خوابد.\n\n"
-                    "### Response: The cat sleeps." + byte_tokenizer.eos_token)
+                    "### Response: The cat sleeps." + tokenizer.eos_token)
 
 
-def test_a_style_that_cannot_be_had_says_the_way_out(byte_tokenizer):
-    template, byte_tokenizer.chat_template = byte_tokenizer.chat_template, None
+def test_a_style_that_cannot_be_had_says_the_way_out(tokenizer):
+    tokenizer.chat_template = None
     with pytest.raises(ValueError, match="set style to alpaca"):
-        prompts.dress(byte_tokenizer, "chat")
+        prompts.dress(tokenizer, "chat")
     with pytest.raises(ValueError, match="choose one of chat, alpaca"):
-        prompts.dress(byte_tokenizer, "vicuna")
-    byte_tokenizer.chat_template = template
+        prompts.dress(tokenizer, "vicuna")
+
+
+def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, sentencepiece_tokenizer):
+    assert prompts.begin_document(byte_tokenizer, "A cat") == byte_tokenizer.eos_token + "A cat"
+    assert prompts.begin_document(sentencepiece_tokenizer, "A cat") == "A cat"
 
 
 def test_options_carry_the_letters_of_the_language():

@@ -10,7 +10,15 @@ QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "کدام شکل�
 SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en", "fa")
 
 
-@pytest.fixture(params=["byte_tokenizer", "sentencepiece_tokenizer"])
+@pytest.fixture
+def llama_tokenizer(sentencepiece_tokenizer):
+    """Puts BOS before every text, as Llama-2's tokenizer does."""
+    tokenizer = copy.deepcopy(sentencepiece_tokenizer)
+    tokenizer.add_bos_token = True
+    return tokenizer
+
+
+@pytest.fixture(params=["byte_tokenizer", "llama_tokenizer"])
 def tokenizer(request):
     return copy.deepcopy(request.getfixturevalue(request.param))
 
@@ -66,9 +74,9 @@ def test_a_style_that_cannot_be_had_says_the_way_out(tokenizer):
         prompts.dress(tokenizer, "vicuna")
 
 
-def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, sentencepiece_tokenizer):
+def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, llama_tokenizer):
     assert prompts.begin_document(byte_tokenizer, "A cat") == byte_tokenizer.eos_token + "A cat"
-    assert prompts.begin_document(sentencepiece_tokenizer, "A cat") == "A cat"
+    assert prompts.begin_document(llama_tokenizer, "A cat") == "A cat"
 
 
 def test_options_carry_the_letters_of_the_language():

@@ -122,6 +122,17 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
     return {"task": "translation", "language": source, "text": text, "answer": reply, "to": to}
 
 
+def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
+    """Every task row of a split: translations both ways, dialogues, multiple choice, ghazals to continue.
+
+    Columns source, task, language, text, answer, and where the task has them to, choices.
+    """
+    documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
+                                          for frame in (documents, pairs, dialogues, items))
+    found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_ghazals(documents)]
+    return pandas.DataFrame(found).drop_duplicates(["task", "language", "text"], ignore_index=True)
+
+
 def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, seed: int):
     """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
 
@@ -129,8 +140,7 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     A row whose text or answer stands in a validation or test row is left out. `counts` says per source and language how
     many rows were found, held out, and kept.
     """
-    found = pandas.DataFrame([*_translations(pairs, language), *_conversations(dialogues), *_choices(items),
-                              *_ghazals(documents)]).drop_duplicates(["task", "language", "text"])
+    found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
     clean = found[~found["text"].isin(secret) & ~found["answer"].isin(secret)]
     shuffled = clean.sample(frac=1, random_state=seed)
@@ -144,34 +154,30 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
 
 
 def _translations(pairs, language: str):
-    for pair in _train(pairs):
+    for pair in pairs:
         for direction in directions(language):
             yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
 
 
 def _conversations(dialogues):
-    for row in _train(dialogues):
+    for row in dialogues:
         yield {"source": row["source"], "task": "dialogue", "language": row["language"], "text": row["prompt"],
                "answer": row["reply"]}
 
 
 def _choices(items):
-    for row in _train(items):
+    for row in items:
         yield {"source": row["task"], "task": row["task"], "language": row["language"], "text": row["question"],
                "choices": list(row["choices"]), "answer": int(row["answer"])}
 
 
 def _ghazals(documents):
     """Poems of hafez as first couplet → the rest; two lines are a couplet."""
-    for row in _train(documents[documents["source"] == "hafez"]):
+    for row in documents:
         lines = row["text"].splitlines()
-        if len(lines) > 2:
+        if row["source"] == "hafez" and len(lines) > 2:
             yield {"source": row["source"], "task": "ghazal", "language": row["language"],
                    "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
-
-
-def _train(frame):
-    return frame[frame["split"] == "train"].to_dict("records")
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:

@@ -198,12 +198,15 @@ def _private_lists() -> list[str]:
 
 
 def _untar(file: Path, folder: Path, keep: list[str]):
-    """Unpacks the wanted files of a .deb; links are left out, so nothing points outside the cache."""
+    """Unpacks the wanted files of a .deb; links and paths that climb are left out, so nothing points outside the cache."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
             for member in archive:
-                if member.isfile() and _kept(member.name, keep):
-                    archive.extract(member, folder, filter="data")
+                if member.isfile() and _kept(member.name, keep) and ".." not in Path(member.name).parts:
+                    target = folder / member.name.lstrip("/")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with open(target, "wb") as stream:
+                        shutil.copyfileobj(archive.extractfile(member), stream)
     if process.returncode:
         raise AssetError(f"{file.name} could not be unpacked by dpkg-deb (exit status {process.returncode}); try again.")
 

@@ -13,6 +13,12 @@ import pandas
 
 CHOICE = {"en": "{text}\n{options}\nAnswer with the letter of the right option.",
           "fa": "{text}\n{options}\nفقط حرف گزینهٔ درست را بنویس."}
+QUESTIONS = {
+    "hafez_mcq": {"en": "Which hemistich follows?", "fa": "مصراع بعدی کدام است؟"},
+    "emoji_mcq": {"en": "Which emoji does this name?", "fa": "این نام کدام شکلک است؟"},
+    "bitext_verify": {"en": "Do these sentences mean the same?", "fa": "آیا این دو جمله یک معنا دارند؟"},
+    "heading_mcq": {"en": "Which heading fits this passage?", "fa": "کدام عنوان برای این متن است؟"},
+}
 PHRASES = {
     "translation": {"en": "Translate into {to}:\n{text}", "fa": "به {to} ترجمه کن:\n{text}"},
     "dialogue": {"en": "{text}", "fa": "{text}"},
@@ -46,7 +52,8 @@ def messages(row) -> list[dict]:
     language = row["language"]
     phrases = PHRASES.get(row["task"], CHOICE)
     wording = language if language in phrases else "en"
-    fields = {"text": row["text"] if "text" in row else row["question"]}
+    question = QUESTIONS.get(row["task"], {}).get(wording)
+    fields = {"text": "\n".join(filter(None, [question, row["text"] if "text" in row else row["question"]]))}
     if row["task"] == "translation":
         fields["to"] = language_name(row["to"], wording)
     if row["task"] not in PHRASES:

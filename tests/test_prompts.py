@@ -6,7 +6,7 @@ import pytest
 
 from lib import prompts
 
-QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "کدام شکلک؟", "choices": ["🐈", "🐕"], "answer": 1}
+QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "گربه", "choices": ["🐈", "🐕"], "answer": 1}
 SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en", "fa")
 
 
@@ -81,8 +81,8 @@ def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, llama_tokeniz
 
 def test_options_carry_the_letters_of_the_language():
     persian, english = prompts.messages(QUESTION), prompts.messages({**QUESTION, "language": "en"})
-    assert "الف) 🐈\nب) 🐕" in persian[0]["content"] and prompts.answer(QUESTION) == "ب"
-    assert "A) 🐈\nB) 🐕" in english[0]["content"]
+    assert persian[0]["content"].startswith("این نام کدام شکلک است؟\nگربه\nالف) 🐈\nب) 🐕\n") and prompts.answer(QUESTION) == "ب"
+    assert "\nA) 🐈\nB) 🐕\n" in english[0]["content"]
 
 
 def test_a_language_without_own_wording_is_asked_in_english_by_its_name():
@@ -107,7 +107,7 @@ def frames():
     # The dialogue below repeats a test sentence: a twin that must not come back as an instruction.
     dialogues = pandas.DataFrame({"source": "chat", "split": "train", "language": ["fa", "en"],
                                   "prompt": ["سلام", "sentence 5"], "reply": ["درود", "hello"]})
-    items = pandas.DataFrame([{**QUESTION, "split": "train"}, {**QUESTION, "split": "test", "question": "کدام؟"}])
+    items = pandas.DataFrame([{**QUESTION, "split": "train"}, {**QUESTION, "split": "test", "question": "سگ"}])
     documents = pandas.DataFrame({"source": "hafez", "language": "fa", "split": ["train", "test"],
                                   "text": ["الا\nیا\nایها\nالساقی", "اگر\nآن\nترک\nشیرازی"]})
     return documents, pairs, dialogues, items

@@ -53,3 +53,37 @@ def save(id: str, profile: str) -> str:
         pyplot.close(drawing)
     frame.to_csv(stem.with_suffix(".csv"), index=False)
     return reading
+
+
+@figure("C04-F1", "04_alignment", "Retrieval of translations by layer")
+def retrieval_by_layer(profile: str):
+    """Accuracy@1 of each arm at every layer, mean over seeds, with Wilson's bands and the line of chance."""
+    found = records.metrics(profile, "04_alignment").query("metric == 'retrieval_accuracy'")
+    frame = found.groupby(["task", "arm", "layer"], sort=False)[["value", "low", "high", "n"]].mean().reset_index()
+    drawing, panels = axes(1, frame["task"].nunique(), WIDE, 2.4, sharey=True, squeeze=False)
+    for panel, (task, part) in zip(panels[0], frame.groupby("task", sort=False)):
+        for arm, line in part.groupby("arm", sort=False):
+            panel.plot(line["layer"], 100 * line["value"], label=arm)
+            panel.fill_between(line["layer"], 100 * line["low"], 100 * line["high"], alpha=0.15, linewidth=0)
+        panel.axhline(100 / part["n"].iloc[0], color="0.4", linestyle=":", linewidth=0.9)
+        panel.annotate("chance 1/n", (part["layer"].max(), 100 / part["n"].iloc[0]), (0, 2), textcoords="offset points",
+                       ha="right", color="0.4", fontsize=6)
+        panel.set(xlabel="layer (0: embeddings)", title=task, ylim=(0, None))
+    panels[0][0].set_ylabel("accuracy@1 (%)")
+    panels[0][0].legend(loc="upper right")
+    best = frame.loc[frame["value"].idxmax()]
+    return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, layer "
+                            f"{best['layer']:.0f}, {best['task']}; chance is {100 / best['n']:.1f} %.")
+
+
+@figure("C05-F1", "05_sft", "Loss on the answers")
+def instruction_loss(profile: str):
+    """Training loss, on answer tokens only, against examples seen; one line a start."""
+    frame = records.rows(profile, "05_sft", "loss")
+    drawing, panel = axes()
+    for start, line in frame.groupby("stage", sort=False):
+        panel.plot(line["examples"], line["loss"], marker="o", label=f"from {start}")
+    panel.set(xlabel="examples seen", ylabel="loss on answer tokens (nats/token)")
+    panel.legend()
+    ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}" for start, line in frame.groupby("stage")]
+    return drawing, frame, f"Loss on the answers, first to last log entry: {', '.join(ends)} nats/token (single batches)."

@@ -2,16 +2,30 @@
 
 Every score comes back item by item, so that intervals and paired tests can be made from it (lib.statistics).
 """
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import sys
+
+import datasets
 import numpy
 import pandas
 import torch
+import yaml
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows
 from sacrebleu.metrics import CHRF
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import statistics
+from lib import paths, prompts, statistics
+
+PROMPTS = ("document", "chat")
 
 
 @torch.inference_mode()
@@ -111,6 +125,80 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
     """chrF++ of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
     metric, columns = _chrf_statistics(before, references)
     return statistics.difference_of_sums(_chrf_score(metric), columns, _chrf_statistics(after, references)[1], seed)
+
+
+def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
+
+    `items` has id, task, language, question, choices and answer. With prompt `document` the choices themselves are
+    scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the prompt of
+    instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file a task.
+    Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
+    """
+    if prompt not in PROMPTS:
+        raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
+    groups = {f"{task}_{language}_{prompt}": rows for (task, language), rows in items.groupby(["task", "language"])}
+    configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
+    with _quiet():
+        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        samples = simple_evaluate(model=lm, tasks=configs, bootstrap_iters=0,
+                                  task_manager=TaskManager(include_defaults=False))["samples"]
+    for config in configs:
+        _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
+    scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
+                               for config in configs for sample in samples[config["task"]]])
+    if len(scored) != len(items):
+        raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at the samples in {folder}.")
+    return scored
+
+
+def task_hash(scored: pandas.DataFrame) -> str:
+    """One hash of what was asked (items, prompts, targets): scores compare only where it is the same."""
+    return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
+
+
+def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
+    file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
+    if not file.exists():
+        raise FileNotFoundError(f"Task {file.stem} has no {file.name} in {file.parent}: add one, or use the chat prompt.")
+    documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
+    data = {"data_files": {"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))},
+            "cache_dir": str(folder / "cache")}
+    return {**yaml.safe_load(file.read_text("utf8")), "task": name, "dataset_kwargs": data}
+
+
+def _document(row: dict, tokenizer, prompt: str) -> dict:
+    """An item as the harness reads it; a chat item has its rendered prompt and its letters too."""
+    document = {"id": row["id"], "task": row["task"], "language": row["language"], "question": row["question"],
+                "choices": list(row["choices"]), "answer": int(row["answer"])}
+    if prompt == "chat":
+        document["prompt"] = prompts.render(tokenizer, prompts.messages(document))
+        document["letters"] = prompts.letters(row["language"])[:len(document["choices"])]
+    return document
+
+
+def _scored(sample: dict, metric: str, prompt: str) -> dict:
+    """A sample of the harness as one row of `harness`."""
+    return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
+            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metric]),
+            "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _write_lines(path, rows):
+    """JSON lines, one a row; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows), "utf8")
+    return path
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the harness' log and progress bars off a page that is not a terminal; errors still rise."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _chrf_statistics(hypotheses, references):

@@ -1,0 +1,177 @@
+"""Scores against direct computations on tiny models, and their independence of batching."""
+import math
+import socket
+
+import numpy
+import pandas
+import pytest
+import torch
+
+from lib import evaluation, statistics
+
+ZWNJ = "\u200c"
+
+
+def direct_bits(model, tokenizer, text):
+    """The text's bits in one forward pass over all of it."""
+    ids = [evaluation.start_token(tokenizer), *tokenizer(text, add_special_tokens=False).input_ids]
+    with torch.no_grad():
+        scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return -sum(scores[at, token].item() for at, token in enumerate(ids[1:])) / math.log(2)
+
+
+@pytest.mark.parametrize("kind", ["byte_tokenizer", "sentencepiece_tokenizer"])
+def test_bits_are_those_of_the_whole_text(kind, request, tiny_model, english, persian):
+    tokenizer = request.getfixturevalue(kind)
+    model, texts = tiny_model(tokenizer), [english[0], persian[0], english[1]]
+    frame = evaluation.bits_per_byte(model, tokenizer, texts)
+    assert list(frame["bits"]) == pytest.approx([direct_bits(model, tokenizer, text) for text in texts], rel=1e-5)
+
+
+def test_bytes_and_characters_come_from_the_text(byte_tokenizer, tiny_model):
+    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, [f"می{ZWNJ}رود", "go"])
+    assert list(frame["bytes"]) == [2 * 5 + 3, 2] and list(frame["characters"]) == [6, 2]
+
+
+def test_batches_do_not_change_bits(byte_tokenizer, tiny_model, english, persian):
+    model, texts = tiny_model(byte_tokenizer), [*english[:5], " ".join(persian)]
+    one, many = (evaluation.bits_per_byte(model, byte_tokenizer, texts, 64, 16, size) for size in (1, 4096))
+    assert list(one["bits"]) == pytest.approx(list(many["bits"]), rel=1e-5)
+
+
+def test_windows_score_every_token_once(byte_tokenizer, tiny_model, english):
+    """A model that gives every token the same share costs log2(vocabulary) a token, however the text is cut."""
+    model = tiny_model(byte_tokenizer)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    frame = evaluation.bits_per_byte(model, byte_tokenizer, [" ".join(english)], window=32, context=8)
+    assert frame["bits"][0] == pytest.approx(frame["tokens"][0] * math.log2(len(byte_tokenizer)), rel=1e-5)
+
+
+def test_empty_text_costs_nothing(byte_tokenizer, tiny_model):
+    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, ["", "word"])
+    assert list(frame.loc[0]) == [0, 0, 0, 0] and frame["bits"][1] > 0
+
+
+def test_start_token(byte_tokenizer, sentencepiece_tokenizer):
+    assert evaluation.start_token(byte_tokenizer) == byte_tokenizer.eos_token_id
+    assert evaluation.start_token(sentencepiece_tokenizer) in (sentencepiece_tokenizer.bos_token_id,
+                                                               sentencepiece_tokenizer.eos_token_id)
+
+
+def test_retrieval_finds_translations_among_vectors():
+    english = numpy.random.default_rng(0).normal(size=(3, 40, 16))
+    target = english + 0.01 * numpy.random.default_rng(1).normal(size=english.shape)
+    found = evaluation.nearest(english, target)
+    assert found["correct"].all() and len(found) == 3 * 2 * 40
+    shuffled = evaluation.nearest(english, numpy.roll(target, 1, axis=1))
+    assert not shuffled["correct"].any()
+
+
+def test_centring_removes_what_a_language_shares():
+    english = numpy.random.default_rng(0).normal(size=(1, 40, 16))
+    target = english + 50 * numpy.eye(16)[0]
+    assert evaluation.nearest(english, target, centre=True)["correct"].all()
+    assert evaluation.nearest(english, target, centre=False)["correct"].mean() < 0.7
+
+
+def test_retrieval_of_a_text_by_itself(byte_tokenizer, tiny_model, english):
+    frame = evaluation.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, english[:5], english[:5])
+    assert frame.groupby("layer")["correct"].mean().tolist() == [1, 1, 1]
+
+
+def test_embeddings_do_not_depend_on_the_batch(byte_tokenizer, tiny_model, english):
+    model = tiny_model(byte_tokenizer)
+    one, many = (evaluation.embed(model, byte_tokenizer, english[:4], size) for size in (1, 4096))
+    assert one.shape == (3, 4, 32) and numpy.allclose(one, many, atol=1e-5)
+
+
+def test_retrieval_needs_pairs(byte_tokenizer, tiny_model):
+    with pytest.raises(ValueError, match="got 2 English and 1"):
+        evaluation.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, ["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize("kind", ["byte_tokenizer", "sentencepiece_tokenizer"])
+def test_generation_keeps_order_and_batches_alike(kind, request, tiny_model, english):
+    tokenizer = request.getfixturevalue(kind)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token
+    model, prompts = tiny_model(tokenizer), [english[1], "a", english[0]]
+    together = evaluation.generate(model, tokenizer, prompts, 8)
+    assert together == [evaluation.generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
+
+
+def test_chrf_of_the_reference_is_100(persian):
+    estimate, signature = evaluation.chrf(persian, persian)
+    assert estimate == pytest.approx((100, len(persian), 100, 100)) and "nw:2" in signature
+
+
+def test_chrf_is_sacrebleus(english):
+    from sacrebleu.metrics import CHRF
+    hypotheses = [text.replace("the", "a") for text in english]
+    estimate, _ = evaluation.chrf(hypotheses, english)
+    assert estimate.value == pytest.approx(CHRF(word_order=2).corpus_score(hypotheses, [english]).score)
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_chrf_difference_is_paired(english):
+    worse = [text.replace("the", "a") for text in english]
+    change = evaluation.chrf_difference(worse, english, english)
+    assert change.value == pytest.approx(100 - evaluation.chrf(worse, english)[0].value) and change.p < 0.01
+    assert evaluation.chrf_difference(worse, worse, english)[2:] == (0, 0, 1)
+
+
+def test_chrf_needs_as_many_references():
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        evaluation.chrf(["a"], ["a", "b"])
+
+
+@pytest.fixture
+def items():
+    """Three English and three Persian choice items."""
+    choices = ["the lazy dog", "the file", "yes or no"]
+    return pandas.DataFrame([{"id": f"{language}{at}", "task": "emoji_mcq", "language": language, "question": question,
+                              "choices": numpy.array(choices), "answer": at}
+                             for language, questions in (("en", "abc"), ("fa", "الف"))
+                             for at, question in enumerate(questions)])
+
+
+@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+def test_harness_answers_every_item_offline(prompt, byte_tokenizer, tiny_model, items, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the harness reached for the network"))
+    scored = evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    assert sorted(scored["item"]) == sorted(items["id"]) and set(scored["choices"]) == {3}
+    assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
+        f"emoji_mcq_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
+
+
+def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_model, items, tmp_path):
+    model, items = tiny_model(byte_tokenizer), items[items["language"] == "en"]
+    scored = evaluation.harness(model, byte_tokenizer, items, tmp_path)
+    for row, correct in zip(items.itertuples(), scored["correct"]):
+        costs = [continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}") / len(choice)
+                 for choice in row.choices]
+        assert (numpy.argmin(costs) == row.answer) == correct
+
+
+def continuation_nats(model, tokenizer, context, continuation):
+    """The continuation's negative log-likelihood in one forward pass."""
+    ids, begin = tokenizer(context + continuation).input_ids, len(tokenizer(context).input_ids)
+    with torch.no_grad():
+        scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return -sum(scores[at - 1, ids[at]].item() for at in range(begin, len(ids)))
+
+
+def test_task_hash_tells_other_questions(byte_tokenizer, tiny_model, items, tmp_path):
+    hashes = [evaluation.task_hash(evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, chosen, tmp_path))
+              for chosen in (items, items, items.assign(answer=0))]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_unknown_prompt_is_refused(byte_tokenizer, tiny_model, items, tmp_path):
+    with pytest.raises(ValueError, match="'essay' is unknown: choose one of document, chat"):
+        evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, "essay")
+
+
+def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
+    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, english)
+    estimate = statistics.ratio(frame["bits"], frame["bytes"])
+    assert estimate.n == len(english) and estimate.low < estimate.value < estimate.high

@@ -1,0 +1,77 @@
+"""Intervals and paired tests against known values, and their errors."""
+import numpy
+import pytest
+
+from lib import statistics
+
+
+def test_wilson_known_values():
+    """Newcombe 1998 (Statistics in Medicine 17, table I): 81 of 263 gives 0.2553 to 0.3662, 0 of 20 gives 0 to 0.1611."""
+    assert statistics.wilson(81, 263) == pytest.approx((81 / 263, 263, 0.2553, 0.3662), abs=5e-5)
+    assert statistics.wilson(0, 20) == pytest.approx((0, 20, 0, 0.1611), abs=5e-5)
+
+
+def test_ratio_is_of_sums_not_a_mean_of_ratios():
+    estimate = statistics.ratio([1, 30], [1, 10])
+    assert estimate.value == pytest.approx(31 / 11) and estimate.n == 2
+    assert estimate.low == pytest.approx(1) and estimate.high == pytest.approx(3)
+
+
+def test_bootstrap_covers_the_true_mean():
+    generator = numpy.random.default_rng(0)
+    estimates = [statistics.mean(generator.exponential(1, 80), seed) for seed in range(100)]
+    covered = sum(estimate.low <= 1 <= estimate.high for estimate in estimates)
+    assert 0.88 <= covered / 100 <= 0.98
+
+
+def test_mean_agrees_with_the_normal_interval():
+    values = numpy.random.default_rng(1).normal(5, 2, 500)
+    estimate, half = statistics.mean(values), 1.96 * values.std() / 500 ** 0.5
+    assert estimate[2:] == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+
+
+def test_same_seed_same_interval():
+    values = list(range(30))
+    assert statistics.mean(values) == statistics.mean(values) != statistics.mean(values, seed=1)
+
+
+def test_paired_test_sees_what_unpaired_intervals_hide():
+    before = numpy.random.default_rng(2).normal(0, 10, 100)
+    change = statistics.difference(before, before + numpy.linspace(0.5, 1.5, 100))
+    assert change.value == pytest.approx(1) and change.low > 0.9 and change.p < 0.01
+    assert statistics.mean(before).high > statistics.mean(before + 1).low
+
+
+def test_paired_test_of_equal_sides():
+    assert statistics.difference([0.1, 0.7, 0.2], [0.1, 0.7, 0.2]) == (0, 3, 0, 0, 1)
+
+
+def test_paired_test_is_antisymmetric():
+    a, b = [1, 0, 1, 1, 0, 0, 1, 0], [1, 1, 1, 1, 0, 1, 1, 0]
+    forth, back = statistics.difference(a, b), statistics.difference(b, a)
+    assert (forth.value, forth.low, forth.high, forth.p) == pytest.approx((-back.value, -back.high, -back.low, back.p))
+
+
+def test_paired_test_keeps_its_level():
+    """Of comparisons without an effect, about one in twenty comes out below 0.05."""
+    generator = numpy.random.default_rng(3)
+    found = [statistics.difference(*generator.normal(size=(2, 60)), seed=seed).p < 0.05 for seed in range(100)]
+    assert sum(found) / 100 <= 0.1
+
+
+def test_weights_make_a_difference_of_ratios():
+    change = statistics.difference([10, 20], [12, 20], weights=[4, 16])
+    assert change.value == pytest.approx(2 / 20)
+
+
+@pytest.mark.parametrize("call", [lambda: statistics.wilson(0, 0), lambda: statistics.ratio([], []),
+                                  lambda: statistics.ratio([1.0], [0.0]), lambda: statistics.mean([])])
+def test_no_items_no_value(call):
+    with pytest.raises(ValueError, match="evaluation set is empty"):
+        call()
+
+
+@pytest.mark.parametrize("a, b, weights", [([1, 2], [1], None), ([], [], None), ([1], [1], [1, 2])])
+def test_paired_test_refuses_other_items(a, b, weights):
+    with pytest.raises(ValueError, match="same items"):
+        statistics.difference(a, b, weights)

@@ -11,7 +11,8 @@ def begin(chapter: str, variables: dict) -> records.Record:
 
     Seeds every generator and starts the energy meter. Returns the record to fill. Raises params.ParameterError.
     """
-    values = {name: variables[name] for name in params.defaults(chapter)} | params.injected(variables)
+    # Bare papermill only warns of an unknown parameter; the names it injected are checked here too.
+    values = {name: variables[name] for name in params.defaults(chapter) | params.injected(variables)}
     values = params.check(chapter, values, "the notebook's parameters")
     record = records.Record(chapter, values, machine.describe())
     _seed(values["seed"])

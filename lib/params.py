@@ -197,7 +197,7 @@ def _kind(value) -> str:
 
 
 def _nearest(name: str, known: list[str], what: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
     return f"the nearest valid {what} is `{near[0]}`" if near else f"there is no valid {what}"
 
 

@@ -1,0 +1,257 @@
+"""Runs one chapter, or all of a profile: parameters are checked, papermill executes, the record must be there after.
+
+    python -m lib.run all --profile laptop             every chapter that is not up to date, through Snakemake
+    python -m lib.run 02_tokenizer --profile laptop    this chapter, whatever its state
+"""
+import argparse
+import ast
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from lib import params, paths, records
+
+UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
+            "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
+            "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation"],
+            "14_paper": ["13_carbon"]}
+# Presentation reads records alone, so a change of it makes only the chapter that collects exhibits stale.
+PRESENTATION = {"tables", "plots"}
+
+
+def chapters() -> list[str]:
+    """The chapters in their order, those whose notebook exists."""
+    return [chapter for chapter in UPSTREAM if paths.notebook(chapter).exists()]
+
+
+def record(profile: str, chapter: str) -> Path:
+    """Where the chapter's record lies, without making the folder."""
+    return paths.output() / "runs" / profile / chapter / "record.json"
+
+
+def inputs(profile: str, chapter: str) -> list[Path]:
+    """Files that make a chapter stale when they change: notebook, parameters, code it reaches, records before it."""
+    before = [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
+    return [paths.notebook(chapter), paths.parameters(profile, chapter), *code(chapter), *before]
+
+
+def code(chapter: str) -> list[Path]:
+    """Files of lib/ that the notebook reaches by imports, with the data files beside them (`assets.yaml`, tasks)."""
+    cells = nbformat.read(paths.notebook(chapter), as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    skip = set() if chapter == "14_paper" else PRESENTATION
+    waiting, reached = _imports(source) - skip, {}
+    while waiting:
+        name = waiting.pop()
+        reached[name] = _files(name)
+        found = set().union(*(_imports(file.read_text(encoding="utf8")) for file in reached[name] if file.suffix == ".py"))
+        waiting |= found - set(reached) - skip
+    return sorted(file for files in reached.values() for file in files)
+
+
+def run(profile: str, chapter: str):
+    """Executes the chapter's notebook to `runs/<profile>/<chapter>/notebook.ipynb`, showing what it prints.
+
+    Raises params.ParameterError before a kernel starts, and ChapterError when a cell fails or no record was written.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    values = params.load(profile, chapter)
+    given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
+    executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
+    try:
+        papermill.execute_notebook(paths.notebook(chapter), executed, given, kernel_name="python3", progress_bar=False,
+                                   cwd=paths.NOTEBOOKS, stdout_file=_Indented(), autosave_cell_every=0,
+                                   extra_arguments=["--log-level=ERROR"])
+    except PapermillExecutionError as error:
+        raise ChapterError(_failure(chapter, error, executed)) from error
+    except RuntimeError as error:
+        raise ChapterError(f"The kernel of chapter {chapter} died ({error}), most often for want of memory: "
+                           "free some, or lower the batch size in its parameter file.") from error
+    written = record(profile, chapter)
+    if not written.exists() or written.stat().st_mtime < began:
+        raise ChapterError(f"Chapter {chapter} ran to its end without writing its record: its last cell has to call "
+                           "chapter.finish(record).")
+
+
+class ChapterError(RuntimeError):
+    """A chapter that stopped; says which cell and why."""
+
+
+def announce(profile: str, reasons: dict[str, str]):
+    """Prints which chapters will run, why, and how long that takes on two cores; keeps this plan for `left`."""
+    records.write_json(_plan(profile), reasons)
+    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, {_total(profile, reasons)} on two cores.")
+    for chapter, reason in reasons.items():
+        print(f"  {chapter:16} {_span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+
+
+def why(reason) -> str:
+    """Snakemake's reason for a job in a few words."""
+    if reason.missing_output or reason.incomplete_output:
+        return "it has no record yet"
+    if reason.updated_input:
+        return f"{', '.join(sorted(_name(path) for path in reason.updated_input))} changed"
+    if reason.updated_input_run:
+        return f"{', '.join(sorted(_name(path) for path in reason.updated_input_run))} will be new"
+    return "it was stopped before its end, or you asked for it" if reason.forced else str(reason) or "its inputs changed"
+
+
+def left(profile: str, done: str) -> str:
+    """What of the announced plan is still to come after a chapter, e.g. `3 left, about 5 min`."""
+    plan = list(_announced(profile))
+    waiting = plan[plan.index(done) + 1:] if done in plan else []
+    return f"{len(waiting)} left, {_total(profile, waiting)}" if waiting else "nothing left"
+
+
+def minutes(profile: str, chapter: str) -> float | None:
+    """Minutes of the chapter on two cores, from `params/minutes.yaml`; None when that was not measured."""
+    table = yaml.safe_load((paths.PARAMS / "minutes.yaml").read_text(encoding="utf8"))
+    return table.get(profile, {}).get(chapter)
+
+
+def all_chapters(profile: str, options: list[str]) -> int:
+    """Runs every stale chapter of a profile through Snakemake and returns its exit status.
+
+    Raises params.ParameterError before anything runs. A lock that the system drops when its holder dies replaces
+    Snakemake's own, which outlives a kill.
+    """
+    for chapter in chapters():
+        params.load(profile, chapter)
+    lock = open(paths.run(profile, ".") / ".running", "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        print(f"Profile {profile} is already being run by process {lock.read().strip()}: wait for it or stop it first.")
+        return 1
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile"), "--directory",
+               str(paths.output()), "--cores", "all", "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime",
+               "input", "--quiet", "all", *options, "--config", f"profile={profile}"]
+    _plan(profile).unlink(missing_ok=True)
+    status = subprocess.run(command, pass_fds=[lock.fileno()]).returncode
+    if status == 0 and not _plan(profile).exists():
+        print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
+    return status
+
+
+class _Indented:
+    """A stream that shows a notebook's output, indented, as it comes; progress bars' rewritten lines are left out."""
+
+    def __init__(self):
+        self.rest = ""
+
+    def write(self, text: str):
+        *lines, self.rest = (self.rest + text).split("\n")
+        print("".join(f"    {line}\n" for line in lines if "\r" not in line), end="", flush=True)
+
+    def flush(self):
+        sys.stdout.flush()
+
+
+def _imports(source: str) -> set[str]:
+    """Modules of lib named in a source's import statements."""
+    lines = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    found = set()
+    for node in ast.walk(ast.parse(lines)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lib":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lib.")}
+    return found
+
+
+def _files(module: str) -> list[Path]:
+    """The files of one module or package of lib, and the data that carries its name."""
+    folder, lib = paths.ROOT / "lib" / module, paths.ROOT / "lib"
+    files = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    files += [file for file in (lib / f"{module}.py", lib / f"{module}.yaml") if file.exists()]
+    if any("TASKS" in file.read_text(encoding="utf8") for file in files if file.suffix == ".py" and module != "paths"):
+        files += [file for file in paths.TASKS.rglob("*") if file.is_file()]
+    return files
+
+
+def _failure(chapter: str, error, executed: Path) -> str:
+    """One sentence for a failed cell: chapter, cell, error, and where the whole traceback is."""
+    first = error.source.strip().splitlines()[0] if error.source.strip() else ""
+    return (f"Chapter {chapter} stopped in cell {error.cell_index + 1} (`{first}`): {error.ename}: {error.evalue}\n"
+            f"The executed notebook has the whole traceback: {executed}")
+
+
+def _plan(profile: str) -> Path:
+    return paths.output() / "runs" / profile / "plan.json"
+
+
+def _announced(profile: str) -> dict[str, str]:
+    """The plan of the run in progress: chapter → why it runs."""
+    return json.loads(_plan(profile).read_text(encoding="utf8")) if _plan(profile).exists() else {}
+
+
+def _name(path: str) -> str:
+    """A file as a person names it: `lib/models.py`, or `01_corpus` for that chapter's record."""
+    path = Path(path)
+    if path.name == "record.json":
+        return path.parent.name
+    return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
+
+
+def _total(profile: str, waiting) -> str:
+    return f"about {_span(sum(minutes(profile, chapter) or 0 for chapter in waiting))}"
+
+
+def _span(value: float | None) -> str:
+    if value is None:
+        return "(not measured)"
+    return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
+
+
+def _end_with(parent: int):
+    """Ends this process, and with it the kernel, when the one that started it was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when everything ran, else 1 after one sentence on what stopped it."""
+    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
+    parser.add_argument("chapter")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
+    values, options = parser.parse_known_args(arguments)
+    if values.child:
+        threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    began = time.monotonic()
+    try:
+        if values.chapter == "all":
+            return all_chapters(values.profile, options)
+        print(f"Chapter {values.chapter}: {_announced(values.profile).get(values.chapter, 'you asked for it')}.", flush=True)
+        run(values.profile, values.chapter)
+    except (params.ParameterError, ChapterError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"Chapter {values.chapter} was stopped; the same command continues it.", file=sys.stderr)
+        return 130
+    spent = _span((time.monotonic() - began) / 60)
+    print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ Every score comes back item by item, so that intervals and paired tests can be m
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import logging
 import sys
@@ -23,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import paths, prompts, statistics
+from lib import paths, prompts, statistics, text
 
 PROMPTS = ("document", "chat")
 
@@ -37,14 +38,14 @@ def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128
     as many. The first token is scored too, after what `start_token` names. `batch_tokens` bounds memory only.
     """
     start, nats = start_token(tokenizer), numpy.zeros(len(texts))
-    tokens = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    tokens = [tokenizer(string, add_special_tokens=False).input_ids for string in texts]
     windows = [(*pair, number) for number, ids in enumerate(tokens)
                for pair in get_rolling_token_windows(ids, start, window, min(context, window))]
     for batch in _batches(windows, batch_tokens, "bits per byte"):
         inputs, targets, numbers = zip(*batch)
         numpy.add.at(nats, list(numbers), _nats(model, inputs, targets))
-    return pandas.DataFrame({"bits": nats / numpy.log(2), "bytes": [len(text.encode("utf8")) for text in texts],
-                             "characters": [len(text) for text in texts], "tokens": [len(ids) for ids in tokens]})
+    return pandas.DataFrame({"bits": nats / numpy.log(2), "bytes": [len(string.encode("utf8")) for string in texts],
+                             "characters": [len(string) for string in texts], "tokens": [len(ids) for ids in tokens]})
 
 
 def start_token(tokenizer) -> int:
@@ -65,8 +66,8 @@ def embed(model, tokenizer, texts, batch_tokens: int = 2048) -> numpy.ndarray:
     attention sink with an outsized state (Xiao et al. 2023, arXiv 2309.17453).
     """
     start, pooled = start_token(tokenizer), [None] * len(texts)
-    sequences = [([start, *tokenizer(text, add_special_tokens=False).input_ids], number)
-                 for number, text in enumerate(texts)]
+    sequences = [([start, *tokenizer(string, add_special_tokens=False).input_ids], number)
+                 for number, string in enumerate(texts)]
     for batch in _batches(sequences, batch_tokens, "embeddings"):
         ids, numbers = zip(*batch)
         states = model.get_decoder()(_padded(ids).to(model.device), output_hidden_states=True).hidden_states
@@ -76,7 +77,7 @@ def embed(model, tokenizer, texts, batch_tokens: int = 2048) -> numpy.ndarray:
 
 
 def retrieval(model, tokenizer, english, target, centre: bool = True) -> pandas.DataFrame:
-    """Is a sentence's nearest neighbour in the other language its translation? DataFrame(layer, direction, item, correct).
+    """Is a sentence's nearest neighbour its translation? DataFrame(layer, direction, item, correct).
 
     Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). `centre` takes each
     language's mean off first (Libovický et al. 2020), which removes what all sentences of a language share.
@@ -93,7 +94,8 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
     items = numpy.arange(english.shape[1])
     frames = [pandas.DataFrame({"layer": layer, "direction": direction, "item": items,
                                 "correct": scores.argmax(axis) == items})
-              for layer, scores in enumerate(similarity) for axis, direction in ((1, "from english"), (0, "into english"))]
+              for layer, scores in enumerate(similarity)
+              for direction, axis in (("from english", 1), ("into english", 0))]
     return pandas.concat(frames, ignore_index=True)
 
 
@@ -148,7 +150,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
                                for config in configs for sample in samples[config["task"]]])
     if len(scored) != len(items):
-        raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at the samples in {folder}.")
+        raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
     return scored
 
 
@@ -157,11 +159,90 @@ def task_hash(scored: pandas.DataFrame) -> str:
     return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
 
 
+def choose(items, tasks, count: int, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` test items of each task and language, drawn by `seed`; ValueError for a task without any."""
+    test = items[(items["split"] == "test") & items["task"].isin(tasks)]
+    missing = sorted(set(tasks) - set(test["task"]))
+    if missing:
+        raise ValueError(f"There are no test items of {', '.join(missing)}; the corpus has "
+                         f"{', '.join(sorted(set(items['task'])))}.")
+    return test.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
+
+
+def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
+    """Beginnings, `excerpt` characters at most, of test documents in a language: about `size` UTF-8 bytes in all.
+
+    Many short texts rather than few long ones, since the interval rests on the number of documents. Raises ValueError
+    when there is no such document.
+    """
+    test = documents[(documents["split"] == "test") & (documents["language"] == language)]
+    if test.empty:
+        raise ValueError(f"There is no test document in {language!r}: the corpus needs a held-out split of it.")
+    texts = test.sample(frac=1, random_state=seed)["text"].str.slice(0, excerpt)
+    before = texts.map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
+    return list(texts[before < size])
+
+
+def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
+    """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
+
+    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid). `document` asks as a translation
+    document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is invalid, but
+    still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
+    """
+    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
+            for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
+    asked = [_request(row, tokenizer, language) for row in rows]
+    frame = pandas.DataFrame(rows)
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
+    frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
+    return frame
+
+
+def paired(frame, value: str, by: list[str], before: str, after: str, weight: str | None = None, seed: int = 0):
+    """Paired tests between two stages, item by item: yields (labels, Difference) for each group of `by`.
+
+    `frame` has columns stage, item, `value`, and `weight` where the score is a ratio (bits over bytes).
+    """
+    for key, rows in frame.groupby(by, sort=False):
+        sides = [rows[rows["stage"] == stage].sort_values("item") for stage in (before, after)]
+        weights = None if weight is None else sides[0][weight]
+        labels = {**dict(zip(by, key)), "stage": after, "against": before}
+        yield labels, statistics.difference(sides[0][value], sides[1][value], weights, seed)
+
+
+def comparisons(stages: list[str]) -> list[tuple[str, str]]:
+    """Neighbouring stages, then the first against every later one, each pair once."""
+    return list(dict.fromkeys([*itertools.pairwise(stages), *((stages[0], stage) for stage in stages[1:])]))
+
+
+def _translation(pair: dict, direction: str, language: str) -> dict:
+    row = prompts.translation(pair["english"], pair["target"], direction, language)
+    return {"source": row["text"], "reference": row["answer"]}
+
+
+def _request(row: dict, tokenizer, language: str) -> str:
+    """The text that asks for a translation, by the row's prompt."""
+    if row["prompt"] == "document":
+        return prompts.begin_document(tokenizer, prompts.pair_prompt(row["source"], row["direction"], language))
+    source, to = row["direction"].split("-")
+    question = {"task": "translation", "language": source, "text": row["source"], "to": to}
+    return prompts.render(tokenizer, prompts.messages(question))
+
+
+def _invalid(row: dict) -> bool:
+    """Empty, a copy of the source, or mostly letters of another script than the reference's language has."""
+    script = text.script(row["direction"].split("-")[1])
+    letters = text.words(row["hypothesis"])
+    return not letters or row["hypothesis"] == row["source"] or text.script_share(row["hypothesis"], script) < 0.5
+
+
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
     """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
     if not file.exists():
-        raise FileNotFoundError(f"Task {file.stem} has no {file.name} in {file.parent}: add one, or use the chat prompt.")
+        raise FileNotFoundError(f"Task {file.stem} has no file {file}: write one, or use the chat prompt.")
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
     data = {"data_files": {"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))},
             "cache_dir": str(folder / "cache")}

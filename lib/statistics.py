@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 def wilson(successes: int, n: int) -> Estimate:
     """Share of `n` trials with Wilson's score interval (Wilson 1927). Raises ValueError when n is 0."""
     if n == 0:
-        raise ValueError("A share of 0 items has no value: the evaluation set is empty, so check its filter or its split.")
+        raise ValueError("A share of 0 items has no value: the evaluation set is empty, check its filter or its split.")
     interval = stats.binomtest(int(successes), n).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(successes / n, n, interval.low, interval.high)
 
@@ -82,7 +82,16 @@ def difference_of_sums(function, a, b, seed: int = 0) -> Difference:
     # The sums of equal sides may differ in their last bits; such a gap is no gap.
     effects[abs(effects) < 1e-12] = 0
     tail = min((effects <= 0).sum(), (effects >= 0).sum())
-    return Difference(float(value), a.shape[1], *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+    p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
+    return Difference(float(value), a.shape[1], *_quantiles(effects), float(p))
+
+
+def holm(p_values) -> list[float]:
+    """Holm's (1979) adjusted p values, in the order given: small ones stay small among many tests only."""
+    p_values = numpy.asarray(p_values, float)
+    order = p_values.argsort()
+    adjusted = numpy.maximum.accumulate(p_values[order] * numpy.arange(len(p_values), 0, -1)).clip(max=1)
+    return adjusted[order.argsort()].tolist()
 
 
 def _quantiles(draws) -> tuple[float, float]:

@@ -175,3 +175,44 @@ def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
     frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, english)
     estimate = statistics.ratio(frame["bits"], frame["bytes"])
     assert estimate.n == len(english) and estimate.low < estimate.value < estimate.high
+
+
+def test_choose_draws_test_items_of_each_language(items):
+    items = items.assign(split=["test", "test", "train"] * 2)
+    assert sorted(evaluation.choose(items, ["emoji_mcq"], 5)["id"]) == ["en0", "en1", "fa0", "fa1"]
+    assert len(evaluation.choose(items, ["emoji_mcq"], 1)) == 2
+    with pytest.raises(ValueError, match="no test items of heading_mcq"):
+        evaluation.choose(items, ["heading_mcq"], 5)
+
+
+def test_held_out_stops_at_the_size():
+    documents = pandas.DataFrame({"split": ["test"] * 9 + ["train"], "language": "fa", "text": ["م" * 100] * 10})
+    texts = evaluation.held_out(documents, "fa", 300, excerpt=50)
+    assert [len(string) for string in texts] == [50, 50, 50]
+    with pytest.raises(ValueError, match="no test document in 'en'"):
+        evaluation.held_out(documents, "en", 300)
+
+
+@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, english, persian):
+    pairs = pandas.DataFrame({"id": ["p0", "p1"], "english": english[:2], "target": persian[:2]})
+    frame = evaluation.translate(tiny_model(byte_tokenizer), byte_tokenizer, pairs, "fa", prompt, 8)
+    assert list(frame["direction"]) == ["en-fa"] * 2 + ["fa-en"] * 2
+    assert list(frame["source"]) == [*english[:2], *persian[:2]] and list(frame["reference"]) == [*persian[:2], *english[:2]]
+
+
+@pytest.mark.parametrize("answer, invalid", [("", True), ("…", True), ("The file", True), ("کتاب تازه the", False)])
+def test_invalid_translations(answer, invalid):
+    assert evaluation._invalid({"direction": "en-fa", "source": "The file", "hypothesis": answer}) is invalid
+
+
+def test_paired_stages_by_task():
+    frame = pandas.DataFrame([{"stage": stage, "task": task, "item": item, "correct": stage == "aligned" or task == "b"}
+                              for stage in ("base", "aligned") for task in "ab" for item in range(20)])
+    found = {labels["task"]: change for labels, change in evaluation.paired(frame, "correct", ["task"], "base", "aligned")}
+    assert found["a"].value == 1 and found["a"].p < 0.01 and found["b"].value == 0 and found["b"].p == 1
+
+
+def test_comparisons_are_neighbours_and_the_first():
+    assert evaluation.comparisons(["base", "pretrained", "aligned"]) == [
+        ("base", "pretrained"), ("pretrained", "aligned"), ("base", "aligned")]

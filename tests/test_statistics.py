@@ -6,7 +6,7 @@ from lib import statistics
 
 
 def test_wilson_known_values():
-    """Newcombe 1998 (Statistics in Medicine 17, table I): 81 of 263 gives 0.2553 to 0.3662, 0 of 20 gives 0 to 0.1611."""
+    """Newcombe 1998 (Statistics in Medicine 17, table I): 81 of 263 and 0 of 20."""
     assert statistics.wilson(81, 263) == pytest.approx((81 / 263, 263, 0.2553, 0.3662), abs=5e-5)
     assert statistics.wilson(0, 20) == pytest.approx((0, 20, 0, 0.1611), abs=5e-5)
 
@@ -75,3 +75,8 @@ def test_no_items_no_value(call):
 def test_paired_test_refuses_other_items(a, b, weights):
     with pytest.raises(ValueError, match="same items"):
         statistics.difference(a, b, weights)
+
+
+def test_holm_known_values():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == [1, 1] and statistics.holm([]) == []

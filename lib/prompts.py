@@ -8,8 +8,9 @@ scripts differ between training and inference by blank lines).
 """
 import string
 
-import babel
 import pandas
+
+from lib import text as words
 
 CHOICE = {"en": "{text}\n{options}\nAnswer with the letter of the right option.",
           "fa": "{text}\n{options}\nفقط حرف گزینهٔ درست را بنویس."}
@@ -20,7 +21,7 @@ QUESTIONS = {
     "heading_mcq": {"en": "Which heading fits this passage?", "fa": "کدام عنوان برای این متن است؟"},
 }
 PHRASES = {
-    "translation": {"en": "Translate into {to}:\n{text}", "fa": "به {to} ترجمه کن:\n{text}"},
+    "translation": {"en": "Translate into {to}:\n{text}", "fa": "به انگلیسی ترجمه کن:\n{text}"},
     "dialogue": {"en": "{text}", "fa": "{text}"},
     "ghazal": {"en": "Continue this ghazal:\n{text}", "fa": "این غزل را ادامه بده:\n{text}"},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
@@ -39,14 +40,6 @@ def letters(language: str) -> list[str]:
     return list(LETTERS.get(language, LETTERS["en"]))
 
 
-def language_name(code: str, language: str) -> str:
-    """Name of language `code` in `language`, by Unicode CLDR; the code itself where CLDR has no name."""
-    try:
-        return babel.Locale.parse(code).get_language_name(language) or code
-    except (babel.UnknownLocaleError, ValueError):
-        return code
-
-
 def messages(row) -> list[dict]:
     """The user's turn for a task row, in the row's language (English wording where that language has none here)."""
     language = row["language"]
@@ -55,7 +48,7 @@ def messages(row) -> list[dict]:
     question = QUESTIONS.get(row["task"], {}).get(wording)
     fields = {"text": "\n".join(filter(None, [question, row["text"] if "text" in row else row["question"]]))}
     if row["task"] == "translation":
-        fields["to"] = language_name(row["to"], wording)
+        fields["to"] = _language(row["to"]).name
     if row["task"] not in PHRASES:
         fields["options"] = "\n".join(f"{letter}) {choice}" for letter, choice in zip(letters(language), row["choices"]))
     return [{"role": "user", "content": phrases[wording].format(**fields)}]
@@ -103,7 +96,7 @@ def pair_prompt(text: str, direction: str, language: str) -> str:
     if direction not in directions(language):
         raise ValueError(f"Direction {direction!r} is none of {', '.join(directions(language))}.")
     source, target = direction.split("-")
-    return f"{language_name(source, source).capitalize()}: {text}\n{language_name(target, target).capitalize()}:"
+    return f"{_language(source).native}: {text}\n{_language(target).native}:"
 
 
 def pair_document(english: str, target: str, direction: str, language: str) -> str:
@@ -149,7 +142,7 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     """
     found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
-    clean = found[~found["text"].isin(secret) & ~found["answer"].isin(secret)]
+    clean = found[[not secret & {words.key(row.text), words.key(str(row.answer))} for row in found.itertuples()]]
     shuffled = clean.sample(frac=1, random_state=seed)
     capped = shuffled.groupby(["source", "language"], sort=False).head(per_source)
     share = min(total // 2, int(capped["language"].value_counts().reindex(["en", language], fill_value=0).min()))
@@ -158,6 +151,11 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     counts = pandas.concat(groups, axis=1, keys=["found", "clean", "kept"]).fillna(0).astype(int)
     counts["held_out"] = counts["found"] - counts.pop("clean")
     return kept, counts.reset_index()
+
+
+def _language(code: str) -> words.Language:
+    """Names of a language; its code where no name is known."""
+    return words.LANGUAGES.get(code, words.Language(code, code, ""))
 
 
 def _translations(pairs, language: str):
@@ -188,9 +186,9 @@ def _ghazals(documents):
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
-    """Every text of the validation and test rows that an instruction may not show."""
+    """Keys of the texts in validation and test rows: case and digits do not hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
-    return {text for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+    return {words.key(text) for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
 
 
 def _interleave(rows, share: int, language: str):

@@ -102,11 +102,11 @@ def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
 @pytest.fixture
 def frames():
     split = ["test" if number % 5 == 0 else "train" for number in range(40)]
-    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {n}" for n in range(40)],
-                              "target": [f"جملهٔ {n}" for n in range(40)]})
+    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {chr(97 + n)}" for n in range(40)],
+                              "target": [f"جملهٔ {chr(1576 + n)}" for n in range(40)]})
     # The dialogue below repeats a test sentence: a twin that must not come back as an instruction.
     dialogues = pandas.DataFrame({"source": "chat", "split": "train", "language": ["fa", "en"],
-                                  "prompt": ["سلام", "sentence 5"], "reply": ["درود", "hello"]})
+                                  "prompt": ["سلام", "Sentence f"], "reply": ["درود", "hello"]})
     items = pandas.DataFrame([{**QUESTION, "split": "train"}, {**QUESTION, "split": "test", "question": "سگ"}])
     documents = pandas.DataFrame({"source": "hafez", "language": "fa", "split": ["train", "test"],
                                   "text": ["الا\nیا\nایها\nالساقی", "اگر\nآن\nترک\nشیرازی"]})
@@ -118,7 +118,7 @@ def test_no_test_row_or_twin_of_one_becomes_an_instruction(frames):
     shown = {*rows["text"], *map(str, rows["answer"])}
     for frame, column in zip(frames, ("text", "english", "prompt", "question")):
         assert not shown & set(frame.loc[frame["split"] == "test", column])
-    assert "sentence 5" not in shown
+    assert "Sentence f" not in shown
     assert counts.set_index(["source", "language"]).loc[("chat", "en"), "held_out"] == 1
 
 

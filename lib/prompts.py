@@ -123,13 +123,14 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 
 
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every task row of a split: translations both ways, dialogues, multiple choice, ghazals to continue.
+    """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
 
     Columns source, task, language, text, answer, and where the task has them to, choices.
     """
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
-    found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_ghazals(documents)]
+    found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_passages(items),
+             *_ghazals(documents)]
     return pandas.DataFrame(found).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
 
@@ -174,6 +175,14 @@ def _choices(items):
     for row in items:
         yield {"source": row["task"], "task": row["task"], "language": row["language"], "text": row["question"],
                "choices": list(row["choices"]), "answer": int(row["answer"])}
+
+
+def _passages(items):
+    """A passage to write for its heading, from the rows that ask for the heading of a passage."""
+    for row in items:
+        if row["task"] == "heading_mcq":
+            yield {"source": row["task"], "task": "passage", "language": row["language"],
+                   "text": row["choices"][row["answer"]], "answer": row["question"]}
 
 
 def _ghazals(documents):

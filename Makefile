@@ -1,0 +1,43 @@
+# The companion's commands; `make help` lists them.
+PROFILE ?= laptop
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUTPUT := $(or $(COMPANION_OUTPUT),.)
+SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '$(SUITABLE)' 2>/dev/null && echo $$name && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lab figures check clean
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(INSTALLED) ## make .venv with the pinned packages (once)
+
+$(INSTALLED): pyproject.toml
+	@$(if $(PYTHON),:,echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=/path/to/python3.11"; exit 1)
+	@echo "Installing the pinned packages into $(VENV): once, a few minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --progress-bar off --editable . $(PIP_ARGS) || \
+		{ echo "The packages could not be installed: see pip's words above; the same command tries again."; exit 1; }
+	@touch $@
+
+reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full) that is not up to date
+	@$(BIN)/python -m lib.run all --profile $(PROFILE)
+
+test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS="-m 'not chain'" leaves that out
+	@$(BIN)/python -m pytest $(ARGS)
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	@$(BIN)/python -m jupyter lab notebooks
+
+figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
+	@$(BIN)/python -m lib.paper $(PROFILE)
+
+check: $(INSTALLED) ## check every parameter file against its notebook
+	@$(BIN)/python -m lib.params
+
+clean: ## remove runs/ and what tools left; downloads and .venv stay
+	rm -rf $(OUTPUT)/runs $(OUTPUT)/.snakemake .pytest_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

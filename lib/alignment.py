@@ -1,31 +1,9 @@
 """Bilingual pretraining: its streams of text, and the scores that tell whether two languages have moved together."""
-from typing import NamedTuple
-
 import pandas
 
 from lib import evaluation, models, prompts, statistics
 
-
-class Items(NamedTuple):
-    """Held-out items that every model is scored on: pairs (english, target), and texts by language for bits per byte."""
-
-    language: str
-    pairs: pandas.DataFrame
-    translated: int
-    texts: dict[str, list[str]]
-
-    def asked(self, direction: str) -> tuple[list[str], list[str]]:
-        """Sentences to translate in a direction, and their references."""
-        english, target = (self.pairs[column].head(self.translated).tolist() for column in ("english", "target"))
-        return (english, target) if direction.startswith("en-") else (target, english)
-
-
-class Scores(NamedTuple):
-    """What one model did, item by item: retrieval frame, bits frames by language, translations by direction."""
-
-    retrieval: pandas.DataFrame
-    bits: dict[str, pandas.DataFrame]
-    translations: dict[str, list[str]]
+ARMS = ("no-pairs", "pairs")
 
 
 def streams(documents, pairs, language: str) -> dict[str, list[str]]:
@@ -37,72 +15,61 @@ def streams(documents, pairs, language: str) -> dict[str, list[str]]:
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:
-    """Shares of bytes of each stream in an arm; the replay is the same in both. Raises ValueError for an unknown arm."""
-    if arm not in ("pairs", "no-pairs"):
-        raise ValueError(f"Arm {arm!r} is unknown: choose pairs or no-pairs.")
+    """Shares of bytes of each stream in an arm; the English replay is the same in both.
+
+    Raises ValueError for an unknown arm, or when pairs and replay leave less than nothing for the language itself.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"Arm {arm!r} is unknown: choose among {', '.join(ARMS)}.")
     given = {"pairs": pair_share, "en": replay} if arm == "pairs" else {"en": replay}
+    if sum(given.values()) > 1:
+        raise ValueError(f"pair_share {pair_share} and replay {replay} are more than the whole: lower one of them.")
     return {**given, language: 1 - sum(given.values())}
 
 
-def held_out(documents, pairs, language: str, sizes: dict, seed: int) -> Items:
-    """Draws the test items: `sizes` holds pairs, longest (characters), translations, documents, characters.
+def score(folder, sentences, translated: int, texts: dict[str, list[str]], language: str, max_new_tokens: int):
+    """Item-level scores of the model in a folder: frames of retrieval, bits (with a language column), translations.
 
-    No two pairs share a sentence. Raises ValueError when fewer than two pairs are short enough.
+    All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions.
     """
-    short = pairs[pairs[["english", "target"]].map(len).max(axis=1) <= sizes["longest"]]
-    test = short[short["split"] == "test"].drop_duplicates("english").drop_duplicates("target")
-    if len(test) < 2:
-        raise ValueError(f"{len(test)} held-out pairs have at most {sizes['longest']} characters: raise longest_pair.")
-    test = test.sample(min(sizes["pairs"], len(test)), random_state=seed).reset_index(drop=True)
-    drawn = documents[documents["split"] == "test"].sample(frac=1, random_state=seed)
-    texts = {code: drawn.loc[drawn["language"] == code, "text"].head(sizes["documents"]).str[:sizes["characters"]].tolist()
-             for code in (language, "en")}
-    return Items(language, test, min(sizes["translations"], len(test)), texts)
-
-
-def score(folder, items: Items, max_new_tokens: int) -> Scores:
-    """Scores of the model in a folder: retrieval at every layer, bits per byte, greedy translations of one line."""
     model, tokenizer = models.load(folder), models.tokenizer(folder)
-    retrieval = evaluation.retrieval(model, tokenizer, items.pairs["english"].tolist(), items.pairs["target"].tolist())
-    bits = {code: evaluation.bits_per_byte(model, tokenizer, texts) for code, texts in items.texts.items()}
-    translations = {}
-    for direction in prompts.directions(items.language):
-        asked = [prompts.begin_document(tokenizer, prompts.pair_prompt(text, direction, items.language))
-                 for text in items.asked(direction)[0]]
-        answers = evaluation.generate(model, tokenizer, asked, max_new_tokens)
-        translations[direction] = [answer.partition("\n")[0] for answer in answers]
-    return Scores(retrieval, bits, translations)
+    found = evaluation.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
+    bits = [evaluation.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
+    answers = evaluation.translate(model, tokenizer, sentences.head(translated), language, "document", max_new_tokens)
+    return found, pandas.concat(bits), answers
 
 
-def note(record, scores: Scores, items: Items, **labels):
-    """Puts a model's scores into the record, each with n and interval; `labels` say which arm and seed."""
-    for (layer, direction), hits in scores.retrieval.groupby(["layer", "direction"], sort=False)["correct"]:
-        record.metric("retrieval_accuracy", statistics.wilson(hits.sum(), len(hits)), "share", layer=layer,
-                      task=direction, **labels)
-    record.metric("retrieval_accuracy_mean", statistics.mean(_hits([scores])), "share", **labels)
-    for language, frame in scores.bits.items():
-        record.metric("bits_per_byte", statistics.ratio(frame["bits"], frame["bytes"]), "bits/byte", language=language,
-                      **labels)
-    for direction, answers in scores.translations.items():
-        value, signature = evaluation.chrf(answers, items.asked(direction)[1])
-        record.metric("chrf", value, "chrF++", task=direction, signature=signature, **labels)
+def note(record, retrieved, bits, translated):
+    """Puts item-level scores of all runs (columns arm, seed) into the record, each with n and interval."""
+    runs = ["arm", "seed"]
+    for key, rows in retrieved.groupby([*runs, "direction", "layer"], sort=False):
+        record.metric("retrieval_accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share",
+                      **dict(zip([*runs, "task", "layer"], key)))
+    for key, rows in retrieved.groupby(runs, sort=False):
+        hits = rows.groupby("item")["correct"].mean()
+        record.metric("retrieval_accuracy_mean", statistics.mean(hits), "share", **dict(zip(runs, key)))
+    for key, rows in bits.groupby([*runs, "language"], sort=False):
+        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte",
+                      **dict(zip([*runs, "language"], key)))
+    for key, rows in translated.groupby([*runs, "direction"], sort=False):
+        value, signature = evaluation.chrf(rows["hypothesis"], rows["reference"])
+        record.metric("chrf", value, "chrF++", signature=signature, **dict(zip([*runs, "task"], key)))
 
 
-def compare(record, before: list[Scores], after: list[Scores], items: Items, **labels):
+def compare(record, retrieved, bits, translated, before: str, after: str):
     """Paired tests of two arms over the same items, `after` − `before`, each item averaged over the arm's seeds.
 
-    chrF++ is compared for the first seed of each, since a corpus score has no item to average.
+    Retrieval is averaged over layers and directions too. chrF++ is compared between the first seeds, since a corpus
+    score has no item to average.
     """
-    record.metric("retrieval_accuracy_mean_difference", statistics.difference(_hits(before), _hits(after)), "share", **labels)
-    for language, frame in before[0].bits.items():
-        a, b = (sum(scores.bits[language]["bits"] for scores in arm) / len(arm) for arm in (before, after))
-        record.metric("bits_per_byte_difference", statistics.difference(a, b, frame["bytes"]), "bits/byte",
-                      language=language, **labels)
-    for direction, answers in before[0].translations.items():
-        gain = evaluation.chrf_difference(answers, after[0].translations[direction], items.asked(direction)[1])
-        record.metric("chrf_difference", gain, "chrF++", task=direction, **labels)
-
-
-def _hits(arm: list[Scores]) -> pandas.Series:
-    """Share of layers, directions and seeds in which each item found its translation."""
-    return pandas.concat([scores.retrieval for scores in arm]).groupby("item")["correct"].mean()
+    labels = {"arm": after, "against": before}
+    hits, bits, firsts = (frame.rename(columns={"arm": "stage"}) for frame in (retrieved, bits, translated))
+    hits = hits.groupby(["stage", "item"])["correct"].mean().reset_index().assign(task="retrieval")
+    for _, change in evaluation.paired(hits, "correct", ["task"], before, after):
+        record.metric("retrieval_accuracy_mean_difference", change, "share", **labels)
+    bits = bits.groupby(["stage", "language", "item"])[["bits", "bytes"]].mean().reset_index()
+    for where, change in evaluation.paired(bits, "bits", ["language"], before, after, weight="bytes"):
+        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], **labels)
+    firsts = firsts.drop_duplicates(["stage", "direction", "item"])
+    for where, change in evaluation.paired_translations(firsts, before, after):
+        record.metric("chrf_difference", change, "chrF++", task=where["task"], **labels)

@@ -66,9 +66,9 @@ def retrieval_by_layer(profile: str):
             panel.plot(line["layer"], 100 * line["value"], label=arm)
             panel.fill_between(line["layer"], 100 * line["low"], 100 * line["high"], alpha=0.15, linewidth=0)
         panel.axhline(100 / part["n"].iloc[0], color="0.4", linestyle=":", linewidth=0.9)
-        panel.annotate("chance 1/n", (part["layer"].max(), 100 / part["n"].iloc[0]), (0, 2), textcoords="offset points",
-                       ha="right", color="0.4", fontsize=6)
-        panel.set(xlabel="layer (0: embeddings)", title=task, ylim=(0, None))
+        panel.annotate("chance\n1/n", (1, 100 / part["n"].iloc[0]), (2, 0), xycoords=("axes fraction", "data"),
+                       textcoords="offset points", va="center", color="0.4", fontsize=6)
+        panel.set(xlabel="layer (0: embeddings)", title=task.replace("english", "English"), ylim=(0, None))
     panels[0][0].set_ylabel("accuracy@1 (%)")
     panels[0][0].legend(loc="upper right")
     best = frame.loc[frame["value"].idxmax()]
@@ -87,3 +87,42 @@ def instruction_loss(profile: str):
     panel.legend()
     ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}" for start, line in frame.groupby("stage")]
     return drawing, frame, f"Loss on the answers, first to last log entry: {', '.join(ends)} nats/token (single batches)."
+
+
+@figure("P1-F1", "06_evaluation", "Accuracy of every stage by task")
+def stage_accuracy(profile: str):
+    """One panel a task and language; points with Wilson intervals by stage, and the chance level."""
+    labels = ["task", "language", "prompt"]
+    found = records.metrics(profile, "06_evaluation").query("metric == 'accuracy'")
+    chance = records.facts(profile, "06_evaluation").query("fact == 'chance'").set_index(["stage", *labels])["value"]
+    frame = found[["stage", *labels, "n", "value", "low", "high"]].copy()
+    frame["chance"] = [chance[tuple(row)] for row in frame[["stage", *labels]].to_numpy()]
+    groups = list(frame.groupby(labels, sort=False))
+    columns = min(4, len(groups))
+    lines = -(-len(groups) // columns)
+    drawing, panels = axes(lines, columns, WIDE, 1.9 * lines + 0.2, sharey=True, squeeze=False)
+    for panel, ((task, language, prompt), part) in zip(panels.flat, groups):
+        _points(panel, part, f"{task} {language}" + (" (chat)" if prompt == "chat" else ""))
+    for panel in panels.flat[len(groups):]:
+        panel.set_visible(False)
+    for row in panels:
+        row[0].set_ylabel("accuracy (%)")
+    return drawing, frame, _accuracy_reading(frame)
+
+
+def _points(panel, part, title: str):
+    """Accuracy of the stages from left to right, in one panel."""
+    value, low, high = (100 * part[column] for column in ("value", "low", "high"))
+    panel.errorbar(range(len(part)), value, [value - low, high - value], fmt="o", capsize=2)
+    panel.axhline(100 * part["chance"].iloc[0], color="0.4", linestyle=":", linewidth=0.9)
+    panel.annotate("chance", (len(part) - 0.6, 100 * part["chance"].iloc[0]), (0, 2), textcoords="offset points",
+                   ha="right", color="0.4", fontsize=6)
+    panel.set_xticks(range(len(part)), part["stage"], rotation=30, ha="right", rotation_mode="anchor")
+    panel.set(title=f"{title}, n = {part['n'].iloc[0]}", ylim=(0, 100), xlim=(-0.5, len(part) - 0.5))
+
+
+def _accuracy_reading(frame) -> str:
+    above = frame[frame["low"] > frame["chance"]]
+    named = ", ".join(f"{row['task']} {row['language']} {row['stage']} ({100 * row['value']:.0f} %)" for _, row in above.iterrows())
+    return (f"{len(above)} of {len(frame)} scores lie above chance with their whole 95 % interval"
+            f"{': ' + named if named else ''} (n = {frame['n'].min()} to {frame['n'].max()} items; demonstration scale).")

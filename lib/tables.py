@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple
 
 import pandas
 
-from lib import paths, records
+from lib import paths, records, statistics
 
 
 class Exhibit(NamedTuple):
@@ -80,6 +80,18 @@ def _alignment_reading(found: pandas.DataFrame) -> str:
             f"(n = {row['n']} held-out pairs, paired bootstrap p = {row['p']:.3f}; demonstration scale).")
 
 
+@table("C04-T2", "04_alignment", "Translations by each arm")
+def alignment_translations(profile: str):
+    """The first two held-out sentences of each direction, with the translation of every arm's first seed."""
+    rows = records.rows(profile, "04_alignment", "translations")
+    first = rows.drop_duplicates(["arm", "direction", "item"])
+    frame = first.pivot(index=["direction", "source", "reference"], columns="arm", values="hypothesis")
+    frame = frame[list(dict.fromkeys(rows["arm"]))].groupby("direction").head(2).rename_axis(columns=None).reset_index()
+    invalid = ", ".join(f"{arm} {100 * share:.0f} %" for arm, share in rows.groupby("arm", sort=False)["invalid"].mean().items())
+    return frame, (f"Greedy; empty, copied or wrong-script answers: {invalid} of {len(first) // rows['arm'].nunique()} "
+                   "an arm and seed.")
+
+
 @table("C05-T1", "05_sft", "Instruction examples by source and language")
 def instruction_examples(profile: str):
     """Rows derived from the training split, left out because a held-out row shows them, and trained on."""
@@ -100,3 +112,112 @@ def generations(profile: str):
     frame = records.rows(profile, "05_sft", "generations")
     changed = (frame["before"] != frame["after"]).sum()
     return frame, f"{changed} of {len(frame)} greedy answers to held-out prompts changed with instruction tuning."
+
+
+STAGE_SCORES = {"accuracy": ("%", 100, 1), "chrf": ("chrF++", 1, 1), "bits_per_byte": ("bits/byte", 1, 3)}
+
+
+@table("P1-T5", "06_evaluation", "Scores of every stage in both languages")
+def stages(profile: str):
+    """One row a score; columns are the stages, `estimate [low, high]`."""
+    scores = _stage_scores(profile, STAGE_SCORES)
+    rows = []
+    for (score, unit, n), found in scores.groupby(["score", "unit", "n"], sort=False):
+        digits = STAGE_SCORES[found["metric"].iloc[0]][2]
+        cells = {row["stage"]: interval(row, digits) for _, row in found.iterrows()}
+        rows.append({"score": score, "unit": unit, "n": n, "chance": found["chance"].iloc[0], **cells})
+    return pandas.DataFrame(rows).fillna(""), _stages_reading(profile, scores)
+
+
+def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
+    accuracy = scores[scores["metric"] == "accuracy"]
+    mean = accuracy.groupby("stage", sort=False)["value"].mean()
+    changes = _changes(profile, "accuracy").query("against == @mean.index[0]")
+    solid = (changes["p_holm"] < 0.05).sum()
+    return (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
+            f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {solid} of {len(changes)} differences "
+            f"from {mean.index[0]} have p < 0.05 after Holm's correction (n = {accuracy['n'].min()} to "
+            f"{accuracy['n'].max()} items a task; demonstration scale).")
+
+
+@table("P1-T7", "06_evaluation", "What the stages cost English")
+def forgetting(profile: str):
+    """English scores of each stage against the first, with the paired difference; p corrected by Holm in this table."""
+    scores = _stage_scores(profile, ["accuracy", "bits_per_byte"]).query("language == 'en'")
+    first = scores["stage"].iloc[0]
+    values = scores.set_index(["score", "stage"])["value"]
+    changes = pandas.concat([_changes(profile, metric, "language == 'en' and against == @first", first=first)
+                             for metric in ("accuracy", "bits_per_byte")])
+    changes["p_holm"] = statistics.holm(changes["p"])
+    frame = pandas.DataFrame([{
+        "score": row["score"], "unit": row["unit"], "n": row["n"], "stage": row["stage"],
+        first: f"{values[row['score'], first]:.{row['digits']}f}", "then": f"{values[row['score'], row['stage']]:.{row['digits']}f}",
+        "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}", "p (Holm)": f"{row['p_holm']:.3f}"}
+        for _, row in changes.iterrows()])
+    bits = changes[changes["metric"] == "bits_per_byte_difference"]
+    ends = "; ".join(f"{row['stage']} {row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" for _, row in bits.iterrows())
+    return frame, (f"English bits per byte against {first} (n = {bits['n'].iloc[0]} texts, more is worse): {ends}; "
+                   "demonstration scale.")
+
+
+@table("C06-T1", "06_evaluation", "Paired tests of neighbouring stages")
+def neighbours(profile: str):
+    """Difference of each score between a stage and the one before it; p corrected by Holm over the whole table."""
+    order = records.load(profile, "06_evaluation")["parameters"]["stages"]
+    pairs = list(zip(order[1:], order))
+    changes = pandas.concat([_changes(profile, metric) for metric in STAGE_SCORES])
+    changes = changes[[pair in pairs for pair in zip(changes["stage"], changes["against"])]].copy()
+    changes["p_holm"] = statistics.holm(changes["p"])
+    frame = pandas.DataFrame([{"score": row["score"], "unit": row["unit"], "n": row["n"], "from": row["against"],
+                               "to": row["stage"], "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}",
+                               "p (Holm)": f"{row['p_holm']:.3f}"} for _, row in changes.iterrows()])
+    solid = changes[changes["p_holm"] < 0.05]
+    named = "; ".join(f"{row['score']} {row['against']} → {row['stage']} {row['value']:+.{row['digits']}f}"
+                      for _, row in solid.iterrows())
+    return frame, (f"{len(solid)} of {len(changes)} steps have p < 0.05 after Holm's correction"
+                   f"{': ' + named if named else ''} (demonstration scale).")
+
+
+@table("C06-T2", "06_evaluation", "Translations of held-out sentences by every stage")
+def translations(profile: str, shown: int = 3):
+    """The first sentences of each direction with their reference; one column a stage."""
+    rows = records.rows(profile, "06_evaluation", "translations")
+    keys = ["direction", "prompt", "source", "reference"]
+    frame = rows.pivot_table("hypothesis", keys, "stage", aggfunc="first", sort=False)
+    frame = frame[rows["stage"].unique()].groupby(["direction", "prompt"], sort=False).head(shown)
+    share = rows.groupby("stage", sort=False)["invalid"].agg(["sum", "size"])
+    counts = ", ".join(f"{stage} {row['sum']} of {row['size']}" for stage, row in share.iterrows())
+    return frame.rename_axis(columns=None).reset_index(), (
+        f"Invalid answers (empty, a copy, or in the wrong script; they count as they are in chrF++): {counts}.")
+
+
+def _stage_scores(profile: str, names) -> pandas.DataFrame:
+    """Estimates of chapter 06 in the units of print, with columns score (its name), digits and chance (`25 %` or blank)."""
+    found = records.metrics(profile, "06_evaluation")
+    found = _printed(found[found["metric"].isin(list(names))])
+    facts = records.facts(profile, "06_evaluation").query("fact == 'chance'")
+    chance = {_score_name(row): f"{100 * row['value']:.0f} %" for row in facts.to_dict("records")}
+    return found.assign(chance=found["score"].map(chance).fillna(""))
+
+
+def _changes(profile: str, name: str, where: str = "stage == stage", **names) -> pandas.DataFrame:
+    """Paired differences of a score, in the units of print, with Holm's p over those that `where` selects."""
+    found = records.metrics(profile, "06_evaluation")
+    found = _printed(found[found["metric"] == f"{name}_difference"]).query(where, local_dict=names)
+    return found.assign(p_holm=statistics.holm(found["p"]))
+
+
+def _printed(found: pandas.DataFrame) -> pandas.DataFrame:
+    """Shares as per cent, and each row's score name, unit and digits."""
+    units = [STAGE_SCORES[name.removesuffix("_difference")] for name in found["metric"]]
+    scale = [unit[1] for unit in units]
+    columns = {column: found[column] * scale for column in ("value", "low", "high")}
+    return found.assign(**columns, unit=[unit[0] for unit in units], digits=[unit[2] for unit in units],
+                        score=[_score_name(row) for row in found.to_dict("records")])
+
+
+def _score_name(row: dict) -> str:
+    """`hafez_mcq fa`, `chrf en-fa (chat)`, `bits_per_byte en`: what a row of chapter 06 measures."""
+    parts = [row.get("metric", "accuracy").removesuffix("_difference"), row.get("task"), row.get("language")]
+    named = " ".join(part for part in parts if isinstance(part, str) and part != "accuracy")
+    return f"{named} (chat)" if row.get("prompt") == "chat" else named

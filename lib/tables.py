@@ -72,6 +72,7 @@ def alignment(profile: str):
 
 def _alignment_reading(found: pandas.DataFrame) -> str:
     gain = found[found["metric"] == "retrieval_accuracy_mean_difference"]
+    gain = gain[(gain["arm"] == "pairs") & (gain["against"] == "no-pairs")]
     if gain.empty:
         return "Only one arm was trained, so nothing is compared (demonstration scale)."
     row = gain.iloc[0]
@@ -132,31 +133,29 @@ def stages(profile: str):
 def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
     accuracy = scores[scores["metric"] == "accuracy"]
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
-    changes = _changes(profile, "accuracy").query("against == @mean.index[0]")
-    solid = (changes["p_holm"] < 0.05).sum()
+    changes = _changes(profile, "accuracy")
+    changes = changes[changes["against"] == mean.index[0]]
+    solid = sum(p < 0.05 for p in statistics.holm(changes["p"]))
     return (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
             f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {solid} of {len(changes)} differences "
-            f"from {mean.index[0]} have p < 0.05 after Holm's correction (n = {accuracy['n'].min()} to "
-            f"{accuracy['n'].max()} items a task; demonstration scale).")
+            f"from {mean.index[0]} have p < 0.05 after Holm's correction (n = {span(accuracy['n'])} items a task; "
+            "demonstration scale).")
 
 
 @table("P1-T7", "06_evaluation", "What the stages cost English")
 def forgetting(profile: str):
     """English scores of each stage against the first, with the paired difference; p corrected by Holm in this table."""
     scores = _stage_scores(profile, ["accuracy", "bits_per_byte"]).query("language == 'en'")
-    first = scores["stage"].iloc[0]
-    values = scores.set_index(["score", "stage"])["value"]
-    changes = pandas.concat([_changes(profile, metric, "language == 'en' and against == @first", first=first)
-                             for metric in ("accuracy", "bits_per_byte")])
-    changes["p_holm"] = statistics.holm(changes["p"])
-    frame = pandas.DataFrame([{
-        "score": row["score"], "unit": row["unit"], "n": row["n"], "stage": row["stage"],
-        first: f"{values[row['score'], first]:.{row['digits']}f}", "then": f"{values[row['score'], row['stage']]:.{row['digits']}f}",
-        "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}", "p (Holm)": f"{row['p_holm']:.3f}"}
-        for _, row in changes.iterrows()])
+    first, values = scores["stage"].iloc[0], scores.set_index(["score", "stage"])["value"]
+    changes = pandas.concat([_changes(profile, metric) for metric in ("accuracy", "bits_per_byte")])
+    changes = changes[(changes["language"] == "en") & (changes["against"] == first)]
+    frame = _differences(changes)
+    for name, stage in (("before", changes["against"]), ("after", changes["stage"])):
+        numbers = [f"{values[score, at]:.{digits}f}" for score, at, digits in zip(changes["score"], stage, changes["digits"])]
+        frame.insert(frame.columns.get_loc("Δ"), name, numbers)
     bits = changes[changes["metric"] == "bits_per_byte_difference"]
-    ends = "; ".join(f"{row['stage']} {row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" for _, row in bits.iterrows())
-    return frame, (f"English bits per byte against {first} (n = {bits['n'].iloc[0]} texts, more is worse): {ends}; "
+    ends = "; ".join(f"{row['stage']} {interval(row, 3)}" for _, row in bits.iterrows())
+    return frame, (f"English bits per byte against {first} (n = {span(bits['n'])} texts, more is worse): {ends}; "
                    "demonstration scale.")
 
 
@@ -166,16 +165,13 @@ def neighbours(profile: str):
     order = records.load(profile, "06_evaluation")["parameters"]["stages"]
     pairs = list(zip(order[1:], order))
     changes = pandas.concat([_changes(profile, metric) for metric in STAGE_SCORES])
-    changes = changes[[pair in pairs for pair in zip(changes["stage"], changes["against"])]].copy()
-    changes["p_holm"] = statistics.holm(changes["p"])
-    frame = pandas.DataFrame([{"score": row["score"], "unit": row["unit"], "n": row["n"], "from": row["against"],
-                               "to": row["stage"], "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}",
-                               "p (Holm)": f"{row['p_holm']:.3f}"} for _, row in changes.iterrows()])
-    solid = changes[changes["p_holm"] < 0.05]
-    named = "; ".join(f"{row['score']} {row['against']} → {row['stage']} {row['value']:+.{row['digits']}f}"
-                      for _, row in solid.iterrows())
-    return frame, (f"{len(solid)} of {len(changes)} steps have p < 0.05 after Holm's correction"
-                   f"{': ' + named if named else ''} (demonstration scale).")
+    changes = changes[[pair in pairs for pair in zip(changes["stage"], changes["against"])]]
+    frame = _differences(changes)
+    solid = (frame["p (Holm)"].astype(float) < 0.05).to_numpy()
+    named = changes[solid].groupby(["against", "stage"], sort=False)["score"].agg(", ".join)
+    found = "; ".join(f"{before} → {after} {scores}" for (before, after), scores in named.items())
+    return frame, (f"{solid.sum()} of {len(changes)} steps have p < 0.05 after Holm's correction"
+                   f"{': ' + found if found else ''} (n = {span(changes['n'])}; demonstration scale).")
 
 
 @table("C06-T2", "06_evaluation", "Translations of held-out sentences by every stage")
@@ -200,11 +196,24 @@ def _stage_scores(profile: str, names) -> pandas.DataFrame:
     return found.assign(chance=found["score"].map(chance).fillna(""))
 
 
-def _changes(profile: str, name: str, where: str = "stage == stage", **names) -> pandas.DataFrame:
-    """Paired differences of a score, in the units of print, with Holm's p over those that `where` selects."""
+def _changes(profile: str, name: str) -> pandas.DataFrame:
+    """Paired differences of a score of chapter 06, in the units of print."""
     found = records.metrics(profile, "06_evaluation")
-    found = _printed(found[found["metric"] == f"{name}_difference"]).query(where, local_dict=names)
-    return found.assign(p_holm=statistics.holm(found["p"]))
+    return _printed(found[found["metric"] == f"{name}_difference"])
+
+
+def _differences(changes: pandas.DataFrame) -> pandas.DataFrame:
+    """Paired differences as a table's rows, p corrected by Holm (1979) over all of them."""
+    adjusted = statistics.holm(changes["p"])
+    return pandas.DataFrame([{
+        "score": row["score"], "unit": row["unit"], "n": row["n"], "from": row["against"], "to": row["stage"],
+        "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}", "p (Holm)": f"{p:.3f}"}
+        for (_, row), p in zip(changes.iterrows(), adjusted)])
+
+
+def span(counts) -> str:
+    """`40`, or `12 to 40`: the numbers of items that several scores rest on."""
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _printed(found: pandas.DataFrame) -> pandas.DataFrame:

@@ -5,12 +5,16 @@ and NVML for GPUs. kWh comes first, because a grid can be applied afterwards and
 """
 import functools
 
+import pandas
 from codecarbon import OfflineEmissionsTracker
 from codecarbon.external.hardware import CPU, MODE_CPU_LOAD
 from codecarbon.external.logger import set_logger_level
 from codecarbon.input import DataSource
 
+from lib import records
+
 SAMPLE_SECONDS = 15  # codecarbon's own default interval between readings
+TRAINING = ("03_pretraining", "04_alignment", "05_sft")
 
 
 def start(chapter: str) -> OfflineEmissionsTracker:
@@ -56,9 +60,45 @@ def co2(kwh: float, country: str) -> float:
     return kwh * intensity(country) / 1000
 
 
-@functools.cache
-def _grids() -> dict:
-    return DataSource().get_global_energy_mix_data()
+def ledger(profile: str) -> pandas.DataFrame:
+    """What each chapter with a record drew: step (the chapter), seconds, kwh (NaN if not measured), method."""
+    rows = []
+    for step in records.available(profile):
+        measured = records.load(profile, step).get("measured")
+        if measured and step != "13_carbon":
+            rows.append({"step": step, "seconds": measured["seconds"], "kwh": measured.get("kwh"),
+                         "method": measured.get("kwh_method", "")})
+    return pandas.DataFrame(rows, columns=["step", "seconds", "kwh", "method"]).astype({"kwh": float})
+
+
+def training(profile: str) -> pandas.DataFrame:
+    """Tokens and seconds of the training in each chapter, and its kWh: its seconds at the chapter's mean power.
+
+    The chapter's own kWh would be wrong here, because a finished training is not run again with its chapter.
+    """
+    spent = ledger(profile).set_index("step")
+    facts = records.facts(profile, *spent.index)
+    facts = facts[facts["fact"].isin(["tokens", "seconds"]) & facts["chapter"].isin(TRAINING)]
+    rows = facts.pivot_table("value", "chapter", "fact", aggfunc="sum").astype(float).reindex(columns=["tokens", "seconds"])
+    rows["kwh"] = rows["seconds"] * (spent["kwh"] / spent["seconds"]).reindex(rows.index)
+    return rows.rename_axis("step").reset_index()
+
+
+def parameters(profile: str) -> int:
+    """Parameters of the model that was trained, as the chapters note them; ValueError when none does."""
+    facts = records.facts(profile, *[step for step in TRAINING if step in records.available(profile)])
+    found = facts[facts["fact"] == "parameters"] if len(facts) else facts
+    if found.empty:
+        raise ValueError("No training chapter notes how many parameters its model has, so nothing can be scaled to a paper's.")
+    return int(found["value"].max())
+
+
+def scaled(kwh: float, tokens: float, parameters: float, to_tokens: float, to_parameters: float) -> float:
+    """kWh of a larger training, if energy grows as tokens × parameters (the 6ND rule of Kaplan et al. 2020).
+
+    An estimate: it assumes the hardware and the efficiency of the run that was measured.
+    """
+    return kwh * (to_tokens / tokens) * (to_parameters / parameters)
 
 
 def _method(meter, measured) -> str:
@@ -69,3 +109,8 @@ def _method(meter, measured) -> str:
                 for processor in processors if processor._mode == MODE_CPU_LOAD]
     return (f"codecarbon {measured.codecarbon_version}, whole machine: {' + '.join(descriptions)}; "
             + "; ".join([*modelled, f"RAM modelled at {measured.ram_power:.0f} W"]))
+
+
+@functools.cache
+def _grids() -> dict:
+    return DataSource().get_global_energy_mix_data()

@@ -54,13 +54,13 @@ def load(profile: str, chapter: str) -> dict:
     stated(chapter)
     if not path.exists():
         known = sorted(file.parent.name for file in paths.PARAMS.glob(f"*/{chapter}.yaml"))
-        raise ParameterError(f"There is no parameter file {_short(path)} for profile {profile!r} of chapter {chapter}; "
+        raise ParameterError(f"There is no parameter file {paths.shown(path)} for profile {profile!r} of chapter {chapter}; "
                              f"profiles that have one: {', '.join(known) or 'none'}.")
     values = read(path)
     if values.get("profile") != profile:
-        raise ParameterError(f"{_short(path)}: key `profile` is {values.get('profile')!r} and has to be {profile!r}, "
+        raise ParameterError(f"{paths.shown(path)}: key `profile` is {values.get('profile')!r} and has to be {profile!r}, "
                              "the name of its folder, or the chapter would write into another profile's run.")
-    return check(chapter, values, _short(path))
+    return check(chapter, values, paths.shown(path))
 
 
 def read(path: Path) -> dict:
@@ -69,9 +69,9 @@ def read(path: Path) -> dict:
         values = yaml.load(path.read_text(encoding="utf8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ParameterError(f"{_short(path)} is not valid YAML ({reason}); write one `key: value` a line.") from error
+        raise ParameterError(f"{paths.shown(path)} is not valid YAML ({reason}); write one `key: value` a line.") from error
     if not isinstance(values or {}, dict):
-        raise ParameterError(f"{_short(path)} holds {type(values).__name__}, not keys; write one `key: value` a line.")
+        raise ParameterError(f"{paths.shown(path)} holds {type(values).__name__}, not keys; write one `key: value` a line.")
     return values or {}
 
 
@@ -199,10 +199,6 @@ def _kind(value) -> str:
 def _nearest(name: str, known: list[str], what: str) -> str:
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
     return f"the nearest valid {what} is `{near[0]}`" if near else f"there is no valid {what}"
-
-
-def _short(path: Path) -> str:
-    return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
 
 
 def main(arguments: list[str] | None = None) -> int:

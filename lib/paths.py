@@ -50,3 +50,9 @@ def figures(profile: str) -> Path:
     folder = output() / "figures" / profile
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def shown(path: Path) -> str:
+    """A path as a person reads it: inside the repository or the output folder without the folders before."""
+    near = [folder for folder in (ROOT, output()) if Path(path).is_relative_to(folder)]
+    return Path(path).relative_to(near[-1]).as_posix() if near else str(path)

@@ -3,12 +3,14 @@
 A figure is a function of the profile that returns (figure, frame, reading): the drawing, the data behind it, and one
 computed sentence. `@figure` registers it under its ID. Persian needs no reshaping: matplotlib ≥ 3.11 shapes it itself.
 """
+import math
+
 import matplotlib
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lib import paths, records
-from lib.tables import Exhibit
+from lib.tables import Exhibit, span
 
 FIGURES: dict[str, Exhibit] = {}
 # Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
@@ -98,8 +100,8 @@ def stage_accuracy(profile: str):
     frame = found[["stage", *labels, "n", "value", "low", "high"]].copy()
     frame["chance"] = [chance[tuple(row)] for row in frame[["stage", *labels]].to_numpy()]
     groups = list(frame.groupby(labels, sort=False))
-    columns = min(4, len(groups))
-    lines = -(-len(groups) // columns)
+    lines = math.ceil(len(groups) / 4)
+    columns = math.ceil(len(groups) / lines)
     drawing, panels = axes(lines, columns, WIDE, 1.9 * lines + 0.2, sharey=True, squeeze=False)
     for panel, ((task, language, prompt), part) in zip(panels.flat, groups):
         _points(panel, part, f"{task} {language}" + (" (chat)" if prompt == "chat" else ""))
@@ -122,7 +124,31 @@ def _points(panel, part, title: str):
 
 
 def _accuracy_reading(frame) -> str:
-    above = frame[frame["low"] > frame["chance"]]
-    named = ", ".join(f"{row['task']} {row['language']} {row['stage']} ({100 * row['value']:.0f} %)" for _, row in above.iterrows())
-    return (f"{len(above)} of {len(frame)} scores lie above chance with their whole 95 % interval"
-            f"{': ' + named if named else ''} (n = {frame['n'].min()} to {frame['n'].max()} items; demonstration scale).")
+    above, best = frame[frame["low"] > frame["chance"]], frame.loc[frame["value"].idxmax()]
+    return (f"{len(above)} of {len(frame)} scores lie above chance with their whole 95 % interval; highest: {best['task']} "
+            f"{best['language']} {best['stage']}, {100 * best['value']:.0f} % [{100 * best['low']:.0f}, "
+            f"{100 * best['high']:.0f}] (n = {span(frame['n'])} items; demonstration scale).")
+
+
+@figure("C13-F1", "13_carbon", "Energy of every chapter")
+def energy(profile: str):
+    """Bars of Wh a chapter, training apart from the rest, with the chapter's minutes."""
+    facts = records.facts(profile, "13_carbon")
+    names = {"kwh": "total", "training_kwh": "training", "seconds": "seconds"}
+    frame = facts[facts["fact"].isin(names)].pivot(index="step", columns="fact", values="value").astype(float)
+    frame = frame.rename(columns=names).reindex(columns=names.values()).fillna({"training": 0}).reset_index()
+    frame[["total", "training"]] *= 1000
+    # A training kept from an earlier run may have taken longer than its chapter did this time.
+    inside = frame["training"].clip(upper=frame["total"])
+    drawing, panel = axes(height=0.5 + 0.24 * len(frame))
+    panel.barh(frame["step"], frame["total"], color=PALETTE[5], label="rest of the chapter")
+    panel.barh(frame["step"], inside, color=PALETTE[0], label="training")
+    for place, row in frame.iterrows():
+        panel.annotate(f"{row['seconds'] / 60:.1f} min", (row["total"], place), xytext=(3, 0),
+                       textcoords="offset points", va="center", fontsize=7)
+    panel.set(xlabel="energy (Wh)", xlim=(0, 1.25 * frame["total"].max()))
+    panel.invert_yaxis()
+    panel.legend(loc="lower right")
+    share = inside.sum() / frame["total"].sum()
+    return drawing, frame, (f"Training takes {share:.0%} of {frame['total'].sum():.2f} Wh over {len(frame)} chapters "
+                            "(a measurement of one run, without interval).")

@@ -5,6 +5,7 @@ seconds, bytes) and *rows* (curves and samples). Tables and figures are made fro
 """
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -41,7 +42,8 @@ class Record:
         self.content["metrics"].append({"metric": name, **estimate._asdict(), "unit": unit, **labels})
 
     def fact(self, name: str, value, unit: str = "", **labels):
-        """An exact count or a measurement of this run (rows removed, parameters, seconds)."""
+        """An exact count or a measurement of this run (rows removed, parameters, seconds); NaN is kept as null."""
+        value = None if isinstance(value, float) and math.isnan(value) else value
         self.content["facts"].append({"fact": name, "value": value, "unit": unit, **labels})
 
     def rows(self, name: str, rows: list[dict]):
@@ -85,11 +87,15 @@ def load(profile: str, chapter: str) -> dict:
     """The record of a chapter: the open one, else this machine's run, else the committed one; FileNotFoundError if none."""
     if (profile, chapter) in _open:
         return _open[profile, chapter]
-    places = [paths.output() / "runs" / profile / chapter / "record.json",
-              paths.figures(profile) / "records" / f"{chapter}.json"]
-    for place in places:
-        if place.exists():
-            return json.loads(place.read_text(encoding="utf8"))
+    return json.loads(place(profile, chapter).read_text(encoding="utf8"))
+
+
+def place(profile: str, chapter: str) -> Path:
+    """The record's file: that of this machine's run, else the committed one; FileNotFoundError if there is none."""
+    for path in (paths.output() / "runs" / profile / chapter / "record.json",
+                 paths.figures(profile) / "records" / f"{chapter}.json"):
+        if path.exists():
+            return path
     raise FileNotFoundError(f"Chapter {chapter} has no record in profile {profile}: "
                             f"run it first, e.g. `make reproduce PROFILE={profile}`.")
 

@@ -204,10 +204,7 @@ def _announced(profile: str) -> dict[str, str]:
 
 def _name(path: str) -> str:
     """A file as a person names it: `lib/models.py`, or `01_corpus` for that chapter's record."""
-    path = Path(path)
-    if path.name == "record.json":
-        return path.parent.name
-    return path.relative_to(paths.ROOT).as_posix() if path.is_relative_to(paths.ROOT) else str(path)
+    return Path(path).parent.name if Path(path).name == "record.json" else paths.shown(path)
 
 
 def _total(profile: str, waiting) -> str:

@@ -230,3 +230,67 @@ def _score_name(row: dict) -> str:
     parts = [row.get("metric", "accuracy").removesuffix("_difference"), row.get("task"), row.get("language")]
     named = " ".join(part for part in parts if isinstance(part, str) and part != "accuracy")
     return f"{named} (chat)" if row.get("prompt") == "chat" else named
+
+
+def reported() -> pandas.DataFrame:
+    """The papers' own numbers from `reported/*.csv`: paper, exhibit, item, quantity, value, unit, ours, provenance."""
+    return pandas.concat([pandas.read_csv(path) for path in sorted(paths.REPORTED.glob("*.csv"))], ignore_index=True)
+
+
+@table("C13-T1", "13_carbon", "Energy, time and CO₂ of every chapter")
+def energy(profile: str):
+    """One row a chapter and a total: seconds, Wh, mean watts, and grams of CO₂ on each grid."""
+    facts = records.facts(profile, "13_carbon")
+    spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value").astype(float)
+    grids = facts[facts["fact"] == "intensity"].set_index("country")["value"].astype(float)
+    spent.loc["total"] = spent.sum()
+    frame = pandas.DataFrame({"chapter": spent.index, "seconds": spent["seconds"].round().astype(int),
+                              "Wh": 1000 * spent["kwh"], "mean W": 3.6e6 * spent["kwh"] / spent["seconds"]})
+    for code, intensity in grids.items():
+        frame[f"g CO₂ {code}"] = spent["kwh"] * intensity
+    total, most = frame.iloc[-1], frame.iloc[:-1].nlargest(1, "Wh").iloc[0]
+    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.0f} min, {most['chapter']} most "
+                            f"({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ on the grid of "
+                            f"{grids.index[0]}. Energy is measured, not sampled, so it has no interval.")
+
+
+@table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
+def carbon_statement(profile: str):
+    """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where nothing is known."""
+    parameters = records.load(profile, "13_carbon")["parameters"]
+    facts = records.facts(profile, "13_carbon")
+    value = facts.drop_duplicates("fact").set_index("fact")["value"]
+    hours, kwh = (facts.loc[facts["fact"] == name, "value"].astype(float).sum() for name in ("seconds", "kwh"))
+    hours, factor = hours / 3600, value["intensity"] / 1000
+    paper = reported().query("exhibit == 'P2-T8' and quantity == 'CO2 equivalent'").iloc[0]
+    shared = {"PUE": parameters["pue"], "kg CO₂/kWh": factor}
+    rows = [{"run": "this run, measured", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
+             **shared, "kWh": kwh, "kg CO₂": kwh * factor},
+            {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"], "kg CO₂": value["estimated_co2"]},
+            {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper["value"]}]
+    return pandas.DataFrame(rows), (
+        f"This run weighs {kwh * factor:.4f} kg CO₂ on the grid of {parameters['country']}; PersianMind reports "
+        f"{paper['value']:.2f} kg. An estimate for {parameters['paper_tokens']:.2g} tokens and "
+        f"{parameters['paper_parameters']:.2g} parameters at this machine's energy per token is "
+        f"{value['estimated_co2']:,.0f} kg: it assumes that energy grows as tokens × parameters on this very hardware.")
+
+
+@table("C14-T1", "14_paper", "The papers' own values beside ours")
+def beside(profile: str):
+    """Every reported number with its provenance, and ours where a chapter of this profile noted the same quantity."""
+    frame = reported()
+    frame.insert(frame.columns.get_loc("value"), "companion", [_ours(profile, key) for key in frame.pop("ours")])
+    frame = frame.rename(columns={"value": "paper's value"})
+    found = frame["companion"].notna().sum()
+    return frame, (f"{len(frame)} reported values, {found} with one of ours beside them; ours come from a model of another "
+                   "size, so only their direction compares.")
+
+
+def _ours(profile: str, key) -> float | None:
+    """The last value that a chapter noted under `chapter/name`; None for a blank key, an absent record or name."""
+    chapter, _, name = str(key).partition("/")
+    if chapter not in records.available(profile):
+        return None
+    facts = records.facts(profile, chapter)
+    found = facts.loc[facts["fact"] == name, "value"] if len(facts) else facts
+    return float(found.iloc[-1]) if len(found) else None

@@ -24,14 +24,14 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import paths, prompts, statistics, text
+from lib import models, paths, prompts, statistics, text
 
 PROMPTS = ("document", "chat")
 
 
 @torch.inference_mode()
 def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 2048):
-    """DataFrame(bits, bytes, characters, tokens), one row a text; the score is `statistics.ratio(bits, bytes)`.
+    """DataFrame(item, bits, bytes, characters, tokens), one row a text; the score is `statistics.ratio(bits, bytes)`.
 
     Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
     is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
@@ -44,7 +44,7 @@ def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128
     for batch in _batches(windows, batch_tokens, "bits per byte"):
         inputs, targets, numbers = zip(*batch)
         numpy.add.at(nats, list(numbers), _nats(model, inputs, targets))
-    return pandas.DataFrame({"bits": nats / numpy.log(2), "bytes": [len(string.encode("utf8")) for string in texts],
+    return pandas.DataFrame({"item": range(len(texts)), "bits": nats / numpy.log(2), "bytes": [len(string.encode("utf8")) for string in texts],
                              "characters": [len(string) for string in texts], "tokens": [len(ids) for ids in tokens]})
 
 
@@ -159,13 +159,21 @@ def task_hash(scored: pandas.DataFrame) -> str:
     return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
 
 
-def choose(items, tasks, count: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test items of each task and language, drawn by `seed`; ValueError for a task without any."""
-    test = items[(items["split"] == "test") & items["task"].isin(tasks)]
+def candidate(folder, style: str = "chat"):
+    """The model of a stage's folder, and its tokenizer in a prompt style (`prompts.dress`)."""
+    return models.load(folder), prompts.dress(models.tokenizer(folder), style)
+
+
+def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` test items of each task and language, with at most `longest` characters of question.
+
+    Raises ValueError for a task that has none.
+    """
+    test = items[(items["split"] == "test") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
     missing = sorted(set(tasks) - set(test["task"]))
     if missing:
-        raise ValueError(f"There are no test items of {', '.join(missing)}; the corpus has "
-                         f"{', '.join(sorted(set(items['task'])))}.")
+        raise ValueError(f"No test item of {', '.join(missing)} has at most {longest} characters: raise longest_item, or "
+                         f"choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
     return test.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
 
 
@@ -181,6 +189,17 @@ def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int
     texts = test.sample(frac=1, random_state=seed)["text"].str.slice(0, excerpt)
     before = texts.map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
     return list(texts[before < size])
+
+
+def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` test pairs whose sides have at most `longest` characters; no two share a sentence.
+
+    Raises ValueError when there is none.
+    """
+    short = pairs[(pairs["split"] == "test") & (pairs[["english", "target"]].map(len).max(axis=1) <= longest)]
+    if short.empty:
+        raise ValueError(f"No held-out pair has at most {longest} characters: raise longest_pair.")
+    return short.drop_duplicates("english").drop_duplicates("target").sample(frac=1, random_state=seed).head(count)
 
 
 def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
@@ -205,16 +224,27 @@ def paired(frame, value: str, by: list[str], before: str, after: str, weight: st
 
     `frame` has columns stage, item, `value`, and `weight` where the score is a ratio (bits over bytes).
     """
-    for key, rows in frame.groupby(by, sort=False):
-        sides = [rows[rows["stage"] == stage].sort_values("item") for stage in (before, after)]
-        weights = None if weight is None else sides[0][weight]
-        labels = {**dict(zip(by, key)), "stage": after, "against": before}
-        yield labels, statistics.difference(sides[0][value], sides[1][value], weights, seed)
+    for labels, a, b in _sides(frame, by, before, after):
+        yield labels, statistics.difference(a[value], b[value], None if weight is None else a[weight], seed)
+
+
+def paired_translations(frame, before: str, after: str, seed: int = 0):
+    """Paired tests of chrF++ between two stages for each direction and prompt: yields (labels, Difference)."""
+    for labels, a, b in _sides(frame, ["direction", "prompt"], before, after):
+        labels["task"] = labels.pop("direction")
+        yield labels, chrf_difference(a["hypothesis"], b["hypothesis"], a["reference"], seed)
 
 
 def comparisons(stages: list[str]) -> list[tuple[str, str]]:
     """Neighbouring stages, then the first against every later one, each pair once."""
     return list(dict.fromkeys([*itertools.pairwise(stages), *((stages[0], stage) for stage in stages[1:])]))
+
+
+def _sides(frame, by: list[str], before: str, after: str):
+    """Labels of each group of `by`, and its rows of both stages in the order of the items."""
+    for key, rows in frame.groupby(by, sort=False):
+        sides = (rows[rows["stage"] == stage].sort_values("item") for stage in (before, after))
+        yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
 def _translation(pair: dict, direction: str, language: str) -> dict:

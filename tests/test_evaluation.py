@@ -49,7 +49,7 @@ def test_windows_score_every_token_once(byte_tokenizer, tiny_model, english):
 
 def test_empty_text_costs_nothing(byte_tokenizer, tiny_model):
     frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, ["", "word"])
-    assert list(frame.loc[0]) == [0, 0, 0, 0] and frame["bits"][1] > 0
+    assert list(frame.loc[0]) == [0, 0, 0, 0, 0] and frame["bits"][1] > 0
 
 
 def test_start_token(byte_tokenizer, sentencepiece_tokenizer):
@@ -179,10 +179,10 @@ def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
 
 def test_choose_draws_test_items_of_each_language(items):
     items = items.assign(split=["test", "test", "train"] * 2)
-    assert sorted(evaluation.choose(items, ["emoji_mcq"], 5)["id"]) == ["en0", "en1", "fa0", "fa1"]
-    assert len(evaluation.choose(items, ["emoji_mcq"], 1)) == 2
-    with pytest.raises(ValueError, match="no test items of heading_mcq"):
-        evaluation.choose(items, ["heading_mcq"], 5)
+    assert sorted(evaluation.choose(items, ["emoji_mcq"], 5, 99)["id"]) == ["en0", "en1", "fa0", "fa1"]
+    assert len(evaluation.choose(items, ["emoji_mcq"], 1, 99)) == 2
+    with pytest.raises(ValueError, match="No test item of heading_mcq has at most 99"):
+        evaluation.choose(items, ["heading_mcq"], 5, 99)
 
 
 def test_held_out_stops_at_the_size():
@@ -216,3 +216,11 @@ def test_paired_stages_by_task():
 def test_comparisons_are_neighbours_and_the_first():
     assert evaluation.comparisons(["base", "pretrained", "aligned"]) == [
         ("base", "pretrained"), ("pretrained", "aligned"), ("base", "aligned")]
+
+
+def test_sentences_are_short_and_not_repeated():
+    pairs = pandas.DataFrame({"split": ["test"] * 4 + ["train"], "english": ["a", "a", "b", "long " * 9, "c"],
+                              "target": ["ا", "آ", "ب", "پ", "ج"]})
+    assert set(evaluation.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
+    with pytest.raises(ValueError, match="raise longest_pair"):
+        evaluation.sentences(pairs, 9, 0)

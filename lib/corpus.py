@@ -1,0 +1,282 @@
+"""From sources to clean, deduplicated, leak-free artefacts, and where later chapters find them.
+
+Rows are filtered, then split by group, then test rows that have a near twin in training are dropped. Whatever goes is
+counted, by artefact, language, source and filter, so that read = kept + removed.
+"""
+import hashlib
+import math
+import os
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas
+import regex
+from datasketch import MinHash, MinHashLSH
+
+from lib import assets, paths, records, sources, text
+
+CHAPTER = "01_corpus"
+SPLITS = ("train", "validation", "test")
+SHINGLE = 5
+# What a program fills in, and wiki or template syntax: $1, %s, %(name)s, {count}, [[link]], PLURAL:, <tag
+PLACEHOLDER = regex.compile(r"\$\w|%\d?\$?[sdiuf@(]|[{}]|\[\[|__\w+__|</?\w|&\w+;|\w+\|\w")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the corpus is cleaned and split; lengths in characters, thresholds as Jaccard similarity of 5-grams."""
+
+    language: str = "fa"
+    script: str = "Arabic"
+    seed: int = 0
+    minimum_characters: int = 20
+    minimum_pair_characters: int = 15
+    maximum_characters: int = 4000
+    script_share: float = 0.6
+    near_duplicate_threshold: float = 0.8
+    twin_threshold: float = 0.7
+    test_share: float = 0.1
+    validation_share: float = 0.05
+    document_characters: int = 800
+
+
+def path(profile: str, name: str) -> Path:
+    """Where an artefact of the chapter lies: documents, pairs, multiway, dialogues or items."""
+    return paths.run(profile, CHAPTER) / f"{name}.parquet"
+
+
+def read(profile: str, name: str) -> pandas.DataFrame:
+    """An artefact as a frame. Raises FileNotFoundError when chapter 01 has not run."""
+    file = path(profile, name)
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, e.g. `make reproduce PROFILE={profile}`.")
+    return pandas.read_parquet(file)
+
+
+def language(profile: str) -> str:
+    """Code of the language that is learned, from the chapter's record."""
+    return records.load(profile, CHAPTER)["parameters"]["language"]
+
+
+def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
+    """Writes each frame as parquet, atomically; returns the paths."""
+    for name, frame in frames.items():
+        temporary = path(profile, name).with_suffix(".tmp")
+        frame.reset_index(drop=True).to_parquet(temporary)
+        os.replace(temporary, path(profile, name))
+    return {name: path(profile, name) for name in frames}
+
+
+def gather(names: list[str], languages: list[str]) -> tuple[sources.Content, list[str]]:
+    """Everything the named sources hold, and the sources this machine's package archive does not offer."""
+    contents, absent = [], []
+    for name in names:
+        try:
+            contents.append(sources.read(name, languages))
+        except assets.NotOffered as error:
+            print(f"Left out: {error}")
+            absent.append(name)
+    return merge(contents), absent
+
+
+def merge(contents: Iterable[sources.Content]) -> sources.Content:
+    """One content out of several."""
+    contents = list(contents)
+    return sources.Content(*([row for content in contents for row in content[field]]
+                             for field in range(len(sources.Content._fields))))
+
+
+def clean(content: sources.Content, others: list[str], settings: Settings) -> tuple[dict[str, pandas.DataFrame], list[dict]]:
+    """Row-level frames documents, pairs, multiway and dialogues after the filters, and the ledger of what they removed.
+
+    `others` are further languages of the multiway items. The ledger's rows are {artefact, language, source, filter,
+    rows}; filter `read` counts what came in.
+    """
+    ledger, learned = [], settings.language
+    scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
+    both = list(dict.fromkeys([learned, "en"]))
+    documents = [_filtered(_rows(content.units, {"text": code}, code), {"text": scripts[code]}, "documents", settings, ledger)
+                 for code in both]
+    pairs = _filtered(_rows(content.units, {"english": "en", "target": learned}, f"en-{learned}"),
+                      {"english": "Latin", "target": settings.script}, "pairs", settings, ledger)
+    codes = list(dict.fromkeys(["en", learned, *others]))
+    multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
+                         {code: scripts[code] for code in codes}, "multiway", settings, ledger)
+    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
+    frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway, "dialogues": pandas.concat(dialogues)}
+    return {name: frame.reset_index(drop=True) for name, frame in frames.items()}, ledger
+
+
+def _rows(units: list[dict], columns: dict[str, str], label: str) -> pandas.DataFrame:
+    """Frame of the units that have a text in every language wanted, normalised; `columns` maps names to codes."""
+    found = [{"source": row["source"], "group": row["group"], "language": label,
+              **{name: text.normalise(row[code], code) for name, code in columns.items()}}
+             for row in units if all(row.get(code) for code in columns.values())]
+    return pandas.DataFrame(found, columns=["source", "group", "language", *columns])
+
+
+def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, ledger: list) -> pandas.DataFrame:
+    """Prompt and reply in one language; a reply that many prompts share is kept three times."""
+    found = [{**row, "prompt": text.normalise(row["prompt"], code), "reply": text.normalise(row["reply"], code)}
+             for row in rows if row["language"] == code]
+    frame = pandas.DataFrame(found, columns=["source", "group", "language", "prompt", "reply"])
+    _drop(frame, [True] * len(frame), "read", "dialogues", ledger)
+    frame = _drop(frame, (frame.prompt == "") | (frame.reply == ""), "empty", "dialogues", ledger)
+    shares = frame.reply.map(lambda string: text.script_share(string, script))
+    frame = _drop(frame, shares < settings.script_share, "script", "dialogues", ledger)
+    frame = _drop(frame, frame.duplicated(["prompt", "reply"]), "exact duplicate", "dialogues", ledger)
+    return _drop(frame, frame.groupby("reply").cumcount() >= 3, "repeated reply", "dialogues", ledger)
+
+
+def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, settings: Settings, ledger: list):
+    """Applies the filters in turn: empty, placeholder, length, script, exact duplicate, near duplicate."""
+    columns = list(scripts)
+    _drop(frame, [True] * len(frame), "read", artefact, ledger)
+    for name, bad in _filters(scripts, settings).items():
+        frame = _drop(frame, [bad(row) for row in frame.to_dict("records")], name, artefact, ledger)
+    frame = _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
+    strings = (" ".join(row) for row in frame[columns[:2]].itertuples(index=False))
+    near = near_duplicates(strings, settings.near_duplicate_threshold)
+    return _drop(frame, near, "near duplicate", artefact, ledger)
+
+
+def _filters(scripts: dict[str, str], settings: Settings) -> dict:
+    """Filters of single rows: name → function of a row that says whether it goes. `scripts`: text column → script."""
+    columns, (low, high) = list(scripts), (settings.minimum_characters, settings.maximum_characters)
+    low = low if columns == ["text"] else settings.minimum_pair_characters
+    return {
+        "empty": lambda row: not all(row[column] for column in columns),
+        "placeholder": lambda row: row["group"].startswith("string/") and any(PLACEHOLDER.search(row[c]) for c in columns),
+        "length": lambda row: len(row[columns[0]]) < low or max(len(row[c]) for c in columns) > high,
+        "script": lambda row: any(text.script_share(row[c], scripts[c]) < settings.script_share for c in columns)}
+
+
+def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) -> pandas.DataFrame:
+    """The frame without its bad rows; their number goes into the ledger, by source and language."""
+    bad = pandas.Series(list(bad), index=frame.index, dtype=bool)
+    for (source, language), count in frame[bad].groupby(["source", "language"]).size().items():
+        ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name, "rows": int(count)})
+    return frame[~bad]
+
+
+def shingles(string: str) -> set[str]:
+    """Character 5-grams of the string's key (lower case, digits → 0)."""
+    string = text.key(string)
+    return {string[start:start + SHINGLE] for start in range(max(1, len(string) - SHINGLE + 1))}
+
+
+def jaccard(a: set, b: set) -> float:
+    """Size of the intersection over that of the union."""
+    return len(a & b) / len(a | b) if a or b else 1.0
+
+
+def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
+    """For each string, whether an earlier kept one is more similar than `threshold`.
+
+    Candidates come from MinHash-LSH (Broder 1997; datasketch, 128 permutations) and are confirmed exactly.
+    """
+    index, kept, found = MinHashLSH(threshold=threshold, num_perm=128), {}, []
+    for number, string in enumerate(strings):
+        parts = shingles(string)
+        sketch = MinHash(num_perm=128, hashfunc=zlib.crc32)
+        sketch.update_batch([part.encode("utf8") for part in parts])
+        near = any(jaccard(parts, shingles(kept[other])) > threshold for other in index.query(sketch))
+        found.append(near)
+        if not near:
+            index.insert(number, sketch)
+            kept[number] = string
+    return found
+
+
+def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[str]:
+    """Those of `strings` that have a Jaccard similarity above `threshold` with any text in `against`; exact.
+
+    A twin shares at least ⌈t·n⌉ of a string's n shingles, so it holds one of any n − ⌈t·n⌉ + 1 of them: only the rarest
+    so many are indexed (prefix filter, Chaudhuri et al. 2006).
+    """
+    sets = {string: shingles(string) for string in dict.fromkeys(strings)}
+    frequency = Counter(part for parts in sets.values() for part in parts)
+    index = defaultdict(list)
+    for string, parts in sets.items():
+        rare = sorted(parts, key=lambda part: (frequency[part], part))
+        for part in rare[:len(parts) - math.ceil(threshold * len(parts)) + 1]:
+            index[part].append(string)
+    found = set()
+    for other in set(against):
+        parts = shingles(other)
+        near = {string for part in parts & index.keys() for string in index[part]} - found
+        found |= {string for string in near if jaccard(sets[string], parts) > threshold}
+    return found
+
+
+def assign(groups: Iterable[str], settings: Settings) -> dict[str, str]:
+    """Group → split: within each family (`family/…`) the groups are ordered by hash and cut by the shares."""
+    families, found = defaultdict(set), {}
+    for group in groups:
+        families[group.split("/")[0]].add(group)
+    for members in families.values():
+        ordered = sorted(members, key=lambda group: digest(settings.seed, group))
+        test = round(settings.test_share * len(ordered))
+        validation = test + round(settings.validation_share * len(ordered))
+        found |= {group: "test" if place < test else "validation" if place < validation else "train"
+                  for place, group in enumerate(ordered)}
+    return found
+
+
+def digest(*parts) -> str:
+    """A short stable hash of the parts, for ids and for orders that look random and never change."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode("utf8")).hexdigest()[:16]
+
+
+def split(frames: dict[str, pandas.DataFrame], settings: Settings, ledger: list[dict]) -> dict[str, pandas.DataFrame]:
+    """Adds ids and splits, and drops (and counts) validation and test rows with a near twin in training."""
+    splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
+    frames = {name: frame.assign(split=frame["group"].map(splits),
+                                 id=[digest(name, *row) for row in frame.itertuples(index=False)])
+              for name, frame in frames.items()}
+    found, _ = leaks(frames, settings)
+    for name, frame in frames.items():
+        bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
+        frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
+    return frames
+
+
+def compared(artefact: str, settings: Settings) -> list[str]:
+    """Text columns of an artefact in which a near twin would be a leak."""
+    return {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt"],
+            "multiway": list(dict.fromkeys(["en", settings.language]))}[artefact]
+
+
+def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[str], int]:
+    """Validation and test texts that have a near twin among all training texts, and how many texts were looked at."""
+    texts = {True: set(), False: set()}
+    for name, frame in frames.items():
+        for training, part in frame.groupby(frame["split"] == "train"):
+            texts[training].update(part[compared(name, settings)].to_numpy().ravel())
+    return twins(sorted(texts[False]), texts[True], settings.twin_threshold), len(texts[False])
+
+
+def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
+    """Documents: neighbouring rows of one file (or, for short strings, of one source) joined up to a length."""
+    loose = rows["group"].str.startswith(("string/", "dialogue/"))
+    place = rows["group"].where(~loose, rows["source"] + "/" + rows["split"])
+    found = []
+    for (source, language, split, group), part in rows.groupby(["source", "language", "split", place], sort=False):
+        for number, string in enumerate(_joined(part["text"], settings.document_characters)):
+            found.append({"id": f"{group}:{language}:{number}", "source": source, "group": group,
+                          "language": language, "split": split, "text": string})
+    return pandas.DataFrame(found, columns=["id", "source", "group", "language", "split", "text"])
+
+
+def _joined(strings: Iterable[str], length: int) -> list[str]:
+    """Strings put together, one a line, each result closed as soon as it reaches the length."""
+    found, size = [[]], 0
+    for string in strings:
+        if size >= length:
+            found, size = [*found, []], 0
+        found[-1].append(string)
+        size += len(string) + 1
+    return ["\n".join(lines) for lines in found if lines]

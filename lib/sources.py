@@ -1,0 +1,367 @@
+"""One small reader for each source: what a package or a user's file holds, as units of text in one or more languages.
+
+A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a file, a poem, or a string's English key),
+and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
+"""
+import contextlib
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas
+import polib
+import yaml
+from lxml import etree
+
+from lib import assets, text
+
+# How packages spell languages that have more than one written standard.
+LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
+# Chatterbot's topics that insult people or groups.
+RUDE_TOPICS = ("humor", "politics")
+EDGES = {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "title", "h1", "h2", "h3", "h4", "h5", "h6", "body", "page", "section"}
+HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "title"}
+SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
+NAVIGATION = {"banner", "title"}
+
+
+class SourceError(ValueError):
+    """A source or a user's file cannot be read; one sentence says what was found and the way out."""
+
+
+class Content(NamedTuple):
+    """What a source holds. `units` as in the module's docstring; the rest is material for dialogues and test items:
+
+    dialogues {source, group, language, prompt, reply}, couplets {group, first, second},
+    symbols {group, symbol, <language>: phrase}, sections {source, group, language, heading, passage}.
+    """
+
+    units: list[dict]
+    dialogues: list[dict] = []
+    couplets: list[dict] = []
+    symbols: list[dict] = []
+    sections: list[dict] = []
+
+
+READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {}
+
+
+def read(name: str, languages: list[str]) -> Content:
+    """Fetches a source and reads it in English and the other `languages`; the first after `en` is the one learned.
+
+    Raises SourceError for an unknown name, AssetError when it cannot be fetched.
+    """
+    if name not in READERS:
+        raise SourceError(f"There is no source {name!r}; choose from {', '.join(READERS)}.")
+    return READERS[name](name, assets.fetch(name), languages)
+
+
+def reader(name: str):
+    """Registers `function(name, folder, languages) -> Content` as the reader of a source."""
+    def register(function):
+        READERS[name] = function
+        return function
+    return register
+
+
+def locale(language: str, available: list[str]) -> str | None:
+    """The name among `available` that stands for a language: exactly it, its usual standard, or any country's."""
+    wanted = [language, *LOCALES.get(language, ())]
+    others = [name for name in sorted(available) if name.startswith((language + "-", language + "_"))]
+    return next((name for name in wanted + others if name in available), None)
+
+
+@reader("debian-handbook")
+def handbook(name: str, folder: Path, languages: list[str]) -> Content:
+    """A book of system administration: HTML files with the same blocks in the same order in each language."""
+    root = folder / "usr/share/doc/debian-handbook/html"
+    return _book(name, root, languages[:2], "*.html")
+
+
+@reader("gnome-user-docs")
+def gnome(name: str, folder: Path, languages: list[str]) -> Content:
+    """The desktop's help, in Mallard XML; what nobody translated stands in English and falls to the script filter."""
+    return _book(name, folder / "usr/share/help", languages[:2], "*.page")
+
+
+def _book(name: str, root: Path, languages: list[str], pattern: str) -> Content:
+    """Files of the same name in a folder for each language; blocks are aligned where their number is the same."""
+    places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages}
+    places = {code: root / place for code, place in places.items() if place}
+    units, sections = [], []
+    for english in sorted(places["en"].rglob(pattern)):
+        file = english.relative_to(places["en"])
+        versions = {code: blocks(place / file) for code, place in places.items() if (place / file).exists()}
+        group = f"{name}/{file.with_suffix('').as_posix()}"
+        units += [{"source": name, "group": group, **unit} for unit in _aligned(versions)]
+        sections += [{"source": name, "group": group, "language": code, **section}
+                     for code, found in versions.items() for section in _sections(found)]
+    return Content(units, sections=sections)
+
+
+def _aligned(versions: dict[str, list[tuple[bool, str]]]) -> list[dict]:
+    """Units over all languages when the blocks match one to one, else one unit for each block of each language."""
+    if len({len(found) for found in versions.values()}) == 1:
+        return [dict(zip(versions, (string for _, string in row))) for row in zip(*versions.values())]
+    return [{code: string} for code, found in versions.items() for _, string in found]
+
+
+def _sections(found: list[tuple[bool, str]]) -> list[dict]:
+    """Each heading with the text block that follows it."""
+    return [{"heading": heading, "passage": passage} for (is_heading, heading), (other, passage) in zip(found, found[1:])
+            if is_heading and not other]
+
+
+def blocks(path: Path) -> list[tuple[bool, str]]:
+    """(is a heading, text) of each block of an HTML or Mallard file; listings and navigation are left out."""
+    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    found, pieces = [], []
+    for piece in [*_pieces(etree.parse(path, parser).getroot()), False]:
+        if isinstance(piece, str):
+            pieces.append(piece)
+            continue
+        string = " ".join("".join(pieces).split())
+        if string:
+            found.append((piece, string.lstrip("0123456789.\xa0 ") if piece else string))
+        pieces = []
+    return found
+
+
+def _pieces(node) -> Iterator[str | bool]:
+    """Text in reading order; a bool where a block ends: True when it was a heading."""
+    tag = etree.QName(node).localname
+    hidden = tag in SKIPPED or node.get("id") in NAVIGATION or node.get("class", "").startswith("docnav")
+    if not hidden:
+        if tag in EDGES:
+            yield False
+        yield node.text or ""
+        for child in node:
+            yield from _pieces(child)
+        if tag in EDGES:
+            yield tag in HEADINGS
+    yield node.tail or ""
+
+
+@reader("chromium-l10n")
+def chromium(name: str, folder: Path, languages: list[str]) -> Content:
+    """The browser's interface and help: one packed table for each language, aligned by resource number."""
+    root = folder / "usr/lib/chromium/locales"
+    return Content(_aligned_strings(name, languages, {path.stem: path for path in root.glob("*.pak")}, packed))
+
+
+def packed(path: Path) -> dict[int, str]:
+    """Strings of a Chromium .pak file, version 5, by resource number; resources that are not UTF-8 text are left out.
+
+    Layout: Chromium's `tools/grit/pak_util.py`: header, (id, offset) entries, (id, entry index) aliases, data.
+    """
+    data = path.read_bytes()
+    version, _, count, aliases = struct.unpack("<IB3xHH", data[:12])
+    if version != 5:
+        raise SourceError(f"{path.name} is a .pak file of version {version}; only version 5 can be read, so leave it out.")
+    table = list(struct.iter_unpack("<HI", data[12:18 + 6 * count]))
+    links = list(struct.iter_unpack("<HH", data[18 + 6 * count:18 + 6 * count + 4 * aliases]))
+    found = {}
+    for number, index in [(entry[0], index) for index, entry in enumerate(table[:-1])] + links:
+        with contextlib.suppress(UnicodeDecodeError):
+            found[number] = data[table[index][1]:table[index + 1][1]].decode("utf8")
+    return found
+
+
+@reader("mediawiki")
+def mediawiki(name: str, folder: Path, languages: list[str]) -> Content:
+    """Messages of the wiki software: folders of JSON files, one for each language, aligned by key."""
+    units = []
+    for root in sorted({path.parent for path in folder.rglob("en.json")}):
+        units += _aligned_strings(name, languages, {path.stem: path for path in root.glob("*.json")}, _messages)
+    return Content(units)
+
+
+def _messages(path: Path) -> dict[str, str]:
+    found = json.loads(path.read_text(encoding="utf8"))
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _aligned_strings(name: str, languages: list[str], files: dict[str, Path], load: Callable) -> list[dict]:
+    """Units of the strings that share a key, over the files of the languages; grouped by what they say in English."""
+    places = {code: locale(code, list(files)) for code in languages}
+    tables = {code: load(files[place]) for code, place in places.items() if place}
+    english = tables.pop("en", {})
+    return [unit(name, string, {code: table[key] for code, table in tables.items() if table.get(key)})
+            for key, string in english.items() if string]
+
+
+def unit(name: str, english: str, others: dict[str, str]) -> dict:
+    """A unit of a short string, grouped by its English content, so that it is on one side of the split everywhere."""
+    others = {code: text.plain(string) for code, string in others.items()}
+    return {"source": name, "group": f"string/{text.key(english)}", "en": text.plain(english), **others}
+
+
+@reader("wordpress-l10n")
+def wordpress(name: str, folder: Path, languages: list[str]) -> Content:
+    """The publishing software's interface: compiled gettext catalogues that carry their English."""
+    files = [path for path in sorted(folder.rglob("*.mo"))]
+    place = locale(languages[1], [path.stem for path in files])
+    return Content([unit(name, english, {languages[1]: string}) for path in files
+                    if place and (path.stem == place or path.stem.endswith(f"-{place}"))
+                    for english, string in _catalogue(path)])
+
+
+def _catalogue(path: Path) -> list[tuple[str, str]]:
+    """(English, translation) of a .mo or .po file, plural forms left out."""
+    load = polib.mofile if path.suffix == ".mo" else polib.pofile
+    return [(entry.msgid, entry.msgstr) for entry in load(str(path)) if entry.msgstr and "fuzzy" not in entry.flags]
+
+
+@reader("Django")
+def django(name: str, folder: Path, languages: list[str]) -> Content:
+    """The web framework's interface: gettext source files."""
+    units = []
+    for root in sorted(folder.rglob("locale")):
+        place = locale(languages[1], [path.name for path in root.iterdir()])
+        files = sorted((root / place).rglob("*.po")) if place else []
+        units += [unit(name, english, {languages[1]: string}) for path in files for english, string in _catalogue(path)]
+    return Content(units)
+
+
+@reader("emoji")
+def emoji(name: str, folder: Path, languages: list[str]) -> Content:
+    """Names of emoji (Unicode CLDR): noun phrases, and the symbols themselves for test items."""
+    root, language = folder / "emoji/unicode_codes", languages[1]
+    names = json.loads((root / "emoji.json").read_text(encoding="utf8"))
+    file = root / f"emoji_{language}.json"
+    translated = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
+    units, symbols = [], []
+    for symbol, other in translated.items():
+        if not _variant(symbol):
+            english, phrase = (string.strip(":").replace("_", " ") for string in (names[symbol]["en"], other))
+            units.append(unit(name, english, {language: phrase}))
+            symbols.append({"group": units[-1]["group"], "symbol": symbol, "en": english, language: phrase})
+    return Content(units, symbols=symbols)
+
+
+def _variant(symbol: str) -> bool:
+    """Skin tones, flags, keycaps and gender sequences: many symbols with nearly one name."""
+    points = [ord(sign) for sign in symbol]
+    return any(0x1F3FB <= point <= 0x1F3FF or 0x1F1E6 <= point <= 0x1F1FF or point in (0x20E3, 0x200D) or point > 0xE0000
+               for point in points) or len(symbol.strip("\ufe0f")) > 1
+
+
+@reader("hafez")
+def hafez(name: str, folder: Path, languages: list[str]) -> Content:
+    """495 ghazals of Hafez (14th century) and two modern interpretations of each; Persian only."""
+    poems = json.loads((folder / "hafez/data/hafez.json").read_text(encoding="utf8")) if "fa" in languages[:2] else []
+    units, couplets = [], []
+    for poem in poems:
+        group, lines = f"{name}/{poem['id']}", poem["poem"]
+        strings = ["\n".join(lines), poem["interpretation"], poem["alt_interpretation"]]
+        units += [{"source": name, "group": group, "fa": string} for string in strings if string]
+        couplets += [{"group": group, "first": first, "second": second} for first, second in zip(lines[::2], lines[1::2])]
+    return Content(units, couplets=couplets)
+
+
+@reader("chatterbot-corpus")
+def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
+    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read."""
+    dialogues = []
+    for code in languages[:2]:
+        root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower() if code in text.LANGUAGES else folder / "-"
+        for path in sorted(root.glob("*.yml")):
+            if path.stem not in RUDE_TOPICS:
+                dialogues += _turns(name, code, yaml.load(path.read_text(encoding="utf8"), Loader=yaml.CSafeLoader))
+    units = [{"source": name, "group": row["group"], row["language"]: f"{row['prompt']}\n{row['reply']}"} for row in dialogues]
+    return Content(units, dialogues)
+
+
+def _turns(name: str, code: str, topic: dict) -> list[dict]:
+    """Neighbouring lines of a topic's conversations as prompt and reply, grouped by prompt."""
+    turns = [(str(prompt), str(reply)) for lines in topic["conversations"] for prompt, reply in zip(lines, lines[1:])]
+    return [{"source": name, "group": f"dialogue/{code} {text.key(prompt)}", "language": code, "prompt": prompt, "reply": reply}
+            for prompt, reply in turns]
+
+
+def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Content:
+    """A user's corpus in one language: .txt, .jsonl or .parquet, each also as .gz; `limit` in characters (0: all).
+
+    A text file holds documents apart by blank lines (else one a line). Raises SourceError when the file is missing,
+    empty, binary, not UTF-8, or lacks the column.
+    """
+    units, seen, path = [], 0, Path(path)
+    for number, document in enumerate(_documents(path, column)):
+        group = f"{path.name}/{number}"
+        units += [{"source": path.name, "group": group, language: line} for line in document.splitlines() if line.strip()]
+        seen += len(document)
+        if limit and seen >= limit:
+            break
+    if not units:
+        raise SourceError(f"{path} holds no text; give a file with at least one document.")
+    return Content(units)
+
+
+def _documents(path: Path, column: str) -> Iterator[str]:
+    """Documents of a user's file, by its suffix."""
+    kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
+    if kind == ".parquet":
+        yield from _column(_frame(path), path, column)
+    elif kind in (".jsonl", ".json"):
+        rows = [_row(line, path, number) for number, line in enumerate(_decoded(path).splitlines(), 1) if line.strip()]
+        yield from _column(pandas.DataFrame(rows), path, column)
+    elif kind == ".txt":
+        content = _decoded(path)
+        yield from content.split("\n\n") if "\n\n" in content.strip() else content.splitlines()
+    else:
+        raise SourceError(f"{path} has an unknown kind {kind or 'of file'!r}; use .txt, .jsonl or .parquet, .gz allowed.")
+
+
+def _opened(path: Path) -> bytes:
+    if not path.is_file():
+        raise SourceError(f"There is no file {path}; check `corpus_files`.")
+    data = path.read_bytes()
+    try:
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError) as error:
+        raise SourceError(f"{path} is not a whole gzip file ({error}); pack it again.") from error
+
+
+def _decoded(path: Path) -> str:
+    data = _opened(path)
+    if b"\0" in data[:8192]:
+        raise SourceError(f"{path} is binary, not text; give .txt, .jsonl or .parquet.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8: byte {data[error.start]:#04x} at position {error.start}; convert it first, "
+                          f"e.g. `iconv -f WINDOWS-1256 -t UTF-8`.") from error
+
+
+def _frame(path: Path) -> pandas.DataFrame:
+    try:
+        return pandas.read_parquet(io.BytesIO(_opened(path)))
+    except (ValueError, OSError) as error:
+        raise SourceError(f"{path} is not a readable parquet file ({error}).") from error
+
+
+def _row(line: str, path: Path, number: int) -> dict:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line.") from error
+
+
+def _column(frame: pandas.DataFrame, path: Path, column: str) -> Iterator[str]:
+    if len(frame) and column not in frame:
+        raise SourceError(f"{path} has no column {column!r}, only {', '.join(map(str, frame))}; set `corpus_text_column`.")
+    return (string for string in frame.get(column, ()) if isinstance(string, str))
+
+
+def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
+    """A hub data set `org/name@revision`: its files that match `pattern` (e.g. `20231101.fa/*.parquet`), read like one's own."""
+    folder = assets.hub(identifier, "dataset", [pattern])
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not files:
+        raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
+    units = [row for path in files for row in own(path, language, column, limit).units]
+    return Content([{**row, "source": identifier.partition("@")[0]} for row in units])

@@ -1,0 +1,79 @@
+"""Words, scripts and spelling: what the companion knows about written language, Persian or any other."""
+import html
+import unicodedata
+from typing import NamedTuple
+
+import regex
+
+ZWNJ = "\u200c"
+PERSIAN_LETTERS = str.maketrans("يىك", "ییک")
+BIDI_MARKS = regex.compile(r"[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]")
+WORD = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{ZWNJ}'’][\p{{L}}\p{{M}}\p{{N}}]+)*")
+
+
+class Language(NamedTuple):
+    """A language: its name in English and in itself, and the Unicode script it is written in."""
+
+    name: str
+    native: str
+    script: str
+
+
+LANGUAGES = {
+    "en": Language("English", "English", "Latin"), "fa": Language("Persian", "فارسی", "Arabic"),
+    "ar": Language("Arabic", "العربية", "Arabic"), "tr": Language("Turkish", "Türkçe", "Latin"),
+    "ur": Language("Urdu", "اردو", "Arabic"), "hi": Language("Hindi", "हिन्दी", "Devanagari"),
+    "id": Language("Indonesian", "Bahasa Indonesia", "Latin"), "ru": Language("Russian", "русский", "Cyrillic"),
+    "de": Language("German", "Deutsch", "Latin"), "es": Language("Spanish", "español", "Latin"),
+    "fr": Language("French", "français", "Latin"), "zh": Language("Chinese", "中文", "Han"),
+    "ja": Language("Japanese", "日本語", "Han"), "pt": Language("Portuguese", "português", "Latin"),
+    "ko": Language("Korean", "한국어", "Hangul"), "he": Language("Hebrew", "עברית", "Hebrew"),
+    "el": Language("Greek", "Ελληνικά", "Greek"), "uk": Language("Ukrainian", "українська", "Cyrillic"),
+    "bn": Language("Bengali", "বাংলা", "Bengali"), "ta": Language("Tamil", "தமிழ்", "Tamil"),
+    "th": Language("Thai", "ไทย", "Thai"), "vi": Language("Vietnamese", "Tiếng Việt", "Latin")}
+# Japanese mixes three scripts; a letter of any of them is Japanese.
+SCRIPTS = {"ja": r"[\p{Han}\p{Hiragana}\p{Katakana}]"}
+
+
+def normalise(string: str, language: str) -> str:
+    """NFC, one space for each run of blanks, no bidi marks; in Persian also ي ى ك → ی ی ک. ZWNJ stays as it is."""
+    string = BIDI_MARKS.sub("", unicodedata.normalize("NFC", string))
+    if language == "fa":
+        string = string.translate(PERSIAN_LETTERS)
+    return regex.sub(r"\s*\n\s*", "\n", regex.sub(r"[^\S\n]+", " ", string)).strip()
+
+
+def plain(string: str) -> str:
+    """The string without HTML tags and entities."""
+    return html.unescape(regex.sub(r"</?[a-zA-Z][^<>]{0,200}>", "", string))
+
+
+def words(string: str) -> list[str]:
+    """Runs of letters, marks and digits; a ZWNJ or apostrophe inside holds a word together (می‌روم is one)."""
+    return WORD.findall(string)
+
+
+def script_share(string: str, script: str) -> float:
+    """Share of the string's letters that are of a Unicode script, e.g. Arabic or Latin; 0 when it has no letters.
+
+    Raises ValueError for a script that Unicode does not know.
+    """
+    try:
+        pattern = regex.compile(script if script.startswith("[") else rf"\p{{Script={script}}}")
+    except regex.error as error:
+        raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic, Devanagari.") from error
+    letters = regex.findall(r"\p{L}", string)
+    return sum(map(bool, map(pattern.match, letters))) / len(letters) if letters else 0.0
+
+
+def script(language: str) -> str:
+    """The script of a language code. Raises ValueError for one that is not in the table."""
+    if language not in LANGUAGES:
+        raise ValueError(f"No script is known for language {language!r}; name it in the parameter `script`, or use one of "
+                         f"{', '.join(sorted(LANGUAGES))}.")
+    return SCRIPTS.get(language, LANGUAGES[language].script)
+
+
+def key(string: str) -> str:
+    """What makes two strings the same content: lower case, digits → 0, letters and digits only."""
+    return " ".join(words(regex.sub(r"\d+", "0", string.lower())))

@@ -140,7 +140,7 @@ def energy(profile: str):
     frame[["total", "training"]] *= 1000
     # A training kept from an earlier run may have taken longer than its chapter did this time.
     inside = frame["training"].clip(upper=frame["total"])
-    drawing, panel = axes(height=0.5 + 0.24 * len(frame))
+    drawing, panel = axes(height=0.8 + 0.24 * len(frame))
     panel.barh(frame["step"], frame["total"], color=PALETTE[5], label="rest of the chapter")
     panel.barh(frame["step"], inside, color=PALETTE[0], label="training")
     for place, row in frame.iterrows():
@@ -148,7 +148,7 @@ def energy(profile: str):
                        textcoords="offset points", va="center", fontsize=7)
     panel.set(xlabel="energy (Wh)", xlim=(0, 1.25 * frame["total"].max()))
     panel.invert_yaxis()
-    panel.legend(loc="lower right")
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     share = inside.sum() / frame["total"].sum()
     return drawing, frame, (f"Training takes {share:.0%} of {frame['total'].sum():.2f} Wh over {len(frame)} chapters "
-                            "(a measurement of one run, without interval).")
+                            "(one metering of one run, so without interval).")

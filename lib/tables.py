@@ -37,15 +37,27 @@ def show(id: str, profile: str) -> pandas.DataFrame:
     return frame
 
 
-def save(id: str, profile: str):
-    """Writes the table as CSV, Markdown and LaTeX (booktabs) under `figures/<profile>/tables/`; returns its reading."""
+def save(id: str, profile: str) -> str:
+    """Writes the table as CSV, Markdown and LaTeX (booktabs) under `figures/<profile>/tables/`; returns its reading.
+
+    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂.
+    """
     frame, reading = TABLES[id].build(profile)
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)
-    stem.with_suffix(".md").write_text(f"**{id}. {TABLES[id].title}** {reading}\n\n{frame.to_markdown(index=False)}\n", "utf8")
-    frame.style.hide(axis="index").to_latex(stem.with_suffix(".tex"), hrules=True, caption=f"{TABLES[id].title}. {reading}")
+    body = frame.to_markdown(index=False, floatfmt=".5g", missingval="")
+    stem.with_suffix(".md").write_text(f"**{id}. {TABLES[id].title}** {reading}\n\n{body}\n", "utf8")
+    style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
+    style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{TABLES[id].title}. {reading}"))
     return reading
+
+
+def _latex(value) -> str:
+    """A cell as LaTeX reads it: five digits of a float, and no character that LaTeX would take for a command."""
+    text = f"{value:.5g}" if isinstance(value, float) else str(value)
+    return "".join({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}.get(
+        sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)
 
 
 def interval(row, digits: int = 2) -> str:
@@ -249,9 +261,10 @@ def energy(profile: str):
     for code, intensity in grids.items():
         frame[f"g CO₂ {code}"] = spent["kwh"] * intensity
     total, most = frame.iloc[-1], frame.iloc[:-1].nlargest(1, "Wh").iloc[0]
-    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.0f} min, {most['chapter']} most "
+    method = "; ".join(sorted(set(facts.loc[facts["fact"] == "method", "value"])))
+    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.1f} min, {most['chapter']} most "
                             f"({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ on the grid of "
-                            f"{grids.index[0]}. Energy is measured, not sampled, so it has no interval.")
+                            f"{grids.index[0]}. One metering of one run, so without interval ({method}).")
 
 
 @table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
@@ -264,7 +277,7 @@ def carbon_statement(profile: str):
     hours, factor = hours / 3600, value["intensity"] / 1000
     paper = reported().query("exhibit == 'P2-T8' and quantity == 'CO2 equivalent'").iloc[0]
     shared = {"PUE": parameters["pue"], "kg CO₂/kWh": factor}
-    rows = [{"run": "this run, measured", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
+    rows = [{"run": "this run, metered", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
              **shared, "kWh": kwh, "kg CO₂": kwh * factor},
             {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"], "kg CO₂": value["estimated_co2"]},
             {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper["value"]}]

@@ -4,11 +4,13 @@ import platform
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from lib import paths
 
 PACKAGES = ("torch", "transformers", "tokenizers", "peft", "trl", "datasets", "accelerate", "lm_eval", "sacrebleu",
             "codecarbon", "papermill", "snakemake", "numpy", "pandas", "matplotlib")
+CLEAR = Path("/proc/self/clear_refs")
 
 
 def device() -> str:
@@ -51,8 +53,14 @@ def revision() -> dict:
     return {"revision": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
 
 
+def reset_peak_memory():
+    """From here on `peak_memory` counts anew, where the system can (Linux); for the cost of one of several trainings."""
+    if CLEAR.exists():
+        CLEAR.write_text("5")  # proc(5): resets the peak resident set size
+
+
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """Largest resident memory of this process so far, or since `reset_peak_memory`, in bytes."""
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 

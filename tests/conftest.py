@@ -19,7 +19,8 @@ PERSIAN = [
     "امروز هوا خوب است و ما به باغ می‌رویم تا گل‌ها را ببینیم.",
 ] * 4
 CHAT_TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-                 " + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+                 " + '<|im_end|>\n' }}{% endfor %}"
+                 "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
 LLAMA_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' +"
                   " message['content'] + ' [/INST]' }}{% else %}{{ ' ' + message['content'] + ' ' + eos_token }}"
                   "{% endif %}{% endfor %}")
@@ -63,7 +64,8 @@ def sentencepiece_tokenizer():
     backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    backend.train_from_iterator(ENGLISH, trainers.BpeTrainer(vocab_size=450, special_tokens=special, show_progress=False))
+    trainer = trainers.BpeTrainer(vocab_size=450, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(ENGLISH, trainer)
     model = json.loads(backend.to_str())["model"]
     return LlamaTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]],
                           chat_template=LLAMA_TEMPLATE)
@@ -71,7 +73,7 @@ def sentencepiece_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """`tiny_model(tokenizer, tied=True)`: a new Llama of 2 layers and width 32 over the tokenizer's ids, always the same."""
+    """`tiny_model(tokenizer, tied=True)`: a 2-layer Llama of width 32 over the tokenizer's ids, always the same."""
     def build(tokenizer, tied: bool = True):
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM

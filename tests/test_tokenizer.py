@@ -1,0 +1,148 @@
+"""The extended tokenizer: old text keeps its ids, Persian gets shorter, nothing is lost on the way."""
+import json
+
+import pytest
+import regex
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from lib import tokenizer
+
+SIZE = 40
+KINDS = ("byte_tokenizer", "sentencepiece_tokenizer")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def base(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def extended(base, persian):
+    return tokenizer.extend(base, persian, SIZE, "Arabic")
+
+
+def new_pieces(base, extended):
+    return extended.convert_ids_to_tokens(list(range(len(base), len(extended))))
+
+
+def test_english_keeps_its_ids(base, extended, english):
+    assert tokenizer.encode(extended, english) == tokenizer.encode(base, english)
+    assert all(extended.get_vocab()[token] == row for token, row in base.get_vocab().items())
+
+
+def test_persian_gets_shorter_and_comes_back_exactly(base, extended, persian):
+    before, after = tokenizer.counts(base, persian), tokenizer.counts(extended, persian)
+    assert tokenizer.compression(before, after).low > 2
+    assert tokenizer.fertility(after).value < tokenizer.fertility(before).value / 2
+    assert after.exact.all() and (after.zwnj_kept == after.zwnj).all() and after.zwnj.sum() > 0
+
+
+def test_every_new_token_is_reachable_and_used(base, extended, persian):
+    assert len(extended) == len(base) + SIZE
+    assert tokenizer.reachable(base, extended).value == 1
+    assert tokenizer.used(base, extended, persian).value > 0.9
+
+
+def test_only_pieces_of_the_script(base, extended, persian):
+    mixed = [text + " the tokenizer, the tokenizer «الف» tokenizerها" for text in persian]
+    for piece in new_pieces(base, tokenizer.extend(base, mixed, SIZE, "Arabic")):
+        text = tokenizer._decode(piece)[0] if "Ġ" in base.get_vocab() else piece
+        assert regex.fullmatch(r"[ ▁]?[\p{scx=Arabic}\u200c]*", text), piece
+
+
+def test_zwnj_becomes_one_token(extended):
+    assert "<ZWNJ>" in "".join(tokenizer.cut(extended, "می‌خواهم"))
+    assert "<bytes>" not in tokenizer.cut(extended, "می‌خواهم")
+
+
+def test_template_special_tokens_and_padding_stay(base, extended):
+    chat = [{"role": "user", "content": "hello"}]
+    assert extended.apply_chat_template(chat, tokenize=False) == base.apply_chat_template(chat, tokenize=False)
+    assert extended.special_tokens_map == base.special_tokens_map
+    assert (extended.pad_token_id, extended.eos_token_id) == (base.pad_token_id, base.eos_token_id)
+    assert extended("a").input_ids == base("a").input_ids
+
+
+def test_saved_and_loaded_gives_the_same_ids(extended, persian, english, tmp_path):
+    extended.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert len(loaded) == len(extended)
+    assert loaded(persian + english).input_ids == extended(persian + english).input_ids
+    assert loaded.decode(tokenizer.encode(loaded, persian)[0]) == persian[0]
+
+
+def test_smaller_size_is_the_beginning_of_a_larger_one(base, extended, persian):
+    steps = tokenizer.learn(base, persian, SIZE, "Arabic")
+    small = tokenizer.grow(base, steps, 15)
+    assert len(small) == len(base) + 15
+    assert small.get_vocab().items() <= extended.get_vocab().items()
+    assert small.get_vocab() == tokenizer.extend(base, persian, 15, "Arabic").get_vocab()
+
+
+def test_size_zero_is_a_copy(base, persian):
+    assert tokenizer.extend(base, persian, 0, "Arabic").get_vocab() == base.get_vocab()
+
+
+def test_the_same_corpus_gives_the_same_tokenizer(base, extended, persian):
+    again = tokenizer.extend(base, persian, SIZE, "Arabic")
+    assert again.backend_tokenizer.to_str() == extended.backend_tokenizer.to_str()
+
+
+def test_first_merge_is_the_most_frequent_pair(sentencepiece_tokenizer):
+    steps = tokenizer.learn(sentencepiece_tokenizer, ["بابا با آب"] * 3, 20, "Arabic")
+    assert steps[:3] == [("ب",), ("ا",), ("آ",)]
+    assert steps[3] == ("ب", "ا")
+
+
+@pytest.mark.parametrize("way", ["bpe", "sentencepiece"])
+def test_appended_ways_keep_the_text(base, persian, way):
+    appended = (tokenizer.append_bpe(base, persian, SIZE, "Arabic") if way == "bpe"
+                else tokenizer.append_sentencepiece(base, persian, 60))
+    counted = tokenizer.counts(appended, persian)
+    assert counted.exact.all() and len(base) < len(appended)
+    assert tokenizer.compression(tokenizer.counts(base, persian), counted).value > 1
+
+
+def test_default_sentencepiece_has_no_piece_with_zwnj(base, extended, persian):
+    appended = tokenizer.append_sentencepiece(base, persian, 60)
+    assert not any(tokenizer.ZWNJ in appended.decode([row]) for row in range(len(base), len(appended)))
+
+
+def test_measures_carry_n_and_interval(base, extended, persian):
+    found = tokenizer.target_measures(tokenizer.counts(base, persian), tokenizer.counts(extended, persian))
+    assert {name for name, _ in found} == {"fertility", "bytes_per_token", "words_kept_whole", "compression",
+                                           "round_trip", "zwnj_kept"}
+    assert all(estimate.low <= estimate.value <= estimate.high and estimate.n for estimate in found.values())
+    assert found["round_trip", "share"].n == len(persian)
+
+
+def test_subtokens_spell_the_new_pieces(base, extended):
+    for piece, ids in zip(new_pieces(base, extended), tokenizer.subtokens(base, extended)):
+        assert ids and max(ids) < len(base)
+        assert base.decode(ids) == extended.decode(extended.convert_tokens_to_ids([piece]))
+
+
+def test_unknown_script_and_other_models_are_refused(byte_tokenizer, persian):
+    with pytest.raises(ValueError, match="no script 'Parsi'"):
+        tokenizer.extend(byte_tokenizer, persian, 5, "Parsi")
+    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)])))
+    with pytest.raises(ValueError, match="Unigram"):
+        tokenizer.extend(unigram, persian, 5, "Arabic")
+
+
+def test_other_scripts_too(base):
+    russian = ["Открыть файл, прочитать строки и закрыть файл снова."] * 5
+    extended = tokenizer.extend(base, russian, 20, "Cyrillic")
+    assert len(extended) == len(base) + 20 and tokenizer.counts(extended, russian).exact.all()
+
+
+def test_special_tokens_outside_the_model_vocabulary(byte_tokenizer, persian):
+    state = json.loads(byte_tokenizer.backend_tokenizer.to_str())
+    token = {"id": len(byte_tokenizer), "content": "<|extra|>", "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True}
+    state["added_tokens"].append(token)
+    base = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
+    extended = tokenizer.extend(base, persian, 10, "Arabic")
+    assert extended.convert_tokens_to_ids("<|extra|>") == token["id"]
+    assert min(tokenizer.encode(extended, ["می"])[0][-1:]) < len(extended) == len(base) + 10

@@ -307,3 +307,52 @@ def _ours(profile: str, key) -> float | None:
     facts = records.facts(profile, chapter)
     found = facts.loc[facts["fact"] == name, "value"] if len(facts) else facts
     return float(found.iloc[-1]) if len(found) else None
+
+
+@table("P1-T4", "02_tokenizer", "Tokenizers: the base, continued BPE, and pieces appended")
+def tokenizers(profile: str):
+    """One row a tokenizer: fertility in both languages, bytes a token, shares in percent; dashes where nothing is new."""
+    found = records.metrics(profile, "02_tokenizer").query("arm in @TOKENIZERS").copy()
+    found["printed"] = [interval(row) if row["metric"] in ("fertility", "bytes_per_token") else f"{100 * row['value']:.1f}"
+                        for row in found.to_dict("records")]
+    found["column"] = [MEASURES[metric].format(language) for metric, language in zip(found["metric"], found["language"])]
+    frame = found.set_index(["arm", "size", "column"])["printed"].unstack("column").reindex(columns=found["column"].unique())
+    facts = records.facts(profile, "02_tokenizer").query("fact in ['new_pieces', 'zwnj_tokens']")
+    facts = facts.astype({"size": int}).set_index(["arm", "size", "fact"])["value"].astype(int).unstack("fact")
+    frame.insert(0, "new pieces", facts["new_pieces"])
+    frame.insert(len(frame.columns), "tokens a ZWNJ", facts["zwnj_tokens"])
+    frame = frame.reindex([row for arm in TOKENIZERS for row in frame.index if row[0] == arm]).fillna("–").reset_index()
+    return frame.drop(columns="size").rename(columns={"arm": "tokenizer"}), _tokenizers_reading(found)
+
+
+TOKENIZERS = ("base", "continued BPE", "appended BPE", "appended SentencePiece")
+MEASURES = {"fertility": "tokens/word {}", "bytes_per_token": "bytes/token {}", "words_kept_whole": "words whole % {}",
+            "compression": "times shorter {}", "round_trip": "exact round trip % {}", "zwnj_kept": "ZWNJ kept % {}",
+            "ids_unchanged": "ids unchanged % {}", "reachable": "reachable %", "used": "used %"}
+
+
+def _tokenizers_reading(found: pandas.DataFrame) -> str:
+    size = found.loc[found["arm"] != "base", "size"].max()
+    shared = found[found["arm"] == TOKENIZERS[-1]]["size"].max()
+    pick = found.set_index(["metric", "arm", "size"]).sort_index()
+    target = pick[pick["language"] != "en"]
+    before, after = target.loc[("fertility", "base", 0)].iloc[0], target.loc[("fertility", "continued BPE", size)].iloc[0]
+    used = {arm: pick.loc[("used", arm, shared), "value"].iloc[0] for arm in TOKENIZERS[1:] if ("used", arm, shared) in pick.index}
+    same = {arm: pick.loc[("ids_unchanged", arm, shared), "value"].iloc[0] for arm in used}
+    return (f"{size} pieces of continued BPE take {before['value']:.2f} tokens a word to {after['value']:.2f} "
+            f"(n = {after['n']} documents). At size {shared}, pieces ever used: "
+            + ", ".join(f"{arm} {share:.0%}" for arm, share in used.items()) + "; English texts with the same ids: "
+            + ", ".join(f"{arm} {share:.0%}" for arm, share in same.items()) + ".")
+
+
+@table("C02-T1", "02_tokenizer", "Bits per byte right after extension, by the start of the new rows")
+def row_starts(profile: str):
+    """One row a start; empty in profiles that do not measure it."""
+    found = records.metrics(profile, "02_tokenizer").query("metric == 'bits_per_byte'")
+    frame = pandas.DataFrame({"start": found["arm"] if len(found) else [], "n": found["n"] if len(found) else [],
+                              "bits/byte": [interval(row) for row in found.to_dict("records")]})
+    if found.empty:
+        return frame, "Not measured in this profile (start_bits_documents is 0)."
+    best = found.loc[found["value"].idxmin()]
+    return frame, (f"Before any training the lowest is {best['arm']}: {interval(best)} bits/byte on {best['n']} held-out "
+                   "documents.")

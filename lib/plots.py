@@ -6,6 +6,7 @@ computed sentence. `@figure` registers it under its ID. Persian needs no reshapi
 import math
 
 import matplotlib
+import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 

@@ -15,7 +15,7 @@ TASKS = ROOT / "lib" / "tasks"
 
 def output() -> Path:
     """Folder that holds `runs/` and `figures/`; the repository itself unless COMPANION_OUTPUT names another."""
-    return Path(os.environ.get("COMPANION_OUTPUT", ROOT))
+    return Path(os.environ.get("COMPANION_OUTPUT") or ROOT)
 
 
 def cache() -> Path:

@@ -46,7 +46,8 @@ def save(id: str, profile: str) -> str:
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)
-    body = frame.to_markdown(index=False, floatfmt=".5g", missingval="")
+    blanks = frame.astype(object).where(frame.notna(), None)
+    body = blanks.to_markdown(index=False, floatfmt=".5g", missingval="")
     stem.with_suffix(".md").write_text(f"**{id}. {TABLES[id].title}** {reading}\n\n{body}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{TABLES[id].title}. {reading}"))
@@ -109,7 +110,7 @@ def alignment_translations(profile: str):
 def instruction_examples(profile: str):
     """Rows derived from the training split, left out because a held-out row shows them, and trained on."""
     facts = records.facts(profile, "05_sft")
-    counts = facts[facts["fact"].isin(["examples_found", "examples_held_out", "examples_kept"])]
+    counts = facts[facts["fact"].str.startswith("examples_")]
     frame = counts.pivot_table("value", ["source", "language"], "fact", sort=False).astype(int)
     frame.columns = [name.removeprefix("examples_").replace("_", " ") for name in frame.columns]
     by_language = frame["kept"].groupby("language").sum()

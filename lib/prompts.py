@@ -17,17 +17,17 @@ CHOICE = {"en": "{text}\n{options}\nAnswer with the letter of the right option."
 QUESTIONS = {
     "hafez_mcq": {"en": "Which hemistich follows?", "fa": "مصراع بعدی کدام است؟"},
     "emoji_mcq": {"en": "Which emoji does this name?", "fa": "این نام کدام شکلک است؟"},
-    "bitext_verify": {"en": "Do these sentences mean the same?", "fa": "آیا این دو جمله یک معنا دارند؟"},
     "heading_mcq": {"en": "Which heading fits this passage?", "fa": "کدام عنوان برای این متن است؟"},
 }
 PHRASES = {
     "translation": {"en": "Translate into {to}:\n{text}", "fa": "به انگلیسی ترجمه کن:\n{text}"},
     "dialogue": {"en": "{text}", "fa": "{text}"},
-    "ghazal": {"en": "Continue this ghazal:\n{text}", "fa": "این غزل را ادامه بده:\n{text}"},
+    "ghazal": {"en": "Write the next couplet of this ghazal:\n{text}", "fa": "بیت بعدی این غزل را بنویس:\n{text}"},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
 }
 # Persian exams number their options الف، ب، ج، د (abjad order).
 LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
+HEMISTICH = 70  # characters: longer lines are prose
 STYLES = ("chat", "alpaca")
 # The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
 # would be tokenised unlike the training text.
@@ -134,24 +134,27 @@ def derive(documents, pairs, dialogues, items, language: str, split: str) -> pan
     return pandas.DataFrame(found).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
 
-def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, seed: int):
+def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, longest: int, seed: int):
     """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
 
-    At most `per_source` rows a source and language, as many in English as in the learned language, at most `total`.
-    A row whose text or answer stands in a validation or test row is left out. `counts` says per source and language how
-    many rows were found, held out, and kept.
+    As many in English as in the learned language, the tasks of a language as even as their rows allow, at most
+    `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
+    test row, and rows of more than `longest` characters. `counts` has found, held_out, too_long and kept by source and
+    language.
     """
     found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
-    clean = found[[not secret & {words.key(row.text), words.key(str(row.answer))} for row in found.itertuples()]]
-    shuffled = clean.sample(frac=1, random_state=seed)
-    capped = shuffled.groupby(["source", "language"], sort=False).head(per_source)
-    share = min(total // 2, int(capped["language"].value_counts().reindex(["en", language], fill_value=0).min()))
-    kept = _interleave(capped, share, language)
-    groups = [frame.groupby(["source", "language"]).size() for frame in (found, clean, kept)]
-    counts = pandas.concat(groups, axis=1, keys=["found", "clean", "kept"]).fillna(0).astype(int)
-    counts["held_out"] = counts["found"] - counts.pop("clean")
-    return kept, counts.reset_index()
+    found["held_out"] = found["text"].str.lower().isin(secret) | found["answer"].astype(str).str.lower().isin(secret)
+    found["too_long"] = ~found["held_out"] & (found["text"].str.len() + found["answer"].astype(str).str.len() > longest)
+    clean = found[~found["held_out"] & ~found["too_long"]].sample(frac=1, random_state=seed)
+    clean = clean[clean.groupby(["source", "language"]).cumcount() < per_source]
+    kept = _evenly(clean, total, language)
+    if kept.empty:
+        raise ValueError(f"None of {len(found)} instruction rows is left in both languages: raise longest_example "
+                         f"(now {longest} characters) or examples ({total}), or give the corpus English text too.")
+    found["kept"] = found.index.isin(kept.index)
+    counts = found.assign(found=True).groupby(["source", "language"])[["found", "held_out", "too_long", "kept"]].sum()
+    return kept.drop(columns=["held_out", "too_long"]).reset_index(drop=True), counts.reset_index()
 
 
 def _language(code: str) -> words.Language:
@@ -186,25 +189,28 @@ def _passages(items):
 
 
 def _ghazals(documents):
-    """Poems of hafez as first couplet → the rest; two lines are a couplet."""
+    """The first couplet of a ghazal of Hafez → the second; documents that begin with prose are none."""
     for row in documents:
-        lines = row["text"].splitlines()
-        if row["source"] == "hafez" and len(lines) > 2:
+        lines = row["text"].splitlines()[:4]
+        if row["source"] == "hafez" and len(lines) == 4 and max(map(len, lines)) <= HEMISTICH:
             yield {"source": row["source"], "task": "ghazal", "language": row["language"],
                    "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
-    """Keys of the texts in validation and test rows: case and digits do not hide a twin."""
+    """Texts of the validation and test rows in lower case, so that case does not hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
-    return {words.key(text) for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+    return {text.lower() for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
 
 
-def _interleave(rows, share: int, language: str):
-    """The first `share` rows of English and of the learned language, alternating."""
-    chosen = rows[rows["language"].isin(["en", language])].groupby("language").head(share)
-    rank = chosen.groupby("language").cumcount()
-    return chosen.assign(rank=rank).sort_values(["rank", "language"]).drop(columns="rank").reset_index(drop=True)
+def _evenly(rows, total: int, language: str):
+    """Rows of English and the learned language by turns, and within each the tasks by turns; half of `total` each."""
+    rows = rows[rows["language"].isin(["en", language])]
+    turns = rows.assign(turn=rows.groupby(["language", "task"]).cumcount()).sort_values("turn", kind="stable")
+    share = min(total // 2, int(turns["language"].value_counts().reindex(["en", language], fill_value=0).min()))
+    chosen = turns.groupby("language").head(share)
+    order = chosen.groupby("language").cumcount()
+    return chosen.assign(turn=order).sort_values(["turn", "language"]).drop(columns="turn")
 
 
 def _alpaca(tokenizer) -> str:

@@ -102,11 +102,11 @@ def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
 @pytest.fixture
 def frames():
     split = ["test" if number % 5 == 0 else "train" for number in range(40)]
-    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {chr(97 + n)}" for n in range(40)],
+    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {chr(97 + n)}" + " on and on" * (n % 3) for n in range(40)],
                               "target": [f"جملهٔ {chr(1576 + n)}" for n in range(40)]})
     # The dialogue below repeats a test sentence: a twin that must not come back as an instruction.
     dialogues = pandas.DataFrame({"source": "chat", "split": "train", "language": ["fa", "en"],
-                                  "prompt": ["سلام", "Sentence f"], "reply": ["درود", "hello"]})
+                                  "prompt": ["سلام", "Sentence p"], "reply": ["درود", "hello"]})
     items = pandas.DataFrame([{**QUESTION, "split": "train"}, {**QUESTION, "split": "test", "question": "سگ"}])
     documents = pandas.DataFrame({"source": "hafez", "language": "fa", "split": ["train", "test"],
                                   "text": ["الا\nیا\nایها\nالساقی", "اگر\nآن\nترک\nشیرازی"]})
@@ -114,18 +114,36 @@ def frames():
 
 
 def test_no_test_row_or_twin_of_one_becomes_an_instruction(frames):
-    rows, counts = prompts.instructions(*frames, "fa", total=200, per_source=100, seed=0)
+    rows, counts = prompts.instructions(*frames, "fa", total=200, per_source=100, longest=99, seed=0)
     shown = {*rows["text"], *map(str, rows["answer"])}
     for frame, column in zip(frames, ("text", "english", "prompt", "question")):
         assert not shown & set(frame.loc[frame["split"] == "test", column])
-    assert "Sentence f" not in shown
+    assert "Sentence p" not in shown
     assert counts.set_index(["source", "language"]).loc[("chat", "en"), "held_out"] == 1
 
 
+def test_examples_that_are_too_long_are_left_out_and_counted(frames):
+    rows, counts = prompts.instructions(*frames, "fa", total=200, per_source=100, longest=20, seed=0)
+    assert (rows["text"].str.len() + rows["answer"].astype(str).str.len()).max() <= 20
+    assert counts.set_index(["source", "language"]).loc[("site", "en"), "too_long"] > 0
+    assert (counts["found"] >= counts["held_out"] + counts["too_long"] + counts["kept"]).all()
+
+
+def test_tasks_take_turns(frames):
+    rows, _ = prompts.instructions(*frames, "fa", total=8, per_source=100, longest=99, seed=0)
+    assert rows.loc[rows["language"] == "fa", "task"].value_counts().to_dict() == {
+        "translation": 1, "dialogue": 1, "emoji_mcq": 1, "ghazal": 1}
+
+
+def test_no_example_at_all_is_an_error_that_names_the_way_out(frames):
+    with pytest.raises(ValueError, match="raise longest_example"):
+        prompts.instructions(*frames, "fa", total=8, per_source=100, longest=1, seed=0)
+
+
 def test_instructions_are_balanced_capped_counted_and_the_same_for_the_same_seed(frames):
-    rows, counts = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=3)
-    again, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=3)
-    other, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, seed=4)
+    rows, counts = prompts.instructions(*frames, "fa", total=20, per_source=8, longest=99, seed=3)
+    again, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, longest=99, seed=3)
+    other, _ = prompts.instructions(*frames, "fa", total=20, per_source=8, longest=99, seed=4)
     assert rows["language"].value_counts().to_dict() == {"en": 8, "fa": 8}
     assert rows.groupby(["source", "language"]).size().max() <= 8 and counts["kept"].sum() == len(rows)
     assert rows.to_dict("records")[0] == again.to_dict("records")[0]

@@ -333,13 +333,12 @@ MEASURES = {"fertility": "tokens/word {}", "bytes_per_token": "bytes/token {}", 
 
 
 def _tokenizers_reading(found: pandas.DataFrame) -> str:
-    size = found.loc[found["arm"] != "base", "size"].max()
-    shared = found[found["arm"] == TOKENIZERS[-1]]["size"].max()
-    pick = found.set_index(["metric", "arm", "size"]).sort_index()
-    target = pick[pick["language"] != "en"]
-    before, after = target.loc[("fertility", "base", 0)].iloc[0], target.loc[("fertility", "continued BPE", size)].iloc[0]
-    used = {arm: pick.loc[("used", arm, shared), "value"].iloc[0] for arm in TOKENIZERS[1:] if ("used", arm, shared) in pick.index}
-    same = {arm: pick.loc[("ids_unchanged", arm, shared), "value"].iloc[0] for arm in used}
+    size, shared = (int(found.loc[found["arm"] == arm, "size"].max()) for arm in (TOKENIZERS[1], TOKENIZERS[-1]))
+    rows = found[(found["language"] != "en") | (found["metric"] == "ids_unchanged")].to_dict("records")
+    value = {(row["metric"], row["arm"], row["size"]): row for row in rows}
+    before, after = value["fertility", "base", 0], value["fertility", TOKENIZERS[1], size]
+    arms = [arm for arm in TOKENIZERS[1:] if ("used", arm, shared) in value]
+    used, same = ({arm: value[name, arm, shared]["value"] for arm in arms} for name in ("used", "ids_unchanged"))
     return (f"{size} pieces of continued BPE take {before['value']:.2f} tokens a word to {after['value']:.2f} "
             f"(n = {after['n']} documents). At size {shared}, pieces ever used: "
             + ", ".join(f"{arm} {share:.0%}" for arm, share in used.items()) + "; English texts with the same ids: "

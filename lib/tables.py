@@ -314,7 +314,7 @@ def _ours(profile: str, key) -> float | None:
 def tokenizers(profile: str):
     """One row a tokenizer: fertility in both languages, bytes a token, shares in percent; dashes where nothing is new."""
     found = records.metrics(profile, "02_tokenizer").query("arm in @TOKENIZERS").copy()
-    found["printed"] = [interval(row) if row["metric"] in ("fertility", "bytes_per_token") else f"{100 * row['value']:.1f}"
+    found["printed"] = [f"{100 * row['value']:.1f}" if row["unit"] == "share" else interval(row)
                         for row in found.to_dict("records")]
     found["column"] = [MEASURES[metric].format(language) for metric, language in zip(found["metric"], found["language"])]
     frame = found.set_index(["arm", "size", "column"])["printed"].unstack("column").reindex(columns=found["column"].unique())

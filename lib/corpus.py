@@ -9,9 +9,10 @@ import os
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy
 import pandas
 import regex
 from datasketch import MinHash, MinHashLSH
@@ -20,7 +21,7 @@ from lib import assets, paths, records, sources, text
 
 CHAPTER = "01_corpus"
 SPLITS = ("train", "validation", "test")
-SHINGLE = 5
+SHINGLE, PERMUTATIONS = 5, 64
 # What a program fills in, and wiki or template syntax: $1, %s, %(name)s, {count}, [[link]], PLURAL:, <tag
 PLACEHOLDER = regex.compile(r"\$\w|%\d?\$?[sdiuf@(]|[{}]|\[\[|__\w+__|</?\w|&\w+;|\w+\|\w")
 
@@ -70,15 +71,28 @@ def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
     return {name: path(profile, name) for name in frames}
 
 
-def gather(names: list[str], languages: list[str]) -> tuple[sources.Content, list[str]]:
-    """Everything the named sources hold, and the sources this machine's package archive does not offer."""
-    contents, absent = [], []
-    for name in names:
+def configure(parameters: dict) -> Settings:
+    """Settings from the chapter's parameters of the same names."""
+    return Settings(**{field.name: parameters[field.name] for field in fields(Settings)})
+
+
+def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
+    """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
+
+    A source is left out, and told, only when the machine's package archive does not offer it; else AssetError.
+    """
+    language, contents, absent = parameters["language"], [], []
+    for name in parameters["sources"]:
         try:
-            contents.append(sources.read(name, languages))
+            contents.append(sources.read(name, ["en", language, *parameters["multiway_languages"]]))
         except assets.NotOffered as error:
             print(f"Left out: {error}")
             absent.append(name)
+    options = language, parameters["corpus_text_column"]
+    contents += [sources.own(paths.ROOT / file, *options, parameters["corpus_characters"]) for file in parameters["corpus_files"]]
+    if parameters["corpus_dataset"]:
+        contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"],
+                                    parameters["corpus_characters"]))
     return merge(contents), absent
 
 
@@ -106,6 +120,9 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
                          {code: scripts[code] for code in codes}, "multiway", settings, ledger)
     dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
+    if documents[0].empty:
+        raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units read: "
+                                  f"check `language`, `script` ({settings.script}) and the lengths.")
     frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway, "dialogues": pandas.concat(dialogues)}
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}, ledger
 
@@ -132,12 +149,12 @@ def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, led
 
 
 def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, settings: Settings, ledger: list):
-    """Applies the filters in turn: empty, placeholder, length, script, exact duplicate, near duplicate."""
-    columns = list(scripts)
+    """Applies the filters in turn: empty, placeholder, length, exact duplicate, script, near duplicate."""
+    columns, rows = list(scripts), frame.to_dict("records")
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
     for name, bad in _filters(scripts, settings).items():
-        frame = _drop(frame, [bad(row) for row in frame.to_dict("records")], name, artefact, ledger)
-    frame = _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
+        frame = _drop(frame, [bad(rows[place]) for place in frame.index], name, artefact, ledger)
+        frame = frame if name != "length" else _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
     strings = (" ".join(row) for row in frame[columns[:2]].itertuples(index=False))
     near = near_duplicates(strings, settings.near_duplicate_threshold)
     return _drop(frame, near, "near duplicate", artefact, ledger)
@@ -170,25 +187,30 @@ def shingles(string: str) -> set[str]:
 
 def jaccard(a: set, b: set) -> float:
     """Size of the intersection over that of the union."""
-    return len(a & b) / len(a | b) if a or b else 1.0
+    common = len(a & b)
+    return common / (len(a) + len(b) - common) if a or b else 1.0
 
 
 def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
     """For each string, whether an earlier kept one is more similar than `threshold`.
 
-    Candidates come from MinHash-LSH (Broder 1997; datasketch, 128 permutations) and are confirmed exactly.
+    Candidates come from MinHash-LSH (Broder 1997; datasketch, 64 permutations) and are confirmed exactly.
     """
-    index, kept, found = MinHashLSH(threshold=threshold, num_perm=128), {}, []
-    for number, string in enumerate(strings):
-        parts = shingles(string)
-        sketch = MinHash(num_perm=128, hashfunc=zlib.crc32)
-        sketch.update_batch([part.encode("utf8") for part in parts])
-        near = any(jaccard(parts, shingles(kept[other])) > threshold for other in index.query(sketch))
-        found.append(near)
+    strings = list(strings)
+    index, found = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS), []
+    encoded = ([part.encode("utf8") for part in shingles(string)] for string in strings)
+    sketches = MinHash.generator(encoded, num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
+    for number, sketch in enumerate(sketches):
+        near = [other for other in index.query(sketch) if similar(strings[number], strings[other], threshold)]
+        found.append(bool(near))
         if not near:
-            index.insert(number, sketch)
-            kept[number] = string
+            index.insert(number, sketch, check_duplication=False)
     return found
+
+
+def similar(a: str, b: str, threshold: float) -> bool:
+    """Whether two strings' shingles have a Jaccard similarity above the threshold."""
+    return jaccard(shingles(a), shingles(b)) > threshold
 
 
 def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[str]:
@@ -208,7 +230,8 @@ def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[s
     for other in set(against):
         parts = shingles(other)
         near = {string for part in parts & index.keys() for string in index[part]} - found
-        found |= {string for string in near if jaccard(sets[string], parts) > threshold}
+        found |= {string for string in near if threshold * len(parts) < len(sets[string]) < len(parts) / threshold
+                  and jaccard(sets[string], parts) > threshold}
     return found
 
 
@@ -241,6 +264,10 @@ def split(frames: dict[str, pandas.DataFrame], settings: Settings, ledger: list[
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
         frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
+    mine = frames["documents"].query("language == @settings.language")
+    if set(mine["split"]) < {"train", "test"}:
+        raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for training and "
+                                  "test: give more text, or raise `test_share`.")
     return frames
 
 
@@ -280,3 +307,45 @@ def _joined(strings: Iterable[str], length: int) -> list[str]:
         found[-1].append(string)
         size += len(string) + 1
     return ["\n".join(lines) for lines in found if lines]
+
+
+def artefacts(frames: dict[str, pandas.DataFrame], items: pandas.DataFrame, settings: Settings) -> dict[str, pandas.DataFrame]:
+    """What is written: the frames with the columns that later chapters read, short texts joined to documents."""
+    codes = [name for name in frames["multiway"] if name not in ("id", "source", "group", "language", "split")]
+    return {"documents": passages(frames["documents"], settings),
+            "pairs": frames["pairs"][["id", "source", "group", "split", "english", "target"]],
+            "multiway": frames["multiway"][["id", "split", *codes]],
+            "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
+
+
+def note(record: records.Record, ledger: list[dict], frames: dict[str, pandas.DataFrame], found: dict[str, pandas.DataFrame]):
+    """Puts the chapter's counts into its record: rows by filter, text by source, items by task, lengths, samples."""
+    for row in ledger:
+        record.fact("rows", row["rows"], "rows", **{name: row[name] for name in row if name != "rows"})
+    for name, frame in frames.items():
+        for (source, language), part in frame.groupby(["source", "language"]):
+            record.fact("rows", len(part), "rows", artefact=name, language=language, source=source, filter="kept")
+    _note_text(record, frames["documents"], found["documents"])
+    for (task, language, split), part in found["items"].groupby(["task", "language", "split"]):
+        labels = {"task": task, "language": language, "split": split}
+        record.fact("items", len(part), "items", **labels)
+        record.fact("choices", len(part["choices"].iloc[0]), "choices", **labels)
+        record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
+    record.rows("samples", frames["pairs"].query("split == 'test'").sort_values("id").head(6)[["english", "target"]]
+                .to_dict("records"))
+
+
+def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):
+    """Documents, characters, words and licence of each source, and how long its texts are."""
+    for (source, language), part in rows.groupby(["source", "language"]):
+        labels = {"source": source, "language": language}
+        written = documents.query("source == @source and language == @language")
+        record.fact("documents", len(written), "documents", **labels)
+        record.fact("characters", int(part["text"].str.len().sum()), "characters", **labels)
+        record.fact("words", sum(len(text.words(string)) for string in part["text"]), "words", **labels)
+        known = assets.provenance(source) if source in assets.registry() else {"licence": "the user's own"}
+        for name, value in known.items():
+            record.fact(name, value, **labels)
+        counts, edges = numpy.histogram(part["text"].str.len(), bins=numpy.geomspace(10, 5000, 19).round())
+        record.rows("lengths", [{**labels, "low": low, "high": high, "texts": int(count)}
+                                for low, high, count in zip(edges, edges[1:], counts)])

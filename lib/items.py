@@ -20,8 +20,10 @@ NEIGHBOURS = 40
 
 def derive(content: Content, frames: dict[str, pandas.DataFrame], settings: corpus.Settings) -> pandas.DataFrame:
     """All items: id, task, language, split, question, choices, answer (index of the right choice)."""
-    groups = pandas.concat([frame[["group", "split"]] for frame in frames.values()])
-    splits = dict(zip(groups["group"], groups["split"]))
+    # A phrase too short for the corpus is in no frame, so its split is free; every other keeps the one it has.
+    splits = corpus.assign((row["group"] for row in content.symbols), settings)
+    for frame in frames.values():
+        splits |= dict(zip(frame["group"], frame["split"]))
     found = (couplets(content, splits, settings) + symbols(content, splits, settings)
              + sections(content, frames["documents"], settings) + verify(frames["pairs"], settings))
     return _placed(pandas.DataFrame(found, columns=["id", "task", "language", "split", "question", "right", "wrong"]))
@@ -125,7 +127,8 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     """
     found, asked = [], [code for code in dict.fromkeys((settings.language, "en")) if code in VERIFY]
     for split, part in pairs.groupby("split"):
-        rows = sorted(part.to_dict("records"), key=lambda row: len(row["english"]))
+        rows = [{**row, "words": set(text.key(row["target"]).split())} for row in part.to_dict("records")]
+        rows.sort(key=lambda row: len(row["english"]))
         order = sorted(range(len(rows)), key=lambda place: rows[place]["id"])
         negative = set(order[::2])
         for place, row in enumerate(rows):
@@ -139,7 +142,6 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
 
 def _likest(rows: list[dict], place: int) -> str:
     """Target of the pair of about the same length that shares most words with this one, but is not a near copy."""
-    own = set(text.key(rows[place]["target"]).split())
     near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row is not rows[place]]
-    scored = [(corpus.jaccard(own, set(text.key(row["target"]).split())), row["id"], row["target"]) for row in near]
+    scored = [(corpus.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
     return max([entry for entry in scored if entry[0] < 0.6] or scored)[2]

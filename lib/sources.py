@@ -363,5 +363,9 @@ def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 
     files = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not files:
         raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
-    units = [row for path in files for row in own(path, language, column, limit).units]
+    units, seen = [], 0
+    for file in files:
+        if not limit or seen < limit:
+            units += own(file, language, column, limit and limit - seen).units
+            seen = sum(len(row[language]) for row in units) if limit else 0
     return Content([{**row, "source": identifier.partition("@")[0]} for row in units])

@@ -1,4 +1,5 @@
 """Words, scripts and spelling: what the companion knows about written language, Persian or any other."""
+import functools
 import html
 import unicodedata
 from typing import NamedTuple
@@ -8,6 +9,9 @@ import regex
 ZWNJ = "\u200c"
 PERSIAN_LETTERS = str.maketrans("يىك", "ییک")
 BIDI_MARKS = regex.compile(r"[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]")
+BLANKS, BREAKS, DIGITS = regex.compile(r"[^\S\n]+"), regex.compile(r"\s*\n\s*"), regex.compile(r"\d+")
+TAG = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+LETTER = regex.compile(r"\p{L}")
 WORD = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{ZWNJ}'’][\p{{L}}\p{{M}}\p{{N}}]+)*")
 
 
@@ -26,13 +30,13 @@ LANGUAGES = {
     "id": Language("Indonesian", "Bahasa Indonesia", "Latin"), "ru": Language("Russian", "русский", "Cyrillic"),
     "de": Language("German", "Deutsch", "Latin"), "es": Language("Spanish", "español", "Latin"),
     "fr": Language("French", "français", "Latin"), "zh": Language("Chinese", "中文", "Han"),
-    "ja": Language("Japanese", "日本語", "Han"), "pt": Language("Portuguese", "português", "Latin"),
+    "ja": Language("Japanese", "日本語", "Japanese"), "pt": Language("Portuguese", "português", "Latin"),
     "ko": Language("Korean", "한국어", "Hangul"), "he": Language("Hebrew", "עברית", "Hebrew"),
     "el": Language("Greek", "Ελληνικά", "Greek"), "uk": Language("Ukrainian", "українська", "Cyrillic"),
     "bn": Language("Bengali", "বাংলা", "Bengali"), "ta": Language("Tamil", "தமிழ்", "Tamil"),
     "th": Language("Thai", "ไทย", "Thai"), "vi": Language("Vietnamese", "Tiếng Việt", "Latin")}
 # Japanese mixes three scripts; a letter of any of them is Japanese.
-SCRIPTS = {"ja": r"[\p{Han}\p{Hiragana}\p{Katakana}]"}
+SCRIPTS = {"Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}"}
 
 
 def normalise(string: str, language: str) -> str:
@@ -40,12 +44,12 @@ def normalise(string: str, language: str) -> str:
     string = BIDI_MARKS.sub("", unicodedata.normalize("NFC", string))
     if language == "fa":
         string = string.translate(PERSIAN_LETTERS)
-    return regex.sub(r"\s*\n\s*", "\n", regex.sub(r"[^\S\n]+", " ", string)).strip()
+    return BREAKS.sub("\n", BLANKS.sub(" ", string)).strip()
 
 
 def plain(string: str) -> str:
     """The string without HTML tags and entities."""
-    return html.unescape(regex.sub(r"</?[a-zA-Z][^<>]{0,200}>", "", string))
+    return html.unescape(TAG.sub("", string))
 
 
 def words(string: str) -> list[str]:
@@ -58,12 +62,18 @@ def script_share(string: str, script: str) -> float:
 
     Raises ValueError for a script that Unicode does not know.
     """
+    letters = len(LETTER.findall(string))
+    return len(_letters(script).findall(string)) / letters if letters else 0.0
+
+
+@functools.cache
+def _letters(script: str):
+    """Pattern of one letter of a script, or of the scripts a language mixes."""
+    members = SCRIPTS.get(script, rf"\p{{Script={script}}}")
     try:
-        pattern = regex.compile(script if script.startswith("[") else rf"\p{{Script={script}}}")
+        return regex.compile(rf"[[{members}]&&\p{{L}}]", regex.V1)
     except regex.error as error:
         raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic, Devanagari.") from error
-    letters = regex.findall(r"\p{L}", string)
-    return sum(map(bool, map(pattern.match, letters))) / len(letters) if letters else 0.0
 
 
 def script(language: str) -> str:
@@ -71,9 +81,9 @@ def script(language: str) -> str:
     if language not in LANGUAGES:
         raise ValueError(f"No script is known for language {language!r}; name it in the parameter `script`, or use one of "
                          f"{', '.join(sorted(LANGUAGES))}.")
-    return SCRIPTS.get(language, LANGUAGES[language].script)
+    return LANGUAGES[language].script
 
 
 def key(string: str) -> str:
     """What makes two strings the same content: lower case, digits → 0, letters and digits only."""
-    return " ".join(words(regex.sub(r"\d+", "0", string.lower())))
+    return " ".join(words(DIGITS.sub("0", string.lower())))

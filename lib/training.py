@@ -91,7 +91,7 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
         return trainer
 
     def count(trainer):
-        ids = trainer.train_dataset["input_ids"]
+        ids = list(trainer.train_dataset["input_ids"])
         texts = trainer.processing_class.batch_decode(ids)
         return numpy.array([len(row) for row in ids]), numpy.array([len(text.encode()) for text in texts])
 
@@ -221,7 +221,7 @@ def _arguments(folder: Path, settings: Settings, examples: int) -> dict:
                 max_grad_norm=settings.gradient_clip, seed=settings.seed, logging_steps=every, logging_first_step=False,
                 save_strategy="steps", save_steps=-(-settings.checkpoint_steps // every) * every, save_total_limit=1,
                 bf16=settings.method != "lora" and machine.dtype()[0] == torch.bfloat16, fp16=False,
-                gradient_checkpointing=False, report_to="none", disable_tqdm=True, remove_unused_columns=False,
+                activation_checkpointing=False, report_to="none", disable_tqdm=True, remove_unused_columns=False,
                 use_cpu=machine.device() == "cpu", dataloader_pin_memory=machine.device() == "cuda")
 
 

@@ -1,0 +1,225 @@
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import datasets
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from lib import adapters, loss, models, training
+
+SETTINGS = training.Settings(learning_rate=1e-2, rows_learning_rate=1e-2, batch_size=2, block_length=32, lora_rank=4,
+                             lora_alpha=8, lora_dropout=0.1, checkpoint_steps=3)
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def start(request, tmp_path, byte_tokenizer, tiny_model):
+    """A model folder whose last 20 rows count as new."""
+    return made(tmp_path / "start", byte_tokenizer, tiny_model, request.param)
+
+
+def made(folder, tokenizer, tiny_model, tied=True):
+    model = tiny_model(tokenizer, tied)
+    model.config.base_vocab_size = len(tokenizer) - 20
+    return models.save(model, tokenizer, folder)
+
+
+@pytest.fixture
+def blocks(byte_tokenizer):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(4, len(byte_tokenizer), (24, 32), generator=generator)
+    ids[:, ::2] = len(byte_tokenizer) - 1 - ids[:, ::2] % 20  # every block has new tokens
+    return datasets.Dataset.from_dict({"input_ids": ids.tolist(), "labels": ids.tolist(), "bytes": [90] * 24,
+                                       "stream": ["fa"] * 24})
+
+
+@pytest.fixture
+def examples():
+    turns = [("What is it?", "A fox."), ("Who reads?", "The model reads."), ("Say yes.", "yes"), ("Say no.", "no")]
+    return datasets.Dataset.from_list([{"prompt": [{"role": "user", "content": question}],
+                                        "completion": [{"role": "assistant", "content": answer}]}
+                                       for question, answer in turns])
+
+
+class Stop(TrainerCallback):
+    def on_step_end(self, args, state, control, **rest):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+
+
+def logits(model, ids):
+    with torch.no_grad():
+        return model.eval()(input_ids=ids).logits
+
+
+def test_adapter_and_merged_model_agree_and_old_rows_stay(start, blocks, tmp_path):
+    result = training.pretrain(tmp_path / "run", start, blocks, SETTINGS, merge=True)
+    ids = torch.tensor(blocks["input_ids"][:2])
+    merged, before = models.load(tmp_path / "run" / "model"), models.load(start)
+    torch.testing.assert_close(logits(models.load(tmp_path / "run"), ids), logits(merged, ids), atol=1e-5, rtol=1e-5)
+    old = before.config.base_vocab_size
+    for trained, base in zip((merged.get_input_embeddings(), merged.get_output_embeddings()),
+                             (before.get_input_embeddings(), before.get_output_embeddings())):
+        assert torch.equal(trained.weight[:old], base.weight[:old])
+        assert not torch.equal(trained.weight[old:], base.weight[old:])
+    assert result["tokens"] == 24 * 32 and result["bytes"] == 24 * 90
+
+
+def test_training_sees_the_model_that_is_saved(start, blocks, tmp_path):
+    training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
+    adapted, ids = models.load(tmp_path / "run"), torch.tensor(blocks["input_ids"][:2])
+    plain = adapted(input_ids=ids, labels=ids).loss
+    torch.testing.assert_close(adapters.quicken(adapted)(input_ids=ids, labels=ids).loss, plain)
+
+
+def test_fast_loss_and_gradients_are_the_plain_ones(start, blocks):
+    ids = torch.tensor(blocks["input_ids"][:2])
+    ids[0, :9] = loss.IGNORED
+    batch = {"input_ids": ids.clamp(min=0), "labels": ids}
+    gradients = []
+    for prepare in (lambda model: model, adapters.quicken):
+        torch.manual_seed(0)
+        model = prepare(adapters.add(models.load(start), 4, 8)).train()
+        value = model(**batch).loss
+        value.backward()
+        gradients.append({"loss": value.detach(), **{name: parameter.grad for name, parameter in model.named_parameters()
+                                                     if parameter.requires_grad}})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_full_head_gets_its_gradient(start, blocks):
+    ids = torch.tensor(blocks["input_ids"][:2])
+    plain, fast = models.load(start), adapters.quicken(models.load(start))
+    for model in (plain, fast):
+        model(input_ids=ids, labels=ids).loss.backward()
+    torch.testing.assert_close(fast.get_output_embeddings().weight.grad, plain.get_output_embeddings().weight.grad)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_chunks_do_not_matter(chunk):
+    hidden, head, labels = torch.randn(20, 8), torch.randn(30, 8), torch.randint(0, 30, (20,))
+    labels[3] = loss.IGNORED
+    expected = torch.nn.functional.cross_entropy(hidden @ head.t(), labels, reduction="sum")
+    torch.testing.assert_close(loss.cross_entropy(hidden, labels, [head[:11], head[11:]], chunk), expected)
+
+
+def test_a_batch_without_labels_costs_nothing():
+    assert loss.cross_entropy(torch.randn(3, 8, requires_grad=True), torch.full((3,), -100), [torch.randn(5, 8)]) == 0
+
+
+@pytest.mark.parametrize("method", training.METHODS)
+def test_stopped_and_resumed_run_equals_an_uninterrupted_one(method, byte_tokenizer, tiny_model, blocks, tmp_path, monkeypatch):
+    start, settings = made(tmp_path / "start", byte_tokenizer, tiny_model), replace(SETTINGS, method=method)
+    whole = training.pretrain(tmp_path / "whole", start, blocks, settings, merge=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Progress, "on_step_end", Stop.on_step_end)
+        with pytest.raises(KeyboardInterrupt):
+            training.pretrain(tmp_path / "broken", start, blocks, settings, merge=True)
+    (tmp_path / "broken" / "checkpoints" / "checkpoint-99").mkdir()  # what a kill while saving leaves
+    resumed = training.pretrain(tmp_path / "broken", start, blocks, settings, merge=True)
+    assert [row["loss"] for row in resumed["log"]] == [row["loss"] for row in whole["log"]]
+    assert [row["tokens"] for row in resumed["log"]] == [row["tokens"] for row in whole["log"]]
+    ids = torch.tensor(blocks["input_ids"][:2])
+    assert torch.equal(*(logits(models.load(tmp_path / name / "model"), ids) for name in ("whole", "broken")))
+    assert not (tmp_path / "broken" / "checkpoints").exists()
+
+
+def test_killed_process_resumes(byte_tokenizer, tiny_model, blocks, tmp_path):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model)
+    blocks.save_to_disk(tmp_path / "blocks")
+    script = ("import os, signal, datasets; from lib import training; from tests.test_training import SETTINGS\n"
+              "def die(self, args, state, control, **rest):\n"
+              "    if state.global_step == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
+              "training._Progress.on_step_end = die\n"
+              f"from pathlib import Path; folder = Path({str(tmp_path)!r})\n"
+              "training.pretrain(folder / 'run', folder / 'start', datasets.load_from_disk(folder / 'blocks'), SETTINGS)")
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == -9
+    assert list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
+    resumed = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
+    whole = training.pretrain(tmp_path / "whole", start, blocks, SETTINGS)
+    assert resumed["log"][-1]["loss"] == whole["log"][-1]["loss"]
+
+
+def test_second_call_skips_and_a_change_does_not(byte_tokenizer, tiny_model, blocks, tmp_path, capsys):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model)
+    first = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
+    assert training.pretrain(tmp_path / "run", start, blocks, SETTINGS) == json.loads(json.dumps(first))
+    assert "not repeated" in capsys.readouterr().out
+    assert training.pretrain(tmp_path / "run", start, blocks, replace(SETTINGS, seed=1))["key"] != first["key"]
+    assert training.pretrain(tmp_path / "run", start, blocks.select(range(12)), SETTINGS)["tokens"] == 12 * 32
+
+
+def test_frozen_trains_embeddings_only(byte_tokenizer, tiny_model, blocks, tmp_path):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model, tied=False)
+    result = training.pretrain(tmp_path / "run", start, blocks, replace(SETTINGS, method="frozen"))
+    rows = len(byte_tokenizer) * 32
+    assert result["parts"] == {"lora": 0, "embed_tokens": rows, "lm_head": rows, "transformer": 0}
+    before, after = models.load(start).state_dict(), models.load(tmp_path / "run" / "model").state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_rows_have_a_learning_rate_of_their_own(byte_tokenizer, tiny_model, blocks, tmp_path):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model)
+    training.pretrain(tmp_path / "run", start, blocks, replace(SETTINGS, rows_learning_rate=0.0), merge=True)
+    before, after = models.load(start).state_dict(), models.load(tmp_path / "run" / "model").state_dict()
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+    assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_no_new_rows_trains_adapters_only(byte_tokenizer, tiny_model, blocks, tmp_path):
+    start = models.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
+    result = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
+    assert result["parts"]["embed_tokens"] == 0 and result["trainable"] == result["parts"]["lora"] > 0
+
+
+def test_instruct_trains_answers_and_eos(start, examples, tmp_path, byte_tokenizer, monkeypatch):
+    seen = []
+    plain = training._Instructor.compute_loss
+    monkeypatch.setattr(training._Instructor, "compute_loss",
+                        lambda self, model, inputs, **rest: (seen.append(inputs), plain(self, model, inputs, **rest))[1])
+    settings = replace(SETTINGS, block_length=128)
+    result = training.instruct(tmp_path / "run", start, examples, settings)
+    assert result["eos_labels"] == 4 and result["answers_truncated"] == 0
+    labels = seen[0]["labels"][0]
+    answer = byte_tokenizer.decode(labels[labels != loss.IGNORED])
+    assert answer.startswith("A fox.") and "<|im_end|>" in answer and "What" not in answer
+    assert byte_tokenizer.pad_token_id != byte_tokenizer.eos_token_id
+
+
+def test_instruct_loss_is_the_answers_loss(start, examples, tmp_path):
+    result = training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=128, learning_rate=0.0,
+                                                                         rows_learning_rate=0.0, lora_dropout=0.0))
+    model, words = models.load(start), models.tokenizer(start)
+    total, count = 0.0, 0
+    for row in examples.select(range(2)):
+        prompt = words.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = torch.tensor([words.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]])
+        scores = logits(model, ids)[0, len(prompt) - 1:-1]
+        total += torch.nn.functional.cross_entropy(scores, ids[0, len(prompt):], reduction="sum").item()
+        count += len(scores)
+    assert result["log"][0]["loss"] == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_fully_cut_answer_is_refused_and_a_cut_one_counted(start, examples, tmp_path):
+    with pytest.raises(ValueError, match="raise max_length"):
+        training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=8))
+    lengths = sorted(len(models.tokenizer(start).apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"])
+                     for row in examples)
+    result = training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=lengths[-1] - 1))
+    assert result["answers_truncated"] >= 1
+
+
+def test_template_that_does_not_end_answers_is_refused(start, examples, tmp_path):
+    words = copy.deepcopy(models.tokenizer(start))
+    words.chat_template = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+    with pytest.raises(ValueError, match="EOS|im_end"):
+        training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=128), tokenizer=words)
+
+
+def test_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="frozen"):
+        training.Settings(method="lorra")

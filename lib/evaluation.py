@@ -30,7 +30,7 @@ PROMPTS = ("document", "chat")
 
 
 @torch.inference_mode()
-def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 2048):
+def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 1024):
     """DataFrame(item, bits, bytes, characters, tokens), one row a text; the score is `statistics.ratio(bits, bytes)`.
 
     Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
@@ -59,7 +59,7 @@ def start_token(tokenizer) -> int:
 
 
 @torch.inference_mode()
-def embed(model, tokenizer, texts, batch_tokens: int = 2048) -> numpy.ndarray:
+def embed(model, tokenizer, texts, batch_tokens: int = 1024) -> numpy.ndarray:
     """Mean of each text's hidden states at every layer: array [layers + 1, texts, width], layer 0 the embeddings.
 
     A start token is read first and left out of the mean, because the first position of a causal model is an

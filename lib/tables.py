@@ -345,6 +345,15 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
             + ", ".join(f"{arm} {share:.0%}" for arm, share in same.items()) + ".")
 
 
+@table("C02-T2", "02_tokenizer", "One sentence, token by token")
+def sentence_cuts(profile: str):
+    """One row a tokenizer at the chapter's size: number of tokens, and the tokens of one held-out sentence."""
+    frame = records.rows(profile, "02_tokenizer", "cut")
+    first, last = frame.iloc[0], frame.iloc[min(1, len(frame) - 1)]
+    return frame, (f"{first['tokens']} tokens by the {first['tokenizer']}, {last['tokens']} by {last['tokenizer']}; "
+                   "<bytes> is a part of a character, <ZWNJ> the zero-width non-joiner (one sentence, an illustration).")
+
+
 @table("C02-T1", "02_tokenizer", "Bits per byte right after extension, by the start of the new rows")
 def row_starts(profile: str):
     """One row a start; empty in profiles that do not measure it."""

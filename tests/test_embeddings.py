@@ -86,3 +86,9 @@ def test_refusals_say_the_way_out(pair, tiny_model, byte_tokenizer, sentencepiec
     model.config.quantization_config = {"quant_method": "bitsandbytes"}
     with pytest.raises(ValueError, match="quantised"):
         embeddings.extend(model, base, extended)
+
+
+@pytest.mark.parametrize("start", embeddings.STARTS)
+def test_nothing_to_add_changes_nothing(byte_tokenizer, tiny_model, start):
+    model = embeddings.extend(tiny_model(byte_tokenizer), byte_tokenizer, byte_tokenizer, start)
+    assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(tiny_model(byte_tokenizer))))

@@ -1,0 +1,109 @@
+"""The engine on a small house of two chapters: what runs, why, what is left, and how it stops."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from lib import paths, run
+
+PARAMETERS = 'profile = "laptop"  # profile\nseed = 0  # seed [0..9]\nrows = 3  # rows to count [1..9]'
+# No chapter.begin: it loads torch, and the engine does not care.
+BEGIN = ('from lib import records, tables\n\n'
+         'record = records.Record("{}", {{"profile": profile, "rows": rows}}, {{}})\nprint("hello from", rows)')
+END = "record.write(seconds=0)"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A checkout of lib/ and the Snakefile with two tiny chapters."""
+    root = tmp_path_factory.mktemp("house")
+    shutil.copytree(paths.ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(paths.ROOT / "Snakefile", root)
+    (root / "params/smoke").mkdir(parents=True)
+    (root / "notebooks").mkdir()
+    (root / "params/minutes.yaml").write_text("smoke: {01_corpus: 0.5, 02_tokenizer: 0.5}\n")
+    for chapter in ("01_corpus", "02_tokenizer"):
+        _write(root, chapter, END)
+        (root / f"params/smoke/{chapter}.yaml").write_text("profile: smoke\n")
+    return root
+
+
+def _write(root, chapter, last):
+    new = nbformat.v4
+    cells = [new.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new.new_code_cell(BEGIN.format(chapter)),
+             new.new_code_cell(last)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new.new_notebook(cells=cells, metadata=kernel), root / f"notebooks/{chapter}.ipynb")
+
+
+def _run(root, *arguments):
+    """The command of `make reproduce` in that checkout; (exit status, what it printed)."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("COMPANION_OUTPUT", "PYTHONPATH")}
+    done = subprocess.run([sys.executable, "-m", "lib.run", *arguments, "--profile", "smoke"], cwd=root, text=True,
+                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    return done.returncode, done.stdout
+
+
+def test_it_announces_runs_and_then_has_nothing_to_do(house):
+    status, printed = _run(house, "all")
+    assert status == 0, printed
+    assert "2 of 2 chapters to run, about 60 s" in printed
+    assert re.search(r"01_corpus +30 s +because it has no record yet", printed)
+    assert "hello from 3" in printed and "1 left, about 30 s" in printed and "nothing left" in printed
+    status, printed = _run(house, "all")
+    assert (status, printed.strip()) == (0, "Nothing to be done: all 2 chapters of profile smoke are up to date.")
+
+
+def test_a_changed_parameter_reruns_its_chapter_only_and_says_why(house):
+    (house / "params/smoke/02_tokenizer.yaml").write_text("profile: smoke\nrows: 5\n")
+    os.utime(house / "notebooks/01_corpus.ipynb")
+    status, printed = _run(house, "all")
+    assert status == 0 and "1 of 2 chapters to run" in printed, printed
+    assert "because params/smoke/02_tokenizer.yaml changed" in printed and "hello from 5" in printed
+
+
+def test_a_wrong_parameter_is_refused_before_a_kernel_starts(house):
+    (house / "params/smoke/02_tokenizer.yaml").write_text("profile: smoke\nrow: 5\n")
+    status, printed = _run(house, "all")
+    (house / "params/smoke/02_tokenizer.yaml").write_text("profile: smoke\nrows: 5\n")
+    assert status == 1 and printed.count("\n") == 1
+    assert "params/smoke/02_tokenizer.yaml: unknown key `row` (value 5)" in printed and "`rows`" in printed
+
+
+def test_a_failing_cell_is_told_in_a_sentence(house):
+    _write(house, "02_tokenizer", 'raise ValueError("The corpus is empty: give a file.")')
+    status, printed = _run(house, "all")
+    _write(house, "02_tokenizer", END)
+    assert status == 1 and "Traceback" not in printed
+    assert "Chapter 02_tokenizer stopped in cell" in printed and "ValueError: The corpus is empty: give a file." in printed
+    assert "runs/smoke/02_tokenizer/notebook.ipynb" in printed
+
+
+def test_a_chapter_without_its_record_is_told(house):
+    _write(house, "02_tokenizer", "pass")
+    status, printed = _run(house, "02_tokenizer")
+    assert status == 1 and "without writing its record" in printed
+
+
+def test_code_reached_by_a_notebook_makes_it_stale_but_presentation_does_not(house, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", house)
+    monkeypatch.setattr(paths, "NOTEBOOKS", house / "notebooks")
+    names = {path.name for path in run.code("01_corpus")}
+    assert names == {"records.py", "paths.py", "statistics.py"}
+
+
+def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
+    import fcntl
+    monkeypatch.setenv("COMPANION_OUTPUT", str(house))
+    monkeypatch.setattr(run, "chapters", list)
+    (house / "runs/smoke").mkdir(parents=True, exist_ok=True)
+    with open(house / "runs/smoke/.running", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4242")
+        lock.flush()
+        assert run.all_chapters("smoke", []) == 1
+    assert "already being run by process 4242" in capsys.readouterr().out

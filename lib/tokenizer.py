@@ -144,14 +144,15 @@ def unchanged(base: pandas.DataFrame, counted: pandas.DataFrame) -> Estimate:
 
 
 def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Measures on texts of the learned language: (metric, unit) → estimate."""
-    kept = {("zwnj_kept", "share"): statistics.wilson(counted.zwnj_kept.sum(), counted.zwnj.sum())}
-    return {("fertility", "tokens/word"): fertility(counted),
-            ("bytes_per_token", "bytes/token"): statistics.ratio(counted.bytes, counted.tokens),
-            ("words_kept_whole", "share"): statistics.ratio(counted.whole, counted.words),
-            ("compression", "times the base"): compression(base, counted),
-            ("round_trip", "share"): statistics.wilson(counted.exact.sum(), len(counted)),
-            **(kept if counted.zwnj.sum() else {})}
+    """Measures on texts of the learned language, (metric, unit) → estimate; `zwnj_kept` only where there are any."""
+    found = {("fertility", "tokens/word"): fertility(counted),
+             ("bytes_per_token", "bytes/token"): statistics.ratio(counted.bytes, counted.tokens),
+             ("words_kept_whole", "share"): statistics.ratio(counted.whole, counted.words),
+             ("compression", "times the base"): compression(base, counted),
+             ("round_trip", "share"): statistics.wilson(counted.exact.sum(), len(counted))}
+    if counted.zwnj.sum():
+        found["zwnj_kept", "share"] = statistics.wilson(counted.zwnj_kept.sum(), counted.zwnj.sum())
+    return found
 
 
 def reachable(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast) -> Estimate:

@@ -117,6 +117,11 @@ def test_measures_carry_n_and_interval(base, extended, persian):
     assert found["round_trip", "share"].n == len(persian)
 
 
+def test_texts_without_zwnj_have_no_share_of_it(base, english):
+    counted = tokenizer.counts(base, english)
+    assert ("zwnj_kept", "share") not in tokenizer.target_measures(counted, counted)
+
+
 def test_subtokens_spell_the_new_pieces(base, extended):
     for piece, ids in zip(new_pieces(base, extended), tokenizer.subtokens(base, extended)):
         assert ids and max(ids) < len(base)

@@ -1,0 +1,69 @@
+"""The whole chain on the smoke profile, by the command that users type, twice: complete, repeatable, resumable."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lib import paths, run
+
+pytestmark = pytest.mark.chain
+
+
+def _reproduce(output):
+    """`make reproduce PROFILE=smoke` into a folder of its own; (exit status, what it printed)."""
+    environment = {**os.environ, "COMPANION_OUTPUT": str(output)}
+    done = subprocess.run([sys.executable, "-m", "lib.run", "all", "--profile", "smoke"], cwd=paths.ROOT, text=True,
+                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800)
+    return done.returncode, done.stdout
+
+
+def _records(output):
+    return {path.parent.name: json.loads(path.read_text("utf8")) for path in (output / "runs/smoke").glob("*/record.json")}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """The output folder of one smoke run."""
+    output = tmp_path_factory.mktemp("chain")
+    status, printed = _reproduce(output)
+    assert status == 0, printed
+    return output
+
+
+def test_every_chapter_leaves_its_record(chain):
+    found = _records(chain)
+    assert sorted(found) == sorted(run.UPSTREAM)
+    for chapter, record in found.items():
+        assert record["parameters"]["profile"] == "smoke", chapter
+        assert record["measured"]["seconds"] > 0 and record["measured"]["kwh"] > 0, chapter
+        assert record["measured"]["peak_memory"] < 8e9, chapter
+
+
+def test_every_metric_has_n_and_an_interval_around_it(chain):
+    metrics = [(chapter, row) for chapter, record in _records(chain).items() for row in record["metrics"]]
+    assert metrics
+    for chapter, row in metrics:
+        assert row["n"] > 0 and row["unit"], (chapter, row)
+        assert row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9, (chapter, row)
+
+
+def test_every_table_and_figure_is_there(chain):
+    page = (chain / "figures/smoke/README.md").read_text("utf8")
+    assert "Not made here" not in page
+    for exhibit in ("P1-T3", "P1-T4", "P1-T5", "P1-T7", "P1-F1", "P1-F3", "P2-T8"):
+        assert f"### {exhibit}." in page, exhibit
+
+
+def test_an_unchanged_run_does_nothing_and_says_so(chain):
+    status, printed = _reproduce(chain)
+    assert (status, printed.strip()) == (0, f"Nothing to be done: all {len(run.UPSTREAM)} chapters of profile smoke are up to date.")
+
+
+def test_a_second_run_gives_the_same_metrics(chain, tmp_path):
+    status, printed = _reproduce(tmp_path)
+    assert status == 0, printed
+    first, second = _records(chain), _records(tmp_path)
+    for chapter in run.UPSTREAM:
+        assert first[chapter]["metrics"] == second[chapter]["metrics"], chapter

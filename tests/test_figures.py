@@ -1,0 +1,85 @@
+"""Tables and figures come from records alone: no model, no torch, the same bytes each time."""
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from lib import paper, paths, plots, records, tables
+
+COMMITTED = paths.ROOT / "figures" / "full"
+# A module set to None cannot be imported: what needs torch fails here.
+REBUILD = ("import sys; sys.modules.update(torch=None, transformers=None, datasets=None); "
+           "from lib import paper; sys.exit(paper.main(['full']))")
+
+
+@pytest.fixture
+def carbon_record(tmp_path, monkeypatch):
+    """A smoke profile that holds only the record of 13_carbon."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    monkeypatch.setattr(records, "_open", {})
+    parameters = {"profile": "smoke", "seed": 0, "country": "IRN", "pue": 1.0, "paper_tokens": 2e9, "paper_parameters": 7e9}
+    record = records.Record("13_carbon", parameters, {"revision": "abc", "device": "cpu"})
+    for step, seconds, kwh in (("01_corpus", 60.0, 0.001), ("03_pretraining", 600.0, 0.01)):
+        record.fact("seconds", seconds, "s", step=step)
+        record.fact("kwh", kwh, "kWh", step=step)
+        record.fact("method", "a meter & 100 % luck", step=step)
+    record.fact("training_kwh", 0.008, "kWh", step="03_pretraining")
+    record.fact("intensity", 655.0, "g/kWh", country="IRN")
+    record.fact("estimated_kwh", 5000.0, "kWh")
+    record.fact("estimated_co2", 3275.0, "kg", country="IRN")
+    record.write(seconds=1.0)
+    return tmp_path / "figures/smoke"
+
+
+def test_energy_and_carbon_statement_say_what_the_record_says(carbon_record):
+    frame, reading = tables.TABLES["C13-T1"].build("smoke")
+    assert frame["Wh"].tolist() == pytest.approx([1, 10, 11]) and "11.00 Wh in 11.0 min" in reading
+    frame, reading = tables.TABLES["P2-T8"].build("smoke")
+    assert frame["kg CO₂"].tolist() == pytest.approx([0.011 * 0.655, 3275, 232.38])
+    assert "232.38 kg" in reading and "estimate" in reading
+
+
+def test_a_table_is_written_in_three_forms_that_hold(carbon_record):
+    tables.save("C13-T1", "smoke")
+    stem = carbon_record / "tables/C13-T1_energy"
+    assert stem.with_suffix(".csv").read_text().startswith("chapter,seconds,Wh")
+    latex = stem.with_suffix(".tex").read_text()
+    assert r"03\_pretraining" in latex and r"meter \& 100 \% luck" in latex and r"\toprule" in latex
+    tables.save("P2-T8", "smoke")
+    assert "nan" not in (carbon_record / "tables/P2-T8_carbon_statement.md").read_text()
+
+
+def test_a_figure_is_drawn_with_its_data_and_the_same_each_time(carbon_record):
+    plots.save("C13-F1", "smoke")
+    first = {path.suffix: path.read_bytes() for path in carbon_record.glob("C13-F1*")}
+    plots.save("C13-F1", "smoke")
+    assert first == {path.suffix: path.read_bytes() for path in carbon_record.glob("C13-F1*")}
+    assert set(first) == {".pdf", ".png", ".csv"}
+
+
+def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
+    kept = paper.keep("smoke")
+    made = paper.exhibits("smoke")
+    page = paper.index("smoke", made).read_text("utf8")
+    assert [path.name for path in kept] == ["13_carbon.json"]
+    assert "![C13-F1." in page and "P2-T8" in page
+    assert "- P1-T5." in page and "06_evaluation has no record" in page
+
+
+def test_reported_values_have_unit_and_provenance():
+    frame = tables.reported()
+    assert frame[["paper", "exhibit", "quantity", "value", "unit", "provenance"]].notna().all().all()
+    assert 232.38 in frame["value"].tolist() and {50172, 49816} <= set(frame["value"])
+
+
+@pytest.mark.skipif(not (COMMITTED / "records").exists(), reason="no run is committed yet")
+def test_the_committed_figures_follow_from_the_committed_records(tmp_path):
+    shutil.copytree(COMMITTED / "records", tmp_path / "figures/full/records")
+    environment = {**os.environ, "COMPANION_OUTPUT": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
+    subprocess.run([sys.executable, "-c", REBUILD], env=environment, check=True, timeout=300)
+    written = {path.relative_to(tmp_path / "figures/full"): path for path in (tmp_path / "figures/full").rglob("*.csv")}
+    assert written and "Not made here" not in (tmp_path / "figures/full/README.md").read_text("utf8")
+    for name, path in written.items():
+        assert path.read_text() == (COMMITTED / name).read_text(), name

@@ -31,9 +31,13 @@ def add(model, rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
     layers = {_name(model, model.get_input_embeddings())}
     if not model.config.tie_word_embeddings:
         layers.add(_name(model, model.get_output_embeddings()))
-    return get_peft_model(model, LoraConfig(
+    adapted = get_peft_model(model, LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM",
         trainable_token_indices={layer: rows for layer in sorted(layers)} if rows else None))
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def quicken(model):
@@ -44,7 +48,8 @@ def quicken(model):
         elif isinstance(module, TrainableTokensLayer) and isinstance(module.base_layer, torch.nn.Embedding):
             module.forward = types.MethodType(_embed, module)
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    if getattr(causal.get_output_embeddings(), "bias", None) is None and not _scaled(causal.config):
+    head = causal.get_output_embeddings()
+    if getattr(getattr(head, "original_module", head), "bias", None) is None and not _scaled(causal.config):
         causal.forward = types.MethodType(_causal, causal)
     return model
 
@@ -82,9 +87,10 @@ def _causal(model, input_ids=None, attention_mask=None, labels=None, num_items_i
 def _head(model) -> list:
     """Parts of the output matrix: old rows and trained new rows, or the one matrix there is."""
     layer = model.get_output_embeddings()
-    if not isinstance(layer, TrainableTokensLayer):
+    rows = getattr(layer, "token_adapter", None)
+    if rows is None:
         return [layer.weight]
-    return [layer.base_layer.weight[:layer.token_indices[ADAPTER][0]], layer.trainable_tokens_delta[ADAPTER]]
+    return [rows.base_layer.weight[:rows.token_indices[ADAPTER][0]], rows.trainable_tokens_delta[ADAPTER]]
 
 
 def _scaled(config) -> bool:

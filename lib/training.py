@@ -128,12 +128,6 @@ class _Instructor(_Groups, SFTTrainer):
 
     compute_loss = Trainer.compute_loss
 
-    def __init__(self, *, model, **options):
-        # It refuses a head that carries an adapter, because its loss would not see it; ours does.
-        head = model.get_output_embeddings()
-        model.get_output_embeddings = lambda: getattr(head, "base_layer", head)
-        super().__init__(model=model, **options)
-
 
 class _Progress(TrainerCallback):
     """Counts tokens, bytes and seconds of the curve; shows a bar to a person, a line now and then to a log."""

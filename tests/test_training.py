@@ -223,3 +223,16 @@ def test_template_that_does_not_end_answers_is_refused(start, examples, tmp_path
 def test_unknown_method_is_refused():
     with pytest.raises(ValueError, match="frozen"):
         training.Settings(method="lorra")
+
+
+def test_only_new_rows_get_a_gradient_from_the_head(start, blocks):
+    model = adapters.quicken(adapters.add(models.load(start), 4, 8))
+    parts = adapters._head(model.get_base_model())
+    assert [len(part) for part in parts] == [model.config.base_vocab_size, 20]
+    assert [part.requires_grad for part in parts] == [False, True]
+
+
+def test_adapters_of_a_bf16_model_are_fp32(start):
+    model = adapters.add(models.load(start, torch.bfloat16), 4, 8)
+    assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
+    assert adapters.quicken(model)(input_ids=torch.arange(9)[None]).logits.dtype == torch.bfloat16

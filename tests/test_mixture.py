@@ -1,0 +1,79 @@
+import pytest
+
+from lib import mixture
+
+
+@pytest.fixture
+def streams(persian, english):
+    return {"fa": [f"{number} {line}" for number in range(40) for line in persian],
+            "en": [f"{number} {line}" for number in range(40) for line in english]}
+
+
+def size(drawn, name):
+    return sum(len(text.encode()) for stream, text in drawn if stream == name)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_shares_of_bytes_are_exact(streams, share):
+    drawn = mixture.documents(streams, {"fa": 1 - share, "en": share}, 20000, seed=0)
+    assert size(drawn, "en") / (size(drawn, "en") + size(drawn, "fa")) == pytest.approx(share, abs=0.01)
+    assert size(drawn, "en") + size(drawn, "fa") == pytest.approx(20000, rel=0.01)
+
+
+def test_shares_hold_all_along(streams):
+    half = mixture.documents(streams, {"fa": 0.7, "en": 0.3}, 20000, seed=0)
+    half = half[:len(half) // 2]
+    assert size(half, "en") / (size(half, "en") + size(half, "fa")) == pytest.approx(0.3, abs=0.03)
+
+
+def test_same_seed_same_documents(streams):
+    drawn = [mixture.documents(streams, {"fa": 0.9, "en": 0.1}, 9000, seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_short_stream_is_read_again_and_said_so(streams, capsys):
+    drawn = mixture.documents({"fa": streams["fa"], "en": ["a line of English\n"]}, {"fa": 0.5, "en": 0.5}, 4000, seed=0)
+    assert size(drawn, "en") == 2000 and "en" in capsys.readouterr().out
+
+
+def test_bad_shares_and_empty_streams_are_refused(streams):
+    with pytest.raises(ValueError, match="1.1"):
+        mixture.documents(streams, {"fa": 1.0, "en": 0.1}, 1000, seed=0)
+    with pytest.raises(ValueError, match="'de'"):
+        mixture.documents(streams, {"fa": 0.5, "de": 0.5}, 1000, seed=0)
+
+
+def test_long_documents_are_read_in_parts():
+    text = "".join(f"line {number} of a long document\n" for number in range(2000))
+    drawn = mixture.documents({"en": [text]}, {"en": 1.0}, 10000, seed=0)
+    assert len(drawn) > 1 and max(len(part) for _, part in drawn) <= mixture.EXCERPT
+
+
+@pytest.mark.parametrize("name", ["byte_tokenizer", "sentencepiece_tokenizer"])
+def test_blocks_hold_whole_texts_with_eos_between(name, request, persian, capsys):
+    tokenizer = request.getfixturevalue(name)
+    documents = [("fa", line) for line in persian]
+    packed = mixture.blocks(documents, tokenizer, 32)
+    left = int(capsys.readouterr().out.split(" tokens left")[0].split()[-1])
+    ids = [token for row in packed["input_ids"] for token in row]
+    expected = [token for _, line in documents for token in [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]]
+    assert ids == expected[:len(ids)] and len(expected) - len(ids) == left < 32
+    assert packed["labels"] == packed["input_ids"]
+
+
+def test_bytes_of_blocks_add_up_to_the_text(byte_tokenizer, persian):
+    ids = byte_tokenizer(persian[0])["input_ids"]
+    packed = mixture.blocks([("fa", persian[0])] * 3, byte_tokenizer, len(ids) + 1)
+    assert packed["bytes"] == [len(persian[0].encode())] * 3
+
+
+def test_streams_share_no_block(byte_tokenizer, persian, english):
+    documents = [pair for lines in zip(persian, english) for pair in zip(("fa", "en"), lines)]
+    for row in mixture.blocks(documents, byte_tokenizer, 16):
+        text = byte_tokenizer.decode(row["input_ids"], skip_special_tokens=True)
+        assert any(letter in "ابپتدرمنهی" for letter in text) == (row["stream"] == "fa")
+
+
+def test_too_little_text_is_refused(byte_tokenizer):
+    with pytest.raises(ValueError, match="budget"):
+        mixture.blocks([("en", "short")], byte_tokenizer, 512)

@@ -265,7 +265,7 @@ def split(frames: dict[str, pandas.DataFrame], settings: Settings, ledger: list[
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
         frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
     mine = frames["documents"].query("language == @settings.language")
-    if set(mine["split"]) < {"train", "test"}:
+    if not {"train", "test"} <= set(mine["split"]):
         raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for training and "
                                   "test: give more text, or raise `test_share`.")
     return frames

@@ -197,7 +197,8 @@ def _aligned_strings(name: str, languages: list[str], files: dict[str, Path], lo
 def unit(name: str, english: str, others: dict[str, str]) -> dict:
     """A unit of a short string, grouped by its English content, so that it is on one side of the split everywhere."""
     others = {code: text.plain(string) for code, string in others.items()}
-    return {"source": name, "group": f"string/{text.key(english)}", "en": text.plain(english), **others}
+    english = text.normalise(text.plain(english), "en")
+    return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
 @reader("wordpress-l10n")

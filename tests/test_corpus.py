@@ -1,0 +1,167 @@
+"""Filters that count, splits that hold, and no twin of a test text in training."""
+from collections import Counter
+
+import pandas
+import pytest
+
+from lib import corpus, items, sources
+
+SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
+SUBJECTS = "باران برف آفتاب دریا کوه جنگل شهر کتاب قلم خانه باغ پرنده ماهی ستاره ماه رود دشت سنگ چراغ پنجره".split()
+VERBS = "می‌خواند می‌نویسد می‌رود می‌آید می‌بیند".split()
+ENGLISH = "rain snow sun sea mountain forest town book pen house garden bird fish star moon river plain stone lamp window".split()
+ACTS = "is reading quietly|writes long letters|goes far away|comes back late|sees everything clearly".split("|")
+
+
+def _units():
+    """A hundred different pairs and a poem, plus one row for each filter to remove."""
+    rows = [sources.unit("ui", f"The {noun} {act} today", {"fa": f"امروز {subject} به آرامی {verb} و برمی‌گردد"})
+            for subject, noun in zip(SUBJECTS, ENGLISH) for verb, act in zip(VERBS, ACTS)]
+    bad = [("Only spaces here", "   "), ("Delete $1 now please", "اکنون $1 را پاک کنید"), ("Yes", "بله"),
+           ("Not translated yet", "Not translated yet"), (rows[0]["en"], rows[0]["fa"]),
+           (rows[3]["en"] + "!", rows[3]["fa"] + " ۷")]
+    return rows + [sources.unit("ui", english, {"fa": persian}) for english, persian in bad]
+
+
+def _dialogues():
+    return [{"source": "talk", "group": f"dialogue/fa {number}", "language": "fa", "prompt": f"پرسش {word}", "reply": reply}
+            for number, (word, reply) in enumerate(zip(SUBJECTS, ["نمی‌دانم"] * 5 + SUBJECTS[5:]))]
+
+
+@pytest.fixture(scope="module")
+def built():
+    content = sources.Content(_units(), _dialogues())
+    frames, ledger = corpus.clean(content, [], SETTINGS)
+    return corpus.split(frames, SETTINGS, ledger), ledger
+
+
+def test_each_filter_removes_its_row(built):
+    counts = Counter({row["filter"]: row["rows"] for row in built[1] if row["artefact"] == "pairs"})
+    assert all(counts[name] == 1 for name in ("empty", "placeholder", "length", "script", "exact duplicate"))
+    assert counts["near duplicate"] >= 1 and counts["read"] == 106
+
+
+def test_counts_add_up(built):
+    frames, ledger = built
+    for name, frame in frames.items():
+        mine = [row for row in ledger if row["artefact"] == name]
+        read = sum(row["rows"] for row in mine if row["filter"] == "read")
+        assert read == len(frame) + sum(row["rows"] for row in mine if row["filter"] != "read"), name
+
+
+def test_a_reply_is_kept_three_times(built):
+    assert (built[0]["dialogues"].reply == "نمی‌دانم").sum() <= 3
+    assert [row["rows"] for row in built[1] if row["filter"] == "repeated reply"] == [2]
+
+
+def test_zwnj_survives_to_the_artefact(built):
+    assert corpus.passages(built[0]["documents"], SETTINGS).text.str.contains("می‌خواند").any()
+
+
+def test_a_group_is_on_one_side_in_every_artefact(built):
+    rows = pandas.concat([frame[["group", "split"]] for frame in built[0].values()])
+    assert (rows.groupby("group")["split"].nunique() == 1).all()
+    assert set(rows["split"]) == set(corpus.SPLITS)
+
+
+def test_no_test_text_has_a_twin_in_training(built):
+    found, looked_at = corpus.leaks(built[0], SETTINGS)
+    assert not found and looked_at > 0
+
+
+def test_a_planted_twin_is_dropped_and_counted():
+    long = "این یک جمله‌ی نسبتاً بلند است که در هر دو سوی تقسیم تکرار شده است و باید یافته شود"
+    rows = [{"source": "s", "group": f"file/{number}", "fa": f"{word} " * 8} for number, word in enumerate(SUBJECTS)]
+    split = corpus.assign((row["group"] for row in rows), SETTINGS)
+    test, train = (next(group for group, side in split.items() if side == wanted) for wanted in ("test", "train"))
+    rows += [{"source": "s", "group": train, "fa": long}, {"source": "s", "group": test, "fa": long + " و تمام می‌شود"}]
+    lenient = corpus.Settings(**{**SETTINGS.__dict__, "near_duplicate_threshold": 0.95})
+    frames, ledger = corpus.clean(sources.Content(rows), [], lenient)
+    frames = corpus.split(frames, lenient, ledger)
+    assert [row["rows"] for row in ledger if row["filter"] == "twin in training"] == [1]
+    kept = frames["documents"]
+    assert kept[kept.text.str.startswith("این یک")]["split"].tolist() == ["train"]
+
+
+def test_twins_are_exact():
+    strings = ["the quick brown fox jumps over the lazy dog", "an entirely different sentence about rivers", "ab"]
+    against = ["The quick brown fox jumps over the lazy dogs!", "ab", "nothing of the kind"]
+    brute = {a for a in strings for b in against if corpus.jaccard(corpus.shingles(a), corpus.shingles(b)) > 0.7}
+    assert corpus.twins(strings, against, 0.7) == brute == {strings[0], "ab"}
+
+
+def test_near_duplicates_keep_the_first():
+    assert corpus.near_duplicates(["open the file 12 now", "Open the file 7 now!", "close every window"], 0.8) == [False, True, False]
+
+
+def test_the_same_input_gives_the_same_result(built):
+    frames, ledger = corpus.clean(sources.Content(_units(), _dialogues()), [], SETTINGS)
+    again = corpus.split(frames, SETTINGS, ledger)
+    assert ledger == built[1]
+    for name, frame in again.items():
+        pandas.testing.assert_frame_equal(frame, built[0][name])
+
+
+def test_another_seed_splits_otherwise():
+    groups = [f"file/{number}" for number in range(100)]
+    assert corpus.assign(groups, corpus.Settings(seed=0)) != corpus.assign(groups, corpus.Settings(seed=1))
+
+
+def test_documents_join_neighbours_of_one_file_only(built):
+    rows = pandas.DataFrame({"source": "s", "language": "fa", "split": "train", "text": ["یک" * 20] * 4,
+                             "group": ["file/1", "file/1", "file/1", "file/2"]})
+    joined = corpus.passages(rows, corpus.Settings(document_characters=70))
+    assert joined.text.str.count("\n").tolist() == [1, 0, 0] and joined.id.is_unique
+
+
+@pytest.mark.parametrize("strings, message", [([], "No text in 'fa'"), (["only English text here"] * 3, "No text in 'fa'"),
+                                              (["همان جمله‌ی تکراری"] * 50, "Only 1 different texts")])
+def test_corpus_with_nothing_to_learn_from_says_so(strings, message):
+    content = sources.Content([{"source": "s", "group": f"s/{place}", "fa": string} for place, string in enumerate(strings)])
+    with pytest.raises(sources.SourceError, match=message):
+        frames, ledger = corpus.clean(content, [], SETTINGS)
+        corpus.split(frames, SETTINGS, ledger)
+
+
+def test_another_language_and_script(tmp_path):
+    (tmp_path / "ru.txt").write_text("\n".join(f"{word * 30} и слово" for word in "абвгдежзиклмнопрсту"), encoding="utf8")
+    parameters = {"language": "ru", "sources": [], "multiway_languages": [], "corpus_text_column": "text", "corpus_characters": 0,
+                  "corpus_files": [str(tmp_path / "ru.txt")], "corpus_dataset": ""}
+    content, absent = corpus.gather(parameters)
+    settings = corpus.Settings(language="ru", script="Cyrillic", minimum_characters=5)
+    frames, ledger = corpus.clean(content, [], settings)
+    assert len(corpus.split(frames, settings, ledger)["documents"]) > 10 and not absent
+
+
+def test_source_of_another_distribution_is_left_out_and_told(monkeypatch, capsys):
+    def missing(*_):
+        raise corpus.assets.NotOffered("apt-get could not download it")
+    monkeypatch.setattr(corpus.sources, "read", missing)
+    parameters = {"language": "fa", "sources": ["chromium-l10n"], "multiway_languages": [], "corpus_text_column": "text",
+                  "corpus_characters": 0, "corpus_files": [], "corpus_dataset": ""}
+    assert corpus.gather(parameters)[1] == ["chromium-l10n"]
+    assert "Left out" in capsys.readouterr().out
+
+
+def test_artefact_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="run chapter 01_corpus first"):
+        corpus.read("laptop", "documents")
+
+
+def test_items_have_balanced_answers_from_their_own_split(built):
+    lines = [{"group": f"hafez/{number // 4}", "first": f"{word} {number}", "second": f"سخن {SUBJECTS[number % 20]} {number} جان"}
+             for number, word in enumerate(SUBJECTS * 8)]
+    units = [{"source": "hafez", "group": row["group"], "fa": f"{row['first']}\n{row['second']}"} for row in lines]
+    content = sources.Content(_units() + units, couplets=lines)
+    frames, ledger = corpus.clean(content, [], SETTINGS)
+    frames = corpus.split(frames, SETTINGS, ledger)
+    found = items.derive(content, frames, SETTINGS)
+    assert {"hafez_mcq", "bitext_verify"} <= set(found.task) and found.id.is_unique
+    for _, part in found.groupby(["task", "language", "split"]):
+        counts = part.answer.value_counts().reindex(range(len(part.choices.iloc[0])), fill_value=0)
+        assert counts.max() - counts.min() <= 1
+    poems = found[found.task == "hafez_mcq"]
+    assert all(len(set(choices)) == 4 for choices in poems.choices)
+    sides = {row["second"]: side for row in lines for side in [corpus.assign({r["group"] for r in lines}, SETTINGS)[row["group"]]]}
+    assert all(sides[choice] == row.split for row in poems.itertuples() for choice in row.choices)

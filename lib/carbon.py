@@ -86,11 +86,11 @@ def training(profile: str) -> pandas.DataFrame:
 
 def parameters(profile: str) -> int:
     """Parameters of the model that was trained, as the chapters note them; ValueError when none does."""
-    facts = records.facts(profile, *[step for step in TRAINING if step in records.available(profile)])
-    found = facts[facts["fact"] == "parameters"] if len(facts) else facts
+    facts = records.facts(profile, *ledger(profile)["step"])
+    found = facts.loc[facts["fact"] == "parameters", "value"]
     if found.empty:
-        raise ValueError("No training chapter notes how many parameters its model has, so nothing can be scaled to a paper's.")
-    return int(found["value"].max())
+        raise ValueError("No chapter notes how many parameters its model has, so nothing can be scaled to a paper's.")
+    return int(found.iloc[0])
 
 
 def scaled(kwh: float, tokens: float, parameters: float, to_tokens: float, to_parameters: float) -> float:

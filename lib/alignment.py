@@ -1,7 +1,7 @@
 """Bilingual pretraining: its streams of text, and the scores that tell whether two languages have moved together."""
 import pandas
 
-from lib import evaluation, models, prompts, statistics
+from lib import evaluation, prompts, statistics
 
 ARMS = ("no-pairs", "pairs")
 
@@ -27,12 +27,11 @@ def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[st
     return {**given, language: 1 - sum(given.values())}
 
 
-def score(folder, sentences, translated: int, texts: dict[str, list[str]], language: str, max_new_tokens: int):
-    """Item-level scores of the model in a folder: frames of retrieval, bits (with a language column), translations.
+def score(model, tokenizer, sentences, translated: int, texts: dict[str, list[str]], language: str, max_new_tokens: int):
+    """Item-level scores of a model: frames of retrieval, bits per byte (with a language column), translations.
 
     All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions.
     """
-    model, tokenizer = models.load(folder), models.tokenizer(folder)
     found = evaluation.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
     bits = [evaluation.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
     answers = evaluation.translate(model, tokenizer, sentences.head(translated), language, "document", max_new_tokens)

@@ -125,13 +125,14 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
     """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
 
-    Columns source, task, language, text, answer, and where the task has them to, choices.
+    Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
     """
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
     found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_passages(items),
              *_ghazals(documents)]
-    return pandas.DataFrame(found).drop_duplicates(["task", "language", "text"], ignore_index=True)
+    columns = ["source", "task", "language", "text", "answer", "to", "choices"]
+    return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
 
 def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, longest: int, seed: int):
@@ -139,13 +140,13 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
 
     As many in English as in the learned language, the tasks of a language as even as their rows allow, at most
     `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
-    test row, and rows of more than `longest` characters. `counts` has found, held_out, too_long and kept by source and
+    test row, and rows of more than `longest` characters, options included. `counts` has found, held_out, too_long and kept by source and
     language.
     """
     found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
     found["held_out"] = found["text"].str.lower().isin(secret) | found["answer"].astype(str).str.lower().isin(secret)
-    found["too_long"] = ~found["held_out"] & (found["text"].str.len() + found["answer"].astype(str).str.len() > longest)
+    found["too_long"] = ~found["held_out"] & (_length(found) > longest)
     clean = found[~found["held_out"] & ~found["too_long"]].sample(frac=1, random_state=seed)
     clean = clean[clean.groupby(["source", "language"]).cumcount() < per_source]
     kept = _evenly(clean, total, language)
@@ -201,6 +202,12 @@ def _held_out(documents, pairs, dialogues, items) -> set[str]:
     """Texts of the validation and test rows in lower case, so that case does not hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
     return {text.lower() for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+
+
+def _length(rows) -> pandas.Series:
+    """Characters of question, options and answer."""
+    options = rows["choices"].map(lambda choices: sum(map(len, choices)) if isinstance(choices, list) else 0)
+    return rows["text"].str.len() + rows["answer"].astype(str).str.len() + options
 
 
 def _evenly(rows, total: int, language: str):

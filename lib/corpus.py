@@ -20,6 +20,7 @@ from datasketch import MinHash, MinHashLSH
 from lib import assets, paths, records, sources, text
 
 CHAPTER = "01_corpus"
+Frames = dict[str, pandas.DataFrame]
 SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
 # What a program fills in, and wiki or template syntax: $1, %s, %(name)s, {count}, [[link]], PLURAL:, <tag
@@ -53,7 +54,8 @@ def read(profile: str, name: str) -> pandas.DataFrame:
     """An artefact as a frame. Raises FileNotFoundError when chapter 01 has not run."""
     file = path(profile, name)
     if not file.exists():
-        raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, e.g. `make reproduce PROFILE={profile}`.")
+        raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, "
+                                f"e.g. `make reproduce PROFILE={profile}`.")
     return pandas.read_parquet(file)
 
 
@@ -88,11 +90,10 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
         except assets.NotOffered as error:
             print(f"Left out: {error}")
             absent.append(name)
-    options = language, parameters["corpus_text_column"]
-    contents += [sources.own(paths.ROOT / file, *options, parameters["corpus_characters"]) for file in parameters["corpus_files"]]
+    options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
+    contents += [sources.own(paths.ROOT / file, *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:
-        contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"],
-                                    parameters["corpus_characters"]))
+        contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"], limit))
     return merge(contents), absent
 
 
@@ -103,7 +104,7 @@ def merge(contents: Iterable[sources.Content]) -> sources.Content:
                              for field in range(len(sources.Content._fields))))
 
 
-def clean(content: sources.Content, others: list[str], settings: Settings) -> tuple[dict[str, pandas.DataFrame], list[dict]]:
+def clean(content: sources.Content, others: list[str], settings: Settings) -> tuple[Frames, list[dict]]:
     """Row-level frames documents, pairs, multiway and dialogues after the filters, and the ledger of what they removed.
 
     `others` are further languages of the multiway items. The ledger's rows are {artefact, language, source, filter,
@@ -112,8 +113,8 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     ledger, learned = [], settings.language
     scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
     both = list(dict.fromkeys([learned, "en"]))
-    documents = [_filtered(_rows(content.units, {"text": code}, code), {"text": scripts[code]}, "documents", settings, ledger)
-                 for code in both]
+    documents = [_filtered(_rows(content.units, {"text": code}, code), {"text": scripts[code]}, "documents",
+                           settings, ledger) for code in both]
     pairs = _filtered(_rows(content.units, {"english": "en", "target": learned}, f"en-{learned}"),
                       {"english": "Latin", "target": settings.script}, "pairs", settings, ledger)
     codes = list(dict.fromkeys(["en", learned, *others]))
@@ -121,9 +122,10 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
                          {code: scripts[code] for code in codes}, "multiway", settings, ledger)
     dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
     if documents[0].empty:
-        raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units read: "
+        raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")
-    frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway, "dialogues": pandas.concat(dialogues)}
+    frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway,
+              "dialogues": pandas.concat(dialogues)}
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}, ledger
 
 
@@ -154,7 +156,8 @@ def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, s
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
     for name, bad in _filters(scripts, settings).items():
         frame = _drop(frame, [bad(rows[place]) for place in frame.index], name, artefact, ledger)
-        frame = frame if name != "length" else _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
+        if name == "length":
+            frame = _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
     strings = (" ".join(row) for row in frame[columns[:2]].itertuples(index=False))
     near = near_duplicates(strings, settings.near_duplicate_threshold)
     return _drop(frame, near, "near duplicate", artefact, ledger)
@@ -166,7 +169,8 @@ def _filters(scripts: dict[str, str], settings: Settings) -> dict:
     low = low if columns == ["text"] else settings.minimum_pair_characters
     return {
         "empty": lambda row: not all(row[column] for column in columns),
-        "placeholder": lambda row: row["group"].startswith("string/") and any(PLACEHOLDER.search(row[c]) for c in columns),
+        "placeholder": lambda row: (row["group"].startswith("string/")
+                                    and any(PLACEHOLDER.search(row[c]) for c in columns)),
         "length": lambda row: len(row[columns[0]]) < low or max(len(row[c]) for c in columns) > high,
         "script": lambda row: any(text.script_share(row[c], scripts[c]) < settings.script_share for c in columns)}
 
@@ -175,7 +179,8 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
     """The frame without its bad rows; their number goes into the ledger, by source and language."""
     bad = pandas.Series(list(bad), index=frame.index, dtype=bool)
     for (source, language), count in frame[bad].groupby(["source", "language"]).size().items():
-        ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name, "rows": int(count)})
+        ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name,
+                       "rows": int(count)})
     return frame[~bad]
 
 
@@ -254,7 +259,7 @@ def digest(*parts) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode("utf8")).hexdigest()[:16]
 
 
-def split(frames: dict[str, pandas.DataFrame], settings: Settings, ledger: list[dict]) -> dict[str, pandas.DataFrame]:
+def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     """Adds ids and splits, and drops (and counts) validation and test rows with a near twin in training."""
     splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
     frames = {name: frame.assign(split=frame["group"].map(splits),
@@ -266,8 +271,8 @@ def split(frames: dict[str, pandas.DataFrame], settings: Settings, ledger: list[
         frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
     mine = frames["documents"].query("language == @settings.language")
     if not {"train", "test"} <= set(mine["split"]):
-        raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for training and "
-                                  "test: give more text, or raise `test_share`.")
+        raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for "
+                                  "training and test: give more text, or raise `test_share`.")
     return frames
 
 
@@ -309,7 +314,7 @@ def _joined(strings: Iterable[str], length: int) -> list[str]:
     return ["\n".join(lines) for lines in found if lines]
 
 
-def artefacts(frames: dict[str, pandas.DataFrame], items: pandas.DataFrame, settings: Settings) -> dict[str, pandas.DataFrame]:
+def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Frames:
     """What is written: the frames with the columns that later chapters read, short texts joined to documents."""
     codes = [name for name in frames["multiway"] if name not in ("id", "source", "group", "language", "split")]
     return {"documents": passages(frames["documents"], settings),
@@ -318,7 +323,7 @@ def artefacts(frames: dict[str, pandas.DataFrame], items: pandas.DataFrame, sett
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
-def note(record: records.Record, ledger: list[dict], frames: dict[str, pandas.DataFrame], found: dict[str, pandas.DataFrame]):
+def note(record: records.Record, ledger: list[dict], frames: Frames, found: Frames):
     """Puts the chapter's counts into its record: rows by filter, text by source, items by task, lengths, samples."""
     for row in ledger:
         record.fact("rows", row["rows"], "rows", **{name: row[name] for name in row if name != "rows"})

@@ -35,7 +35,7 @@ def _item(task: str, language: str, split: str, question: str, right: str, wrong
 
 
 def _placed(items: pandas.DataFrame) -> pandas.DataFrame:
-    """Puts the right answer among the wrong: place k, k+1, … in the order of the ids, so each place is equally frequent."""
+    """Puts the right answer among the wrong, at places 0, 1, 2 … in turn by id, so each place is equally frequent."""
     items = items.drop_duplicates("id").sort_values(["task", "language", "split", "id"], ignore_index=True)
     turn = items.groupby(["task", "language", "split"]).cumcount()
     rows = []
@@ -58,7 +58,7 @@ def couplets(content: Content, splits: dict[str, str], settings: corpus.Settings
     held = [row[part] for row in rows if row["split"] != "train" for part in ("first", "second")]
     leaked = corpus.twins(held, training, settings.twin_threshold)
     rows = [row for row in rows if row["split"] == "train" or not {row["first"], row["second"]} & leaked]
-    pools = {length: _pools(rows, lambda row: (row["split"], row["second"].replace(" ", "")[-length:])) for length in (3, 2, 1)}
+    pools = {length: _pools(rows, lambda row: (row["split"], _ending(row, length))) for length in (3, 2, 1)}
     found = []
     for row in rows:
         wrong = _rhyming(row, pools)
@@ -71,10 +71,14 @@ def _rhyming(row: dict, pools: dict) -> list[str]:
     """Hemistichs of other ghazals that share the longest ending with the row's, at most three."""
     found = []
     for length, pool in pools.items():
-        others = pool[row["split"], row["second"].replace(" ", "")[-length:]]
+        others = pool[row["split"], _ending(row, length)]
         found += [other["second"] for other in _shuffled(others, row["first"])
                   if other["group"] != row["group"] and other["second"] not in (row["second"], *found)]
     return found[:OPTIONS - 1]
+
+
+def _ending(row: dict, length: int) -> str:
+    return row["second"].replace(" ", "")[-length:]
 
 
 def _pools(rows: list[dict], key: Callable) -> dict:
@@ -98,12 +102,13 @@ def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings)
         split = splits[row["group"]]
         others = [other["symbol"] for other in _shuffled(pools[split], row["group"]) if other["group"] != row["group"]]
         for code in dict.fromkeys(("en", settings.language)):
-            found.append(_item("emoji_mcq", code, split, text.normalise(row[code], code), row["symbol"], others[:OPTIONS - 1]))
+            phrase = text.normalise(row[code], code)
+            found.append(_item("emoji_mcq", code, split, phrase, row["symbol"], others[:OPTIONS - 1]))
     return [item for item in found if len(item["wrong"]) == OPTIONS - 1]
 
 
 def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
-    """heading_mcq: which title does the passage stand under? Only passages that the filters kept; titles of one language."""
+    """heading_mcq: which title does the passage stand under? Only passages that the filters kept."""
     kept = dict(zip(zip(documents["language"], documents["text"]), documents["split"]))
     rows = [{**row, "passage": text.normalise(row["passage"], row["language"]),
              "heading": text.normalise(row["heading"], row["language"])} for row in content.sections]
@@ -114,14 +119,15 @@ def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Set
     pools, found = _pools(rows, lambda row: (row["language"], row["split"], row["source"])), []
     for row in rows:
         others = _shuffled(pools[row["language"], row["split"], row["source"]], row["passage"])
-        wrong = list(dict.fromkeys(other["heading"] for other in others if other["heading"] != row["heading"]))[:OPTIONS - 1]
+        titles = dict.fromkeys(other["heading"] for other in others if other["heading"] != row["heading"])
+        wrong = list(titles)[:OPTIONS - 1]
         if len(wrong) == OPTIONS - 1:
             found.append(_item("heading_mcq", row["language"], row["split"], row["passage"], row["heading"], wrong))
     return found
 
 
 def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
-    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like it in words.
+    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs.
 
     Hard negatives are not checked by a person: a few may be near-translations.
     """

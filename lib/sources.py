@@ -1,7 +1,7 @@
 """One small reader for each source: what a package or a user's file holds, as units of text in one or more languages.
 
-A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a file, a poem, or a string's English key),
-and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
+A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a file, a poem, a string's English
+key), and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
 """
 import contextlib
 import gzip
@@ -23,8 +23,8 @@ from lib import assets, text
 LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
 # Chatterbot's topics that insult people or groups.
 RUDE_TOPICS = ("humor", "politics")
-EDGES = {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "title", "h1", "h2", "h3", "h4", "h5", "h6", "body", "page", "section"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "title"}
+EDGES = HEADINGS | {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "body", "page", "section"}
 SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
 NAVIGATION = {"banner", "title"}
 
@@ -112,13 +112,13 @@ def _aligned(versions: dict[str, list[tuple[bool, str]]]) -> list[dict]:
 
 def _sections(found: list[tuple[bool, str]]) -> list[dict]:
     """Each heading with the text block that follows it."""
-    return [{"heading": heading, "passage": passage} for (is_heading, heading), (other, passage) in zip(found, found[1:])
-            if is_heading and not other]
+    return [{"heading": heading, "passage": passage}
+            for (is_heading, heading), (other, passage) in zip(found, found[1:]) if is_heading and not other]
 
 
 def blocks(path: Path) -> list[tuple[bool, str]]:
     """(is a heading, text) of each block of an HTML or Mallard file; listings and navigation are left out."""
-    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    parser = etree.XMLParser(recover=True, resolve_entities=False, remove_comments=True, remove_pis=True)
     found, pieces = [], []
     for piece in [*_pieces(etree.parse(path, parser).getroot()), False]:
         if isinstance(piece, str):
@@ -161,7 +161,7 @@ def packed(path: Path) -> dict[int, str]:
     data = path.read_bytes()
     version, _, count, aliases = struct.unpack("<IB3xHH", data[:12])
     if version != 5:
-        raise SourceError(f"{path.name} is a .pak file of version {version}; only version 5 can be read, so leave it out.")
+        raise SourceError(f"{path.name} is a .pak file of version {version}; only 5 can be read, so leave it out.")
     table = list(struct.iter_unpack("<HI", data[12:18 + 6 * count]))
     links = list(struct.iter_unpack("<HH", data[18 + 6 * count:18 + 6 * count + 4 * aliases]))
     found = {}
@@ -247,8 +247,9 @@ def emoji(name: str, folder: Path, languages: list[str]) -> Content:
 def _variant(symbol: str) -> bool:
     """Skin tones, flags, keycaps and gender sequences: many symbols with nearly one name."""
     points = [ord(sign) for sign in symbol]
-    return any(0x1F3FB <= point <= 0x1F3FF or 0x1F1E6 <= point <= 0x1F1FF or point in (0x20E3, 0x200D) or point > 0xE0000
-               for point in points) or len(symbol.strip("\ufe0f")) > 1
+    tone, flag = range(0x1F3FB, 0x1F400), range(0x1F1E6, 0x1F200)
+    special = any(point in tone or point in flag or point in (0x20E3, 0x200D) for point in points)
+    return special or len(symbol.strip("\ufe0f")) > 1
 
 
 @reader("hafez")
@@ -260,7 +261,8 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
         group, lines = f"{name}/{poem['id']}", poem["poem"]
         strings = ["\n".join(lines), poem["interpretation"], poem["alt_interpretation"]]
         units += [{"source": name, "group": group, "fa": string} for string in strings if string]
-        couplets += [{"group": group, "first": first, "second": second} for first, second in zip(lines[::2], lines[1::2])]
+        couplets += [{"group": group, "first": first, "second": second}
+                     for first, second in zip(lines[::2], lines[1::2])]
     return Content(units, couplets=couplets)
 
 
@@ -268,20 +270,21 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
     """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read."""
     dialogues = []
-    for code in languages[:2]:
-        root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower() if code in text.LANGUAGES else folder / "-"
+    for code in (code for code in languages[:2] if code in text.LANGUAGES):
+        root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower()
         for path in sorted(root.glob("*.yml")):
             if path.stem not in RUDE_TOPICS:
                 dialogues += _turns(name, code, yaml.load(path.read_text(encoding="utf8"), Loader=yaml.CSafeLoader))
-    units = [{"source": name, "group": row["group"], row["language"]: f"{row['prompt']}\n{row['reply']}"} for row in dialogues]
+    units = [{"source": name, "group": row["group"], row["language"]: f"{row['prompt']}\n{row['reply']}"}
+             for row in dialogues]
     return Content(units, dialogues)
 
 
 def _turns(name: str, code: str, topic: dict) -> list[dict]:
     """Neighbouring lines of a topic's conversations as prompt and reply, grouped by prompt."""
     turns = [(str(prompt), str(reply)) for lines in topic["conversations"] for prompt, reply in zip(lines, lines[1:])]
-    return [{"source": name, "group": f"dialogue/{code} {text.key(prompt)}", "language": code, "prompt": prompt, "reply": reply}
-            for prompt, reply in turns]
+    return [{"source": name, "group": f"dialogue/{code} {text.key(prompt)}", "language": code,
+             "prompt": prompt, "reply": reply} for prompt, reply in turns]
 
 
 def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Content:
@@ -293,7 +296,8 @@ def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Cont
     units, seen, path = [], 0, Path(path)
     for number, document in enumerate(_documents(path, column)):
         group = f"{path.name}/{number}"
-        units += [{"source": path.name, "group": group, language: line} for line in document.splitlines() if line.strip()]
+        lines = [line for line in document.splitlines() if line.strip()]
+        units += [{"source": path.name, "group": group, language: line} for line in lines]
         seen += len(document)
         if limit and seen >= limit:
             break
@@ -314,7 +318,7 @@ def _documents(path: Path, column: str) -> Iterator[str]:
         content = _decoded(path)
         yield from content.split("\n\n") if "\n\n" in content.strip() else content.splitlines()
     else:
-        raise SourceError(f"{path} has an unknown kind {kind or 'of file'!r}; use .txt, .jsonl or .parquet, .gz allowed.")
+        raise SourceError(f"{path} is of an unknown kind {kind!r}; use .txt, .jsonl or .parquet, each also .gz.")
 
 
 def _opened(path: Path) -> bytes:
@@ -334,8 +338,8 @@ def _decoded(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8: byte {data[error.start]:#04x} at position {error.start}; convert it first, "
-                          f"e.g. `iconv -f WINDOWS-1256 -t UTF-8`.") from error
+        raise SourceError(f"{path} is not UTF-8: byte {data[error.start]:#04x} at position {error.start}; "
+                          "convert it first, e.g. `iconv -f WINDOWS-1256 -t UTF-8`.") from error
 
 
 def _frame(path: Path) -> pandas.DataFrame:
@@ -354,12 +358,13 @@ def _row(line: str, path: Path, number: int) -> dict:
 
 def _column(frame: pandas.DataFrame, path: Path, column: str) -> Iterator[str]:
     if len(frame) and column not in frame:
-        raise SourceError(f"{path} has no column {column!r}, only {', '.join(map(str, frame))}; set `corpus_text_column`.")
+        raise SourceError(f"{path} has no column {column!r}, only {', '.join(map(str, frame))}; "
+                          "set `corpus_text_column`.")
     return (string for string in frame.get(column, ()) if isinstance(string, str))
 
 
 def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
-    """A hub data set `org/name@revision`: its files that match `pattern` (e.g. `20231101.fa/*.parquet`), read like one's own."""
+    """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
     folder = assets.hub(identifier, "dataset", [pattern])
     files = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not files:

@@ -73,14 +73,14 @@ def _letters(script: str):
     try:
         return regex.compile(rf"[[{members}]&&\p{{L}}]", regex.V1)
     except regex.error as error:
-        raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic, Devanagari.") from error
+        raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic.") from error
 
 
 def script(language: str) -> str:
     """The script of a language code. Raises ValueError for one that is not in the table."""
     if language not in LANGUAGES:
-        raise ValueError(f"No script is known for language {language!r}; name it in the parameter `script`, or use one of "
-                         f"{', '.join(sorted(LANGUAGES))}.")
+        raise ValueError(f"No script is known for language {language!r}; name it in the parameter `script`, "
+                         f"or use one of {', '.join(sorted(LANGUAGES))}.")
     return LANGUAGES[language].script
 
 

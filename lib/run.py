@@ -72,7 +72,7 @@ def run(profile: str, chapter: str):
     try:
         papermill.execute_notebook(paths.notebook(chapter), executed, given, kernel_name="python3", progress_bar=False,
                                    cwd=paths.NOTEBOOKS, stdout_file=_Indented(), autosave_cell_every=0,
-                                   extra_arguments=["--log-level=ERROR"])
+                                   extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         raise ChapterError(_failure(chapter, error, executed)) from error
     except RuntimeError as error:
@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"Chapter {values.chapter} was stopped; the same command continues it.", file=sys.stderr)
+        print("Stopped; the same command continues.", file=sys.stderr)
         return 130
     spent = _span((time.monotonic() - began) / 60)
     print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)

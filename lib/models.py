@@ -51,11 +51,12 @@ def stage(profile: str, stage: str) -> Path:
 
 
 def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel | PeftModel:
-    """The model of a folder, plain or adapter, in evaluation mode on `machine.device()`.
+    """The model of a folder (plain, adapter, or a training's whose result lies in `model/`), in evaluation mode.
 
-    `dtype` defaults to `machine.dtype()`. Raises FileNotFoundError when the folder holds no model.
+    It is put on `machine.device()`; `dtype` defaults to `machine.dtype()`. Raises FileNotFoundError when the folder
+    holds no model.
     """
-    folder = Path(folder)
+    folder = _place(folder)
     if (folder / "adapter_config.json").exists():
         start = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
         return PeftModel.from_pretrained(load(start, dtype), folder, autocast_adapter_dtype=False).eval()
@@ -71,7 +72,7 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     A special token the chat template does not use serves as padding, then the unknown token; only when there is none
     is a new token added, and said so.
     """
-    loaded = AutoTokenizer.from_pretrained(folder)
+    loaded = AutoTokenizer.from_pretrained(_place(folder))
     if loaded.eos_token_id is None:
         raise ValueError(f"The tokenizer in {folder} has no EOS token; set eos_token in its tokenizer_config.json.")
     if loaded.pad_token_id in (None, loaded.eos_token_id):
@@ -105,6 +106,12 @@ def merged(folder: Path) -> PreTrainedModel:
     """The model of an adapter folder with its adapter merged into the weights, in fp32."""
     adapted = load(folder, torch.float32)
     return adapted.merge_and_unload(safe_merge=True) if isinstance(adapted, PeftModel) else adapted
+
+
+def _place(folder: Path) -> Path:
+    """The folder itself when it holds a model or an adapter, else `model/` in it."""
+    holds = any((Path(folder) / name).exists() for name in ("config.json", "adapter_config.json"))
+    return Path(folder) if holds else Path(folder) / "model"
 
 
 def _converted(name: str) -> Path:

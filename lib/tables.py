@@ -452,3 +452,16 @@ def trainable_parameters(profile: str):
     main = frame.iloc[0]
     return frame.reset_index(), (f"The arm {frame.index[0]} trains {main['trained']:.2f} M of {main['model']:.1f} M parameters "
                                  f"({main['share %']:.1f} %): adapters and the new rows of the tied or untied matrices only.")
+
+
+@table("C03-T2", "03_pretraining", "Paired differences of bits per byte between arms")
+def pretraining_differences(profile: str):
+    """arm − against over the same texts, each text averaged over the arm's seeds; p corrected by Holm in this table."""
+    found = records.metrics(profile, "03_pretraining").query("metric == 'bits_per_byte_difference'")
+    corrected = statistics.holm(found["p"])
+    frame = found[["arm", "against", "language", "n"]].copy()
+    frame["Δ bits/byte"] = found.apply(interval, axis=1, digits=3)
+    frame["p (Holm)"] = [f"{p:.3f}" for p in corrected]
+    return frame, (f"{sum(p < 0.05 for p in corrected)} of {len(frame)} differences have p < 0.05 after Holm's correction "
+                   f"(paired bootstrap over {span(found['n'])} texts, resolution {2 / (statistics.RESAMPLES + 1):.3f}; "
+                   "negative is better; demonstration scale).")

@@ -279,6 +279,7 @@ def _sizes(model) -> dict:
 def _write(folder: Path, model, tokenizer, merge: bool):
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder, save_embedding_layers=False)
+        tokenizer.save_pretrained(folder)
         if merge:
             models.save(models.merged(folder), tokenizer, folder / "model")
     else:

@@ -7,7 +7,7 @@ ARMS = ("no-pairs", "pairs")
 
 
 def streams(documents, pairs, language: str) -> dict[str, list[str]]:
-    """Training texts of the mixture: `<language>` and `en`, and `pairs`, where a pair is a document in each direction."""
+    """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction."""
     documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
     return {**{code: documents.loc[documents["language"] == code, "text"].tolist() for code in (language, "en")},
             "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
@@ -27,10 +27,11 @@ def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[st
     return {**given, language: 1 - sum(given.values())}
 
 
-def score(model, tokenizer, sentences, translated: int, texts: dict[str, list[str]], language: str, max_new_tokens: int):
+def score(model, tokenizer, sentences, translated: int, texts: dict, language: str, max_new_tokens: int):
     """Item-level scores of a model: frames of retrieval, bits per byte (with a language column), translations.
 
-    All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions.
+    All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions;
+    `texts` holds lists of texts by language.
     """
     found = evaluation.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
     bits = [evaluation.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]

@@ -75,8 +75,8 @@ def retrieval_by_layer(profile: str):
     panels[0][0].set_ylabel("accuracy@1 (%)")
     panels[0][0].legend(loc="upper right")
     best = frame.loc[frame["value"].idxmax()]
-    return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, layer "
-                            f"{best['layer']:.0f}, {best['task']}; chance is {100 / best['n']:.1f} %.")
+    return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, "
+                            f"layer {best['layer']:.0f}, {best['task']}; chance is {100 / best['n']:.1f} %.")
 
 
 @figure("C05-F1", "05_sft", "Loss on the answers")
@@ -88,8 +88,9 @@ def instruction_loss(profile: str):
         panel.plot(line["examples"], line["loss"], marker="o", label=f"from {start}")
     panel.set(xlabel="examples seen", ylabel="loss on answer tokens (nats/token)")
     panel.legend()
-    ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}" for start, line in frame.groupby("stage")]
-    return drawing, frame, f"Loss on the answers, first to last log entry: {', '.join(ends)} nats/token (single batches)."
+    ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}"
+            for start, line in frame.groupby("stage", sort=False)]
+    return drawing, frame, f"Loss on the answers, first to last batch: {', '.join(ends)} nats/token."
 
 
 @figure("P1-F1", "06_evaluation", "Accuracy of every stage by task")

@@ -31,7 +31,8 @@ HEMISTICH = 70  # characters: longer lines are prose
 STYLES = ("chat", "alpaca")
 # The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
 # would be tokenised unlike the training text.
-ALPACA = ("Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+ALPACA = ("Below is an instruction that describes a task. "
+          "Write a response that appropriately completes the request.\n\n"
           "### Instruction:\n{instruction}\n\n### Response:")
 
 
@@ -50,7 +51,8 @@ def messages(row) -> list[dict]:
     if row["task"] == "translation":
         fields["to"] = _language(row["to"]).name
     if row["task"] not in PHRASES:
-        fields["options"] = "\n".join(f"{letter}) {choice}" for letter, choice in zip(letters(language), row["choices"]))
+        marked = zip(letters(language), row["choices"])
+        fields["options"] = "\n".join(f"{letter}) {choice}" for letter, choice in marked)
     return [{"role": "user", "content": phrases[wording].format(**fields)}]
 
 
@@ -73,7 +75,7 @@ def render(tokenizer, turns: list[dict]) -> str:
 
 
 def dress(tokenizer, style: str):
-    """Gives the tokenizer the prompt style: `chat`, its own template, or `alpaca`, the parent paper's training template.
+    """Gives the tokenizer a prompt style: `chat`, its own template, or `alpaca`, the parent paper's training template.
 
     BOS begins the Alpaca prompt where the tokenizer puts one before plain text. Raises ValueError for a base without
     chat template.
@@ -106,7 +108,7 @@ def pair_document(english: str, target: str, direction: str, language: str) -> s
 
 
 def begin_document(tokenizer, text: str) -> str:
-    """`text` as the beginning of a pretraining document: behind EOS, which parts packed documents, where no BOS is added."""
+    """`text` as a pretraining document begins: behind EOS, which parts packed documents, where no BOS is added."""
     return text if _adds_bos(tokenizer) else tokenizer.eos_token + text
 
 
@@ -135,13 +137,14 @@ def derive(documents, pairs, dialogues, items, language: str, split: str) -> pan
     return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
 
-def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, longest: int, seed: int):
+def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, longest: int,
+                 seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
 
     As many in English as in the learned language, the tasks of a language as even as their rows allow, at most
     `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
-    test row, and rows of more than `longest` characters, options included. `counts` has found, held_out, too_long and kept by source and
-    language.
+    test row, and rows of more than `longest` characters, options included. `counts` has found, held_out, too_long and
+    kept by source and language.
     """
     found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)

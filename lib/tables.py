@@ -76,7 +76,7 @@ def alignment(profile: str):
     scores = found[found["metric"].isin(SCORES)].copy()
     scores["score"] = scores["metric"].map(SCORES) + " " + scores["language"].fillna(scores["task"]).fillna("")
     mean = scores.groupby(["arm", "score"], sort=False)[["value", "low", "high"]].mean()
-    frame = mean.apply(interval, axis=1).unstack("score").loc[list(dict.fromkeys(scores["arm"])), scores["score"].unique()]
+    frame = mean.apply(interval, axis=1).unstack("score").loc[scores["arm"].unique(), scores["score"].unique()]
     facts = records.facts(profile, "04_alignment").query("fact == 'tokens'")
     frame.insert(0, "tokens", facts.groupby("arm")["value"].mean())
     frame["tokens"] = frame["tokens"].fillna(0).astype(int)
@@ -101,7 +101,8 @@ def alignment_translations(profile: str):
     first = rows.drop_duplicates(["arm", "direction", "item"])
     frame = first.pivot(index=["direction", "source", "reference"], columns="arm", values="hypothesis")
     frame = frame[list(dict.fromkeys(rows["arm"]))].groupby("direction").head(2).rename_axis(columns=None).reset_index()
-    invalid = ", ".join(f"{arm} {100 * share:.0f} %" for arm, share in rows.groupby("arm", sort=False)["invalid"].mean().items())
+    shares = rows.groupby("arm", sort=False)["invalid"].mean()
+    invalid = ", ".join(f"{arm} {100 * share:.0f} %" for arm, share in shares.items())
     return frame, (f"Greedy; empty, copied or wrong-script answers: {invalid} of {len(first) // rows['arm'].nunique()} "
                    "an arm and seed.")
 

@@ -8,7 +8,8 @@ from lib import alignment, records
 @pytest.fixture
 def corpus(english, persian):
     split = ["train", "test"] * 10
-    pairs = pandas.DataFrame({"id": range(20), "split": split, "english": [f"{line[:30]} {n}" for n, line in enumerate(english)],
+    pairs = pandas.DataFrame({"id": range(20), "split": split,
+                              "english": [f"{line[:30]} {n}" for n, line in enumerate(english)],
                               "target": [f"{line[:30]} {n}" for n, line in enumerate(persian)]})
     documents = pandas.DataFrame({"split": split * 2, "language": ["en"] * 20 + ["fa"] * 20, "text": english + persian})
     return documents, pairs
@@ -37,7 +38,8 @@ def test_arms_differ_in_pairs_only_and_use_the_same_replay():
 def test_scores_reach_the_record_and_equal_arms_do_not_differ(corpus, byte_tokenizer, tiny_model, output):
     documents, pairs = corpus
     texts = {code: documents.loc[documents["language"] == code, "text"].head(3).tolist() for code in ("fa", "en")}
-    scores = alignment.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
+    model = tiny_model(byte_tokenizer)
+    scores = alignment.score(model, byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
     runs = [("start", 0), ("pairs", 0), ("pairs", 1)]
     frames = [pandas.concat([frame.assign(arm=arm, seed=seed) for arm, seed in runs]) for frame in scores]
     record = records.Record("04_alignment", {"profile": "test"}, {})

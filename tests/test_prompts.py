@@ -81,7 +81,8 @@ def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, llama_tokeniz
 
 def test_options_carry_the_letters_of_the_language():
     persian, english = prompts.messages(QUESTION), prompts.messages({**QUESTION, "language": "en"})
-    assert persian[0]["content"].startswith("این نام کدام شکلک است؟\nگربه\nالف) 🐈\nب) 🐕\n") and prompts.answer(QUESTION) == "ب"
+    assert persian[0]["content"].startswith("این نام کدام شکلک است؟\nگربه\nالف) 🐈\nب) 🐕\n")
+    assert prompts.answer(QUESTION) == "ب"
     assert "\nA) 🐈\nB) 🐕\n" in english[0]["content"]
 
 
@@ -94,7 +95,7 @@ def test_a_language_without_own_wording_is_asked_in_english_by_its_name():
 def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
     assert prompts.pair_document("A cat.", "گربه.", "en-fa", "fa") == "English: A cat.\nفارسی: گربه."
     assert prompts.pair_document("A cat.", "گربه.", "fa-en", "fa") == "فارسی: گربه.\nEnglish: A cat."
-    assert prompts.pair_document("A cat.", "گربه.", "en-fa", "fa").startswith(prompts.pair_prompt("A cat.", "en-fa", "fa"))
+    assert prompts.pair_prompt("A cat.", "en-fa", "fa") == "English: A cat.\nفارسی:"
     with pytest.raises(ValueError, match="'en-de' is none of en-fa, fa-en"):
         prompts.pair_prompt("A cat.", "en-de", "fa")
 
@@ -102,7 +103,8 @@ def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
 @pytest.fixture
 def frames():
     split = ["test" if number % 5 == 0 else "train" for number in range(40)]
-    pairs = pandas.DataFrame({"source": "site", "split": split, "english": [f"sentence {chr(97 + n)}" + " on and on" * (n % 3) for n in range(40)],
+    english = [f"sentence {chr(97 + n)}" + " on and on" * (n % 3) for n in range(40)]
+    pairs = pandas.DataFrame({"source": "site", "split": split, "english": english,
                               "target": [f"جملهٔ {chr(1576 + n)}" for n in range(40)]})
     # The dialogue below repeats a test sentence: a twin that must not come back as an instruction.
     dialogues = pandas.DataFrame({"source": "chat", "split": "train", "language": ["fa", "en"],

@@ -76,7 +76,7 @@ def retrieval_by_layer(profile: str):
     panels[0][0].legend(loc="upper right")
     best = frame.loc[frame["value"].idxmax()]
     return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, "
-                            f"layer {best['layer']:.0f}, {best['task']}; chance is {100 / best['n']:.1f} %.")
+                            f"layer {best['layer']:.0f}, {best['task'].replace('english', 'English')}; chance is {100 / best['n']:.1f} %.")
 
 
 @figure("C05-F1", "05_sft", "Loss on the answers")

@@ -31,7 +31,7 @@ PROMPTS = ("document", "chat")
 
 @torch.inference_mode()
 def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 1024):
-    """DataFrame(item, bits, bytes, characters, tokens), one row a text; the score is `statistics.ratio(bits, bytes)`.
+    """DataFrame(bytes, characters, tokens, item, bits), one row a text; the score is `statistics.ratio(bits, bytes)`.
 
     Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
     is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
@@ -44,8 +44,9 @@ def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128
     for batch in _batches(windows, batch_tokens, "bits per byte"):
         inputs, targets, numbers = zip(*batch)
         numpy.add.at(nats, list(numbers), _nats(model, inputs, targets))
-    return pandas.DataFrame({"item": range(len(texts)), "bits": nats / numpy.log(2), "bytes": [len(string.encode("utf8")) for string in texts],
-                             "characters": [len(string) for string in texts], "tokens": [len(ids) for ids in tokens]})
+    sizes = [(len(string.encode("utf8")), len(string), len(ids)) for string, ids in zip(texts, tokens)]
+    frame = pandas.DataFrame(sizes, columns=["bytes", "characters", "tokens"])
+    return frame.assign(item=range(len(texts)), bits=nats / numpy.log(2))
 
 
 def start_token(tokenizer) -> int:
@@ -159,9 +160,10 @@ def task_hash(scored: pandas.DataFrame) -> str:
     return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
 
 
-def candidate(folder, style: str = "chat"):
-    """The model of a stage's folder, and its tokenizer in a prompt style (`prompts.dress`)."""
-    return models.load(folder), prompts.dress(models.tokenizer(folder), style)
+def candidate(folder, formats: list[str], style: str = "chat"):
+    """The model of a stage's folder, and its tokenizer, dressed in a prompt style (`prompts.dress`) if it has to chat."""
+    tokenizer = models.tokenizer(folder)
+    return models.load(folder), prompts.dress(tokenizer, style) if "chat" in formats else tokenizer
 
 
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
@@ -172,8 +174,8 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
     test = items[(items["split"] == "test") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
     missing = sorted(set(tasks) - set(test["task"]))
     if missing:
-        raise ValueError(f"No test item of {', '.join(missing)} has at most {longest} characters: raise longest_item, or "
-                         f"choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
+        raise ValueError(f"No test item of {', '.join(missing)} has at most {longest} characters: raise longest_item, "
+                         f"or choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
     return test.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
 
 

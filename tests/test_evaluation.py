@@ -7,7 +7,7 @@ import pandas
 import pytest
 import torch
 
-from lib import evaluation, statistics
+from lib import evaluation, plots, records, statistics, tables
 
 ZWNJ = "\u200c"
 
@@ -198,7 +198,8 @@ def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, englis
     pairs = pandas.DataFrame({"id": ["p0", "p1"], "english": english[:2], "target": persian[:2]})
     frame = evaluation.translate(tiny_model(byte_tokenizer), byte_tokenizer, pairs, "fa", prompt, 8)
     assert list(frame["direction"]) == ["en-fa"] * 2 + ["fa-en"] * 2
-    assert list(frame["source"]) == [*english[:2], *persian[:2]] and list(frame["reference"]) == [*persian[:2], *english[:2]]
+    assert list(frame["source"]) == [*english[:2], *persian[:2]]
+    assert list(frame["reference"]) == [*persian[:2], *english[:2]]
 
 
 @pytest.mark.parametrize("answer, invalid", [("", True), ("…", True), ("The file", True), ("کتاب تازه the", False)])
@@ -207,9 +208,10 @@ def test_invalid_translations(answer, invalid):
 
 
 def test_paired_stages_by_task():
-    frame = pandas.DataFrame([{"stage": stage, "task": task, "item": item, "correct": stage == "aligned" or task == "b"}
-                              for stage in ("base", "aligned") for task in "ab" for item in range(20)])
-    found = {labels["task"]: change for labels, change in evaluation.paired(frame, "correct", ["task"], "base", "aligned")}
+    rows = [{"stage": stage, "task": task, "item": item, "correct": stage == "aligned" or task == "b"}
+            for stage in ("base", "aligned") for task in "ab" for item in range(20)]
+    tests = evaluation.paired(pandas.DataFrame(rows), "correct", ["task"], "base", "aligned")
+    found = {labels["task"]: change for labels, change in tests}
     assert found["a"].value == 1 and found["a"].p < 0.01 and found["b"].value == 0 and found["b"].p == 1
 
 
@@ -224,3 +226,53 @@ def test_sentences_are_short_and_not_repeated():
     assert set(evaluation.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
     with pytest.raises(ValueError, match="raise longest_pair"):
         evaluation.sentences(pairs, 9, 0)
+
+
+@pytest.fixture
+def record(output):
+    """An open record of chapter 06 with two stages: English gets 0.1 bits worse, Persian better, one task improves."""
+    found = records.Record("06_evaluation", {"profile": "test", "stages": ["base", "aligned"]}, {})
+    where = {"task": "emoji_mcq", "language": "en", "prompt": "document"}
+    for stage, right, bits in (("base", 10, 1.0), ("aligned", 30, 1.1)):
+        found.metric("accuracy", statistics.wilson(right, 40), "share", stage=stage, **where)
+        found.fact("chance", 0.25, "share", stage=stage, **where)
+        found.metric("bits_per_byte", statistics.mean([bits] * 9), "bits/byte", stage=stage, language="en")
+        found.metric("chrf", statistics.mean([5.0] * 7), "chrF++", stage=stage, task="en-fa", prompt="document")
+        found.rows("translations", [{"stage": stage, "direction": "en-fa", "prompt": "document", "source": "a",
+                                     "reference": "آ", "hypothesis": stage, "invalid": stage == "base"}])
+    labels, never = {"stage": "aligned", "against": "base"}, statistics.Difference(0.0, 7, -1.0, 1.0, 0.9)
+    better, worse = statistics.difference([0] * 20 + [1] * 20, [1] * 40), statistics.difference([1.0] * 9, [1.1] * 9)
+    found.metric("accuracy_difference", better, "share", **labels, **where)
+    found.metric("bits_per_byte_difference", worse, "bits/byte", language="en", **labels)
+    found.metric("chrf_difference", never, "chrF++", task="en-fa", prompt="document", **labels)
+    return found
+
+
+def test_stage_tables_come_from_the_record(record):
+    scores, reading = tables.TABLES["P1-T5"].build("test")
+    assert list(scores["score"]) == ["emoji_mcq en", "bits_per_byte en", "chrf en-fa"]
+    assert scores["aligned"][0].startswith("75.0 [") and scores["chance"][0] == "25 %"
+    assert "base 25.0 %, aligned 75.0 %; 1 of 1 differences" in reading and "n = 40" in reading
+
+
+def test_forgetting_lists_english_scores_only(record):
+    frame, reading = tables.TABLES["P1-T7"].build("test")
+    assert list(frame["score"]) == ["emoji_mcq en", "bits_per_byte en"] and list(frame["before"]) == ["25.0", "1.000"]
+    assert "aligned 0.100 [0.100, 0.100]" in reading
+
+
+def test_steps_are_corrected_for_their_number(record):
+    frame, reading = tables.TABLES["C06-T1"].build("test")
+    assert list(frame["p (Holm)"]) == ["0.003", "0.900", "0.003"] and reading.startswith("2 of 3 steps")
+
+
+def test_translations_stand_side_by_side(record):
+    frame, reading = tables.TABLES["C06-T2"].build("test")
+    assert frame[["base", "aligned"]].values.tolist() == [["base", "aligned"]]
+    assert "base 1 of 1, aligned 0 of 1" in reading
+
+
+def test_accuracy_figure_has_intervals_and_chance(record):
+    drawing, frame, reading = plots.FIGURES["P1-F1"].build("test")
+    assert len(drawing.axes) == 1 and list(frame["chance"]) == [0.25, 0.25]
+    assert "highest: emoji_mcq en aligned" in reading

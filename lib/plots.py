@@ -73,7 +73,7 @@ def retrieval_by_layer(profile: str):
                        textcoords="offset points", va="center", color="0.4", fontsize=6)
         panel.set(xlabel="layer (0: embeddings)", title=task.replace("english", "English"), ylim=(0, None))
     panels[0][0].set_ylabel("accuracy@1 (%)")
-    panels[0][0].legend(loc="upper right")
+    drawing.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=frame["arm"].nunique())
     best = frame.loc[frame["value"].idxmax()]
     return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, "
                             f"layer {best['layer']:.0f}, {best['task'].replace('english', 'English')}; chance is {100 / best['n']:.1f} %.")

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
 
 import pandas
@@ -59,11 +58,11 @@ class Record:
 
 def write_json(path: Path, content) -> Path:
     """Writes JSON through a temporary file and a rename, so that a reader never sees half of it."""
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
-    os.replace(name, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf8")
+    os.replace(temporary, path)
     return path
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -99,14 +100,26 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
     return _run(folder, start, examples, settings, merge, build, count, report, getattr(tokenizer, "chat_template", ""))
 
 
-class _Groups:
-    """What both trainers share: AdamW with a learning rate of its own for vocabulary rows."""
+class _Fast:
+    """What both trainers share: a learning rate for vocabulary rows, and a step whose batch is split over CPU threads."""
 
     def __init__(self, *, settings: Settings, **options):
-        self.settings = settings
+        self.settings, self.pool = settings, None
         super().__init__(**options)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
+
+    def __enter__(self):
+        self.threads = torch.get_num_threads()
+        if self.pieces() > 1:
+            self.pool = ThreadPoolExecutor(self.pieces(), initializer=torch.set_num_threads,
+                                           initargs=(self.threads // self.pieces(),))
+        return self
+
+    def __exit__(self, *error):
+        if self.pool:
+            self.pool.shutdown()
+            torch.set_num_threads(self.threads)  # parts of it are shared by all threads of the process
 
     def create_optimizer(self, model=None):
         settings, rows, others = self.settings, [], []
@@ -118,12 +131,32 @@ class _Groups:
                                            weight_decay=settings.weight_decay, fused=True)
         return self.optimizer
 
+    def pieces(self) -> int:
+        """Halves of a batch computed side by side on a CPU: two passes of half the threads waste less than every
+        operation on all of them. Two, because their sum is the same in either order; one with dropout, whose draws
+        come from a single generator."""
+        alone = machine.device() != "cpu" or self.settings.lora_dropout
+        return 1 if alone else min(2, self.settings.batch_size, torch.get_num_threads())
 
-class _Pretrainer(_Groups, Trainer):
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if self.pool is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        parts = [tensor.chunk(self.pieces()) for tensor in inputs.values()]
+        return sum(self.pool.map(lambda *part: self.backward(model, dict(zip(inputs, part)), num_items_in_batch), *parts))
+
+    def backward(self, model, inputs, num_items_in_batch):
+        """Adds the gradients of a part of the batch; its share of the mean loss."""
+        loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+
+class _Pretrainer(_Fast, Trainer):
     pass
 
 
-class _Instructor(_Groups, SFTTrainer):
+class _Instructor(_Fast, SFTTrainer):
     """SFTTrainer with this project's loss: its own reads the head's weight past any trained rows."""
 
     compute_loss = Trainer.compute_loss
@@ -183,7 +216,8 @@ def _run(folder, start, dataset, settings, merge, build, count, report=None, ext
     trainer = build(model, tokenizer)
     tokens, sizes = count(trainer)
     trainer.add_callback(_Progress(tokens, sizes, settings.batch_size))
-    trainer.train(resume_from_checkpoint=_checkpoint(folder))
+    with trainer:
+        trainer.train(resume_from_checkpoint=_checkpoint(folder))
     result = {"key": key, **_measured(trainer, tokens, sizes), **_sizes(model), **(report or {})}
     _write(folder, model, trainer.processing_class or tokenizer, merge)
     records.write_json(folder / "result.json", result)

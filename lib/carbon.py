@@ -29,7 +29,7 @@ def start(chapter: str) -> OfflineEmissionsTracker:
 
 
 def stop(meter: OfflineEmissionsTracker) -> dict:
-    """`{"kwh": energy of the machine since `start`, "kwh_method": how it was found}`; kwh is None when nothing could."""
+    """`{"kwh": energy of the machine since `start`, "kwh_method": how it was found}`; kwh is None if nothing could."""
     meter.stop()
     measured = getattr(meter, "final_emissions_data", None)
     if measured is None:
@@ -38,9 +38,9 @@ def stop(meter: OfflineEmissionsTracker) -> dict:
 
 
 def intensity(country: str) -> float:
-    """Grams of CO₂ equivalent per kWh of a country's grid (ISO 3166 alpha-3), from codecarbon's table (Our World in Data).
+    """Grams of CO₂ equivalent per kWh of a country's grid (ISO 3166 alpha-3).
 
-    Raises ValueError for a country that the table does not have.
+    The numbers are those of codecarbon's table, from Our World in Data. Raises ValueError for a country that the table does not have.
     """
     grid = _grids().get(country)
     if grid is None:
@@ -79,7 +79,8 @@ def training(profile: str) -> pandas.DataFrame:
     spent = ledger(profile).set_index("step")
     facts = records.facts(profile, *spent.index)
     facts = facts[facts["fact"].isin(["tokens", "seconds"]) & facts["chapter"].isin(TRAINING)]
-    rows = facts.pivot_table("value", "chapter", "fact", aggfunc="sum").astype(float).reindex(columns=["tokens", "seconds"])
+    rows = facts.pivot_table("value", "chapter", "fact", aggfunc="sum").astype(float)
+    rows = rows.reindex(columns=["tokens", "seconds"])
     rows["kwh"] = rows["seconds"] * (spent["kwh"] / spent["seconds"]).reindex(rows.index)
     return rows.rename_axis("step").reset_index()
 

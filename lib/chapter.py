@@ -24,7 +24,8 @@ def begin(chapter: str, variables: dict) -> records.Record:
 def finish(record: records.Record):
     """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
     started, meter = _meters.pop(record.chapter)
-    path = record.write(seconds=round(time.monotonic() - started, 1), peak_memory=machine.peak_memory(), **carbon.stop(meter))
+    seconds = round(time.monotonic() - started, 1)
+    path = record.write(seconds=seconds, peak_memory=machine.peak_memory(), **carbon.stop(meter))
     print(f"{path.name} of {record.chapter} written: {record.content['measured']['seconds']:.0f} s, "
           f"{len(record.content['metrics'])} metrics, {len(record.content['facts'])} facts.")
 

@@ -28,11 +28,11 @@ def keep(profile: str) -> list[Path]:
 
 
 def exhibits(profile: str) -> pandas.DataFrame:
-    """Makes every figure and table that has its records: id, kind, chapter, title, state, reading, stem (of its files)."""
+    """Makes every figure and table that has its records: id, kind, chapter, title, state, reading, stem of its files."""
     known = [(kind, exhibit) for kind, group in (("figure", plots.FIGURES), ("table", tables.TABLES))
              for exhibit in group.values()]
-    rows = [_make(profile, kind, exhibit) for kind, exhibit in sorted(known, key=lambda one: (one[1].chapter, one[1].id))]
-    return pandas.DataFrame(rows)
+    known.sort(key=lambda one: (one[1].chapter, one[1].id))
+    return pandas.DataFrame([_make(profile, kind, exhibit) for kind, exhibit in known])
 
 
 def index(profile: str, made: pandas.DataFrame) -> Path:
@@ -42,7 +42,8 @@ def index(profile: str, made: pandas.DataFrame) -> Path:
         parts += [f"## {chapter}", *(_entry(row) for row in rows.itertuples())]
     absent = made[made["state"] != "made"]
     if len(absent):
-        parts += ["## Not made here", "\n".join(f"- {row.id}. {row.title}: {row.state}." for row in absent.itertuples())]
+        lines = [f"- {row.id}. {row.title}: {row.state}." for row in absent.itertuples()]
+        parts += ["## Not made here", "\n".join(lines)]
     page = paths.figures(profile) / "README.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf8")
     return page
@@ -73,8 +74,8 @@ def _provenance(profile: str) -> str:
     found = [records.load(profile, chapter) for chapter in records.available(profile) if chapter != CHAPTER]
     places = {(record["environment"]["revision"][:10], record["environment"]["device"]) for record in found}
     origin = "; ".join(f"revision {revision or 'unknown'} on {device}" for revision, device in sorted(places))
-    return (f"Made from {len(found)} records ({origin}). Demonstration scale: a model of a hundred million parameters and "
-            "minutes of training show directions, not the papers' heights. Brackets are 95 % intervals.")
+    return (f"Made from {len(found)} records ({origin}). Demonstration scale: a model of a hundred million parameters "
+            "and minutes of training show directions, not the papers' heights. Brackets are 95 % intervals.")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -40,7 +40,7 @@ def defaults(chapter: str) -> dict:
 
 
 def stated(chapter: str) -> dict[str, Parameter]:
-    """Name → Parameter from the notebook's tagged cell. Raises ParameterError when there is no such notebook or cell."""
+    """Name → Parameter from the notebook's tagged cell; ParameterError when there is no such notebook or cell."""
     path = paths.notebook(chapter)
     if not path.exists():
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -54,12 +54,12 @@ def load(profile: str, chapter: str) -> dict:
     stated(chapter)
     if not path.exists():
         known = sorted(file.parent.name for file in paths.PARAMS.glob(f"*/{chapter}.yaml"))
-        raise ParameterError(f"There is no parameter file {paths.shown(path)} for profile {profile!r} of chapter {chapter}; "
-                             f"profiles that have one: {', '.join(known) or 'none'}.")
+        raise ParameterError(f"There is no parameter file {paths.shown(path)} for profile {profile!r} of chapter "
+                             f"{chapter}; profiles that have one: {', '.join(known) or 'none'}.")
     values = read(path)
     if values.get("profile") != profile:
-        raise ParameterError(f"{paths.shown(path)}: key `profile` is {values.get('profile')!r} and has to be {profile!r}, "
-                             "the name of its folder, or the chapter would write into another profile's run.")
+        raise ParameterError(f"{paths.shown(path)}: key `profile` is {values.get('profile')!r} and has to be "
+                             f"{profile!r}, the name of its folder, or the chapter would write into another profile's run.")
     return check(chapter, values, paths.shown(path))
 
 
@@ -69,9 +69,11 @@ def read(path: Path) -> dict:
         values = yaml.load(path.read_text(encoding="utf8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ParameterError(f"{paths.shown(path)} is not valid YAML ({reason}); write one `key: value` a line.") from error
+        raise ParameterError(f"{paths.shown(path)} is not valid YAML ({reason}); "
+                             "write one `key: value` a line.") from error
     if not isinstance(values or {}, dict):
-        raise ParameterError(f"{paths.shown(path)} holds {type(values).__name__}, not keys; write one `key: value` a line.")
+        raise ParameterError(f"{paths.shown(path)} holds {type(values).__name__}, not keys; "
+                             "write one `key: value` a line.")
     return values or {}
 
 

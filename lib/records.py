@@ -83,7 +83,7 @@ def digest(path: Path) -> str:
 
 
 def load(profile: str, chapter: str) -> dict:
-    """The record of a chapter: the open one, else this machine's run, else the committed one; FileNotFoundError if none."""
+    """The record of a chapter: the open one, else that of `place`; FileNotFoundError if there is none."""
     if (profile, chapter) in _open:
         return _open[profile, chapter]
     return json.loads(place(profile, chapter).read_text(encoding="utf8"))

@@ -52,8 +52,8 @@ def code(chapter: str) -> list[Path]:
     while waiting:
         name = waiting.pop()
         reached[name] = _files(name)
-        found = set().union(*(_imports(file.read_text(encoding="utf8")) for file in reached[name] if file.suffix == ".py"))
-        waiting |= found - set(reached) - skip
+        modules = [file for file in reached[name] if file.suffix == ".py"]
+        waiting |= set().union(*(_imports(file.read_text(encoding="utf8")) for file in modules)) - set(reached) - skip
     return sorted(file for files in reached.values() for file in files)
 
 
@@ -91,7 +91,8 @@ class ChapterError(RuntimeError):
 def announce(profile: str, reasons: dict[str, str]):
     """Prints which chapters will run, why, and how long that takes on two cores; keeps this plan for `left`."""
     records.write_json(_plan(profile), reasons)
-    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, {_total(profile, reasons)} on two cores.")
+    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
+          f"{_total(profile, reasons)} on two cores.")
     for chapter, reason in reasons.items():
         print(f"  {chapter:16} {_span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
 
@@ -104,7 +105,9 @@ def why(reason) -> str:
         return f"{', '.join(sorted(_name(path) for path in reason.updated_input))} changed"
     if reason.updated_input_run:
         return f"{', '.join(sorted(_name(path) for path in reason.updated_input_run))} will be new"
-    return "it was stopped before its end, or you asked for it" if reason.forced else str(reason) or "its inputs changed"
+    if reason.forced:
+        return "it was stopped before its end, or you asked for it"
+    return str(reason) or "its inputs changed"
 
 
 def left(profile: str, done: str) -> str:
@@ -237,7 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if values.chapter == "all":
             return all_chapters(values.profile, options)
-        print(f"Chapter {values.chapter}: {_announced(values.profile).get(values.chapter, 'you asked for it')}.", flush=True)
+        reason = _announced(values.profile).get(values.chapter, "you asked for it")
+        print(f"Chapter {values.chapter}: {reason}.", flush=True)
         run(values.profile, values.chapter)
     except (params.ParameterError, ChapterError) as error:
         print(error, file=sys.stderr)

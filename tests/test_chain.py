@@ -20,7 +20,8 @@ def _reproduce(output):
 
 
 def _records(output):
-    return {path.parent.name: json.loads(path.read_text("utf8")) for path in (output / "runs/smoke").glob("*/record.json")}
+    found = (output / "runs/smoke").glob("*/record.json")
+    return {path.parent.name: json.loads(path.read_text("utf8")) for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,8 @@ def test_every_table_and_figure_is_there(chain):
 
 def test_an_unchanged_run_does_nothing_and_says_so(chain):
     status, printed = _reproduce(chain)
-    assert (status, printed.strip()) == (0, f"Nothing to be done: all {len(run.UPSTREAM)} chapters of profile smoke are up to date.")
+    sentence = f"Nothing to be done: all {len(run.UPSTREAM)} chapters of profile smoke are up to date."
+    assert (status, printed.strip()) == (0, sentence)
 
 
 def test_a_second_run_gives_the_same_metrics(chain, tmp_path):

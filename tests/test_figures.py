@@ -19,7 +19,8 @@ def carbon_record(tmp_path, monkeypatch):
     """A smoke profile that holds only the record of 13_carbon."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     monkeypatch.setattr(records, "_open", {})
-    parameters = {"profile": "smoke", "seed": 0, "country": "IRN", "pue": 1.0, "paper_tokens": 2e9, "paper_parameters": 7e9}
+    parameters = {"profile": "smoke", "seed": 0, "country": "IRN", "pue": 1.0, "paper_tokens": 2e9,
+                  "paper_parameters": 7e9}
     record = records.Record("13_carbon", parameters, {"revision": "abc", "device": "cpu"})
     for step, seconds, kwh in (("01_corpus", 60.0, 0.001), ("03_pretraining", 600.0, 0.01)):
         record.fact("seconds", seconds, "s", step=step)

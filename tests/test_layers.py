@@ -25,9 +25,9 @@ def _imported(module):
     files = [paths.ROOT / f"lib/{module}.py", *(paths.ROOT / "lib" / module).glob("*.py")]
     trees = [ast.parse(file.read_text(encoding="utf8")) for file in files if file.exists()]
     nodes = [node for tree in trees for node in ast.walk(tree)]
-    whole = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "lib" for alias in node.names}
-    parts = {node.module.split(".")[1] for node in nodes if isinstance(node, ast.ImportFrom)
-             and (node.module or "").startswith("lib.")}
+    nodes = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    whole = {alias.name for node in nodes if node.module == "lib" for alias in node.names}
+    parts = {node.module.split(".")[1] for node in nodes if (node.module or "").startswith("lib.")}
     return (whole | parts) - {module}
 
 

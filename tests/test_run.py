@@ -79,7 +79,8 @@ def test_a_failing_cell_is_told_in_a_sentence(house):
     status, printed = _run(house, "all")
     _write(house, "02_tokenizer", END)
     assert status == 1 and "Traceback" not in printed
-    assert "Chapter 02_tokenizer stopped in cell" in printed and "ValueError: The corpus is empty: give a file." in printed
+    assert "Chapter 02_tokenizer stopped in cell" in printed
+    assert "ValueError: The corpus is empty: give a file." in printed
     assert "runs/smoke/02_tokenizer/notebook.ipynb" in printed
 
 

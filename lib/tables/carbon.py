@@ -9,7 +9,8 @@ from lib.tables.base import reported, table
 def energy(profile: str):
     """One row a chapter and a total: seconds, Wh, mean watts, and grams of CO₂ on each grid."""
     facts = records.facts(profile, "13_carbon")
-    spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value").astype(float)
+    spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value")
+    spent = spent.astype(float)
     grids = facts[facts["fact"] == "intensity"].set_index("country")["value"].astype(float)
     spent.loc["total"] = spent.sum()
     frame = pandas.DataFrame({"chapter": spent.index, "seconds": spent["seconds"].round().astype(int),
@@ -18,14 +19,14 @@ def energy(profile: str):
         frame[f"g CO₂ {code}"] = spent["kwh"] * intensity
     total, most = frame.iloc[-1], frame.iloc[:-1].nlargest(1, "Wh").iloc[0]
     method = "; ".join(sorted(set(facts.loc[facts["fact"] == "method", "value"])))
-    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.1f} min, {most['chapter']} most "
-                            f"({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ on the grid of "
+    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.1f} min, {most['chapter']} "
+                            f"most ({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ on the grid of "
                             f"{grids.index[0]}. One metering of one run, so without interval ({method}).")
 
 
 @table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
 def carbon_statement(profile: str):
-    """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where nothing is known."""
+    """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where unknown."""
     parameters = records.load(profile, "13_carbon")["parameters"]
     facts = records.facts(profile, "13_carbon")
     value = facts.drop_duplicates("fact").set_index("fact")["value"]
@@ -35,7 +36,8 @@ def carbon_statement(profile: str):
     shared = {"PUE": parameters["pue"], "kg CO₂/kWh": factor}
     rows = [{"run": "this run, metered", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
              **shared, "kWh": kwh, "kg CO₂": kwh * factor},
-            {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"], "kg CO₂": value["estimated_co2"]},
+            {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"],
+             "kg CO₂": value["estimated_co2"]},
             {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper["value"]}]
     return pandas.DataFrame(rows), (
         f"This run weighs {kwh * factor:.4f} kg CO₂ on the grid of {parameters['country']}; PersianMind reports "

@@ -10,8 +10,8 @@ def beside(profile: str):
     frame.insert(frame.columns.get_loc("value"), "companion", [_ours(profile, key) for key in frame.pop("ours")])
     frame = frame.rename(columns={"value": "paper's value"})
     found = frame["companion"].notna().sum()
-    return frame, (f"{len(frame)} reported values, {found} with one of ours beside them; ours come from a model of another "
-                   "size, so only their direction compares.")
+    return frame, (f"{len(frame)} reported values, {found} with one of ours beside them; ours come from a model of "
+                   "another size, so only their direction compares.")
 
 
 def _ours(profile: str, key) -> float | None:

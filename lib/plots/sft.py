@@ -11,6 +11,7 @@ def instruction_loss(profile: str):
     for start, line in frame.groupby("stage", sort=False):
         panel.plot(line["examples"], line["loss"], marker="o", label=f"from {start}")
     panel.set(xlabel="examples seen", ylabel="loss on answer tokens (nats/token)")
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend()
     ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}"
             for start, line in frame.groupby("stage", sort=False)]

@@ -109,9 +109,10 @@ def merged(folder: Path) -> PreTrainedModel:
 
 
 def _place(folder: Path) -> Path:
-    """The folder itself when it holds a model or an adapter, else `model/` in it."""
-    holds = any((Path(folder) / name).exists() for name in ("config.json", "adapter_config.json"))
-    return Path(folder) if holds else Path(folder) / "model"
+    """`model/` in the folder of a training that left no adapter, else the folder itself."""
+    folder = Path(folder)
+    own = any((folder / name).exists() for name in ("config.json", "adapter_config.json"))
+    return folder if own or not (folder / "model" / "config.json").exists() else folder / "model"
 
 
 def _converted(name: str) -> Path:

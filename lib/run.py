@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from lib import params, paths, records
 
@@ -119,8 +118,7 @@ def left(profile: str, done: str) -> str:
 
 def minutes(profile: str, chapter: str) -> float | None:
     """Minutes of the chapter on two cores, from `params/minutes.yaml`; None when that was not measured."""
-    table = yaml.safe_load((paths.PARAMS / "minutes.yaml").read_text(encoding="utf8"))
-    return table.get(profile, {}).get(chapter)
+    return params.read(paths.PARAMS / "minutes.yaml").get(profile, {}).get(chapter)
 
 
 def all_chapters(profile: str, options: list[str]) -> int:
@@ -131,6 +129,7 @@ def all_chapters(profile: str, options: list[str]) -> int:
     """
     for chapter in chapters():
         params.load(profile, chapter)
+        minutes(profile, chapter)
     lock = open(paths.run(profile, ".") / ".running", "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,6 +147,8 @@ def all_chapters(profile: str, options: list[str]) -> int:
     status = subprocess.run(command, pass_fds=[lock.fileno()]).returncode
     if status == 0 and not _plan(profile).exists():
         print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
+    elif status != 0:
+        print("Stopped. Finished chapters are kept; the same command continues after them.", file=sys.stderr)
     return status
 
 

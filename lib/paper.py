@@ -3,6 +3,7 @@
     python -m lib.paper full     rebuilds figures/full/ from its records alone
 """
 import argparse
+import html
 import shutil
 import sys
 from pathlib import Path
@@ -66,7 +67,8 @@ def _entry(row) -> str:
     endings = ("pdf", "png", "csv") if row.kind == "figure" else ("md", "csv", "tex")
     links = " · ".join(f"[{ending}]({row.stem}.{ending})" for ending in endings)
     picture = f"![{row.id}. {row.title}]({row.stem}.png)\n\n" if row.kind == "figure" else ""
-    return f"### {row.id}. {row.title}\n\n{row.reading}\n\n{picture}{links}"
+    # A reading may name a token such as <bytes>, which Markdown would take for HTML.
+    return f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}\n\n{picture}{links}"
 
 
 def _provenance(profile: str) -> str:

@@ -1,8 +1,8 @@
 """Training tokens per second of this project beside the Trainer and TRL's SFTTrainer, and their losses.
 
-Same model, LoRA adapters, data, batch and machine; every run trains the same steps from the same weights. `--rows` adds
-the new vocabulary rows to the comparison (all but SFTTrainer, whose loss cannot take them). Prints a table, the ratios
-and the share of the machine's own matmul peak.
+Same model, LoRA adapters, data, batch and machine; every run trains the same steps from the same weights. New
+vocabulary rows are left out, because SFTTrainer's loss cannot take them. Prints a table, the ratios and the share of the
+machine's own matmul peak.
 
     python benchmarks/throughput.py                    # 16 × 128 tokens, 6 steps
     python benchmarks/throughput.py --steps 50         # the loss difference over 50 steps too
@@ -26,7 +26,7 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
-from lib import adapters, machine, mixture, models  # noqa: E402
+from lib import adapters, machine, mixture, models, training  # noqa: E402
 
 TEXT = Path(__file__).resolve().parent.parent / "lib"
 
@@ -78,7 +78,7 @@ def run(trainer, tokens: int) -> dict:
     clock = Clock()
     trainer.add_callback(clock)
     machine.reset_peak_memory()
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), trainer if hasattr(trainer, "__enter__") else contextlib.nullcontext():
         trainer.train()
     return {"tokens_per_second": tokens / clock.seconds(), "memory": machine.peak_memory(),
             "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]}
@@ -103,12 +103,13 @@ def sft(folder, blocks, batch_size, rank, dtype, **options):
 
 
 def ours(folder, blocks, batch_size, rank):
-    """The Trainer with this project's forward passes, in the machine's own format."""
+    """This project's trainer, in the machine's own format, with the optimizer settings of the others."""
     model = adapted(folder, machine.dtype()[0], rank)
     if machine.device() == "cpu" and machine.dtype()[0] == torch.bfloat16:
         model.set_attn_implementation("eager")
-    return Trainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
-                   train_dataset=blocks.with_format("torch"))
+    settings = training.Settings(learning_rate=1e-3, beta2=0.999, batch_size=batch_size)
+    return training._Pretrainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
+                                train_dataset=blocks.with_format("torch"), settings=settings)
 
 
 def packed(folder: Path, blocks: int, length: int) -> datasets.Dataset:

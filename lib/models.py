@@ -10,30 +10,28 @@ import tempfile
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from lib import assets, machine, paths, records
 
-EMBEDDED = ("smollm2-135m", "gemma3-270m")
+EMBEDDED = ("smollm2-135m",)
 STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
-WEIGHTS = ("*.safetensors", "*.json", "*.model", "*.jinja")
+WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja"]
 
 
 def base(name: str) -> Path:
     """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
 
     Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache.
-    Raises ValueError for a name that is none of these, ConnectionError when the hub cannot be reached.
+    Raises ValueError for a name that is none of these, assets.AssetError when it cannot be fetched.
     """
     if name in EMBEDDED:
         return _converted(name)
     if (Path(name).expanduser() / "config.json").exists():
         return Path(name).expanduser().resolve()
     if re.fullmatch(r"[\w.-]+/[\w.-]+@[\w.-]+", name):
-        return _downloaded(*name.split("@"))
+        return assets.hub(name, patterns=WEIGHTS)
     raise ValueError(f"Base model {name!r} is not known: give one of {', '.join(EMBEDDED)}, a folder with a config.json, "
                      "or a hub id with its revision, like meta-llama/Llama-2-7b-hf@<revision>.")
 
@@ -127,14 +125,6 @@ def _converted(name: str) -> Path:
         model.config.name_or_path = name
         save(model, tokenizer, folder)
     return folder
-
-
-def _downloaded(repository: str, revision: str) -> Path:
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WEIGHTS)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConnectionError(f"{repository} at revision {revision} could not be fetched from the model hub ({error}): "
-                              "check the network, the id and your access token, or give a local folder.") from error
 
 
 def _with_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

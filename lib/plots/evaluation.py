@@ -32,8 +32,8 @@ def _points(panel, part, title: str):
     value, low, high = (100 * part[column] for column in ("value", "low", "high"))
     panel.errorbar(range(len(part)), value, [value - low, high - value], fmt="o", capsize=2)
     panel.axhline(100 * part["chance"].iloc[0], color="0.4", linestyle=":", linewidth=0.9)
-    panel.annotate("chance", (len(part) - 0.6, 100 * part["chance"].iloc[0]), (0, 2), textcoords="offset points",
-                   ha="right", color="0.4", fontsize=6)
+    panel.annotate("chance", (0.5, 100 * part["chance"].iloc[0]), (0, 2), textcoords="offset points", ha="center",
+                   color="0.4", fontsize=6)
     panel.set_xticks(range(len(part)), part["stage"], rotation=30, ha="right", rotation_mode="anchor")
     panel.set(title=f"{title}, n = {part['n'].iloc[0]}", ylim=(0, 100), xlim=(-0.5, len(part) - 0.5))
 

@@ -87,7 +87,8 @@ def run(trainer, tokens: int) -> dict:
 def arguments(options, batch_size: int) -> dict:
     return dict(per_device_train_batch_size=batch_size, num_train_epochs=1, train_sampling_strategy="sequential",
                 learning_rate=1e-3, warmup_steps=0.1, logging_steps=1, save_strategy="no", report_to="none",
-                disable_tqdm=True, seed=0, dataloader_pin_memory=False, output_dir=tempfile.mkdtemp(), **options)
+                disable_tqdm=True, seed=0, use_cpu=machine.device() == "cpu", dataloader_pin_memory=False,
+                output_dir=tempfile.mkdtemp(), **options)
 
 
 def plain(folder, blocks, batch_size, rank, dtype, **options):

@@ -12,7 +12,7 @@ def pretraining_loss(profile: str):
     drawing, panel = axes()
     for arm, line in frame.groupby("arm", sort=False):
         panel.plot(line["bytes"] / 1000, line["smooth"], label=arm)
-    panel.set(xlabel="text seen (kB)", ylabel="training loss (bits/byte)")
+    panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
     panel.legend()
     ends = [f"{arm} {line['smooth'].iloc[0]:.2f} → {line['smooth'].iloc[-1]:.2f}" for arm, line in frame.groupby("arm", sort=False)]
     return drawing, frame, f"First to last point: {', '.join(ends)} bits/byte of the training mixture."

@@ -31,6 +31,10 @@ class AssetError(RuntimeError):
     """An asset could not be had; the message says which, why, and the way out."""
 
 
+class NotAvailable(AssetError):
+    """A benchmark file lies in no folder of this machine, and no network brings it."""
+
+
 class NotOffered(AssetError):
     """This machine's package sources do not know the package at all (another distribution, for instance)."""
 
@@ -54,18 +58,35 @@ def licence(name: str) -> str:
 
 
 def fetch(name: str) -> Path:
-    """Folder of the unpacked package (kinds pip, apt, hub) or the file (kind url), downloaded on first use only.
+    """Folder of the unpacked package (kinds pip, apt, hub), downloaded on first use only; for kind files see `file`.
 
     Raises AssetError when the download fails, a hash differs, a tool is missing or the disk is full.
     """
     asset = entry(name)
+    if asset["kind"] == "files":
+        raise AssetError(f"{name} consists of single files: ask for one with file({name!r}, path).")
     if asset["kind"] == "hub":
         return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
-    if asset["kind"] == "url":
-        return _url(name, asset)
     if not (_home(name) / "provenance.json").exists():
         _install(name, asset)
     return _home(name) / "content"
+
+
+def file(name: str, path: str) -> Path:
+    """A file of a public repository (kind files): from COMPANION_DATA when it lies there, else by URL, once.
+
+    Raises AssetError for a path that the registry does not list or a file whose sha256 differs, NotAvailable when
+    neither that folder, the cache nor the network has it.
+    """
+    asset = entry(name)
+    if path not in asset.get("files", {}):
+        raise AssetError(f"{name} has no file {path!r}; lib/assets.yaml lists: {', '.join(asset.get('files', {}))}.")
+    place = Path(asset["repository"]) / asset["commit"] / path
+    expected = {"version": asset["commit"], "sha256": asset["files"][path]}
+    if paths.data() and (paths.data() / place).exists():
+        _verify(f"{name}/{path}", expected, paths.data() / place, asset["commit"])
+        return paths.data() / place
+    return _url(f"{name}/{path}", place, asset["files"][path])
 
 
 def provenance(name: str) -> dict[str, str]:
@@ -214,19 +235,17 @@ def _untar(file: Path, folder: Path, keep: list[str]):
         raise AssetError(f"{file.name} could not be unpacked (dpkg-deb: {process.returncode}); try again.")
 
 
-def _url(name: str, asset: dict) -> Path:
-    """A file of a public repository: from COMPANION_DATA when it lies there, else by URL; its sha256 is checked."""
-    place = Path(asset["repository"]) / asset["commit"] / asset["path"]
-    local = paths.data() / place if paths.data() else None
-    if local and local.exists():
-        _verify(name, {**asset, "version": asset["commit"]}, local, asset["commit"])
-        return local
+def _url(name: str, place: Path, sha256: str) -> Path:
+    """A file of a public repository in the cache, downloaded when missing or damaged; its sha256 is checked."""
     target = paths.cache() / "files" / place
     try:
-        return Path(pooch.retrieve(f"{RAW}/{place.as_posix()}", asset["sha256"], target.name, target.parent))
-    except Exception as error:  # pooch raises ValueError for a wrong hash and requests' own errors for the network
-        raise AssetError(f"{name} could not be fetched ({_first_line(error)}); {ONLINE}, "
-                         "or name a folder that holds it in COMPANION_DATA.") from error
+        return Path(pooch.retrieve(f"{RAW}/{place.as_posix()}", sha256, target.name, target.parent))
+    except ValueError as error:  # how pooch says that the hash differs
+        raise AssetError(f"{name} is damaged or was replaced ({_first_line(error)}); try again, "
+                         "and if it stays so report it.") from error
+    except Exception as error:  # requests' own errors and the system's
+        raise NotAvailable(f"{name} could not be fetched ({_first_line(error)}); {ONLINE}, "
+                           "or name a folder that holds it in COMPANION_DATA.") from error
 
 
 def _kept(name: str, patterns: list[str]) -> bool:

@@ -107,8 +107,8 @@ def test_newer_debian_version_is_taken_and_told(tmp_path, capsys):
 
 @pytest.fixture
 def file_entry(tmp_path, monkeypatch):
-    entry = {"kind": "url", "repository": "owner/repo", "commit": "abc", "path": "a/b.txt", "licence": "MIT",
-             "sha256": hashlib.sha256(b"hello").hexdigest()}
+    entry = {"kind": "files", "repository": "owner/repo", "commit": "abc", "licence": "MIT",
+             "files": {"a/b.txt": hashlib.sha256(b"hello").hexdigest()}}
     monkeypatch.setattr(assets, "registry", lambda: {"file": entry})
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "data"))
@@ -119,20 +119,27 @@ def file_entry(tmp_path, monkeypatch):
 
 def test_folder_of_the_user_comes_before_any_download(file_entry):
     file_entry[1].write_text("hello")
-    assert assets.fetch("file") == file_entry[1]
+    assert assets.file("file", "a/b.txt") == file_entry[1]
 
 
 def test_wrong_file_in_that_folder_is_refused(file_entry):
     file_entry[1].write_text("changed")
-    with pytest.raises(assets.AssetError, match="file abc has sha256"):
-        assets.fetch("file")
+    with pytest.raises(assets.AssetError, match="file/a/b.txt abc has sha256"):
+        assets.file("file", "a/b.txt")
 
 
 def test_url_without_network(file_entry, monkeypatch):
     def offline(*_, **__):
         raise ConnectionError("Name or service not known")
     monkeypatch.setattr(assets.pooch, "retrieve", offline)
-    with pytest.raises(assets.AssetError, match="Name or service not known.*COMPANION_DATA"):
+    with pytest.raises(assets.NotAvailable, match="Name or service not known.*COMPANION_DATA"):
+        assets.file("file", "a/b.txt")
+
+
+def test_unlisted_file_and_whole_repository_are_refused(file_entry):
+    with pytest.raises(assets.AssetError, match="has no file 'c.txt'; lib/assets.yaml lists: a/b.txt"):
+        assets.file("file", "c.txt")
+    with pytest.raises(assets.AssetError, match="consists of single files"):
         assets.fetch("file")
 
 
@@ -153,5 +160,6 @@ def test_unknown_name():
 
 def test_every_entry_is_complete():
     for name, entry in assets.registry().items():
-        assert {"kind", "version", "sha256", "licence"} <= set(entry), name
-        assert len(entry["sha256"]) == 64, name
+        required = {"commit", "repository", "files"} if entry["kind"] == "files" else {"version", "sha256"}
+        assert {"kind", "licence"} | required <= set(entry), name
+        assert all(len(found) == 64 for found in entry.get("files", {"": entry.get("sha256")}).values()), name

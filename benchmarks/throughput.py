@@ -109,7 +109,7 @@ def ours(folder, blocks, batch_size, rank):
     if machine.device() == "cpu" and machine.dtype()[0] == torch.bfloat16:
         model.set_attn_implementation("eager")
     settings = training.Settings(learning_rate=1e-3, beta2=0.999, batch_size=batch_size)
-    return training._Pretrainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
+    return training.Pretrainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
                                 train_dataset=blocks.with_format("torch"), settings=settings)
 
 

@@ -66,7 +66,7 @@ def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Sett
     """
     def build(model, tokenizer):
         columns = blocks.select_columns(["input_ids", "labels"])
-        return _Pretrainer(model=model, args=TrainingArguments(**_arguments(folder, settings, len(blocks))),
+        return Pretrainer(model=model, args=TrainingArguments(**_arguments(folder, settings, len(blocks))),
                            train_dataset=columns.with_format("torch"), settings=settings)
 
     counts = numpy.array([len(ids) for ids in blocks["input_ids"]]), numpy.array(blocks["bytes"])
@@ -86,7 +86,7 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
         report.update(answers_truncated=_truncated(examples, words, settings.block_length))
         arguments = SFTConfig(**_arguments(folder, settings, len(examples)), max_length=settings.block_length,
                               packing=False, completion_only_loss=True)
-        trainer = _Instructor(model=model, args=arguments, train_dataset=examples, processing_class=words,
+        trainer = Instructor(model=model, args=arguments, train_dataset=examples, processing_class=words,
                               settings=settings)
         report.update(eos_labels=_eos_labels(trainer.train_dataset, words, len(examples) - report["answers_truncated"]))
         return trainer
@@ -152,11 +152,11 @@ class _Fast:
         return loss.detach()
 
 
-class _Pretrainer(_Fast, Trainer):
-    pass
+class Pretrainer(_Fast, Trainer):
+    """The Trainer on packed blocks; like `Instructor` it is used as a context, which keeps its threads."""
 
 
-class _Instructor(_Fast, SFTTrainer):
+class Instructor(_Fast, SFTTrainer):
     """SFTTrainer with this project's loss: its own reads the head's weight past any trained rows."""
 
     compute_loss = Trainer.compute_loss

@@ -178,8 +178,8 @@ def test_no_new_rows_trains_adapters_only(byte_tokenizer, tiny_model, blocks, tm
 
 def test_instruct_trains_answers_and_eos(start, examples, tmp_path, byte_tokenizer, monkeypatch):
     seen = []
-    plain = training._Instructor.compute_loss
-    monkeypatch.setattr(training._Instructor, "compute_loss",
+    plain = training.Instructor.compute_loss
+    monkeypatch.setattr(training.Instructor, "compute_loss",
                         lambda self, model, inputs, **rest: (seen.append(inputs), plain(self, model, inputs, **rest))[1])
     settings = replace(SETTINGS, block_length=128)
     result = training.instruct(tmp_path / "run", start, examples, settings)

@@ -1,11 +1,41 @@
 import copy
+import hashlib
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from lib import models, records
+from lib import adapters, assets, models, records
+
+
+def gemma(tokenizer, new_rows=0, **options):
+    """A 2-layer Gemma 3 of width 32, a sliding and a full layer: scaled embeddings, tied head, random weights."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+    torch.manual_seed(0)
+    model = Gemma3ForCausalLM(Gemma3TextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8, sliding_window=8, initializer_range=0.3,
+        max_position_embeddings=512, layer_types=["sliding_attention", "full_attention"],
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        **options))
+    model.config.base_vocab_size = len(tokenizer) - new_rows
+    return model.eval()
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """A model `big` in two packages and a main one with its checksum, as `assets.fetch` unpacks them."""
+    monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
+    contents = {"big/SHA256SUMS": f"{hashlib.sha256(b'GGUF').hexdigest()}  big.gguf\n".encode(),
+                "big-part1/big.gguf.part00": b"GG", "big-part2/big.gguf.part01": b"UF"}
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(assets, "registry", lambda: dict.fromkeys(["big-part2", "big", "other", "big-part1"]))
+    monkeypatch.setattr(assets, "fetch", lambda name: tmp_path / name)
+    monkeypatch.setattr(models, "EMBEDDED", ("big",))
+    return tmp_path
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -77,3 +107,56 @@ def test_saving_again_replaces_the_folder(byte_tokenizer, tiny_model, tmp_path):
     models.save(model, byte_tokenizer, tmp_path / "model")
     assert not (tmp_path / "model" / "old.txt").exists()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["vocab_size"] == len(byte_tokenizer)
+
+
+def test_parts_of_an_embedded_model_are_joined_verified_and_converted_once(parts, byte_tokenizer, tiny_model, monkeypatch):
+    seen = []
+
+    def dequantised(gguf):
+        seen.append((gguf.name, gguf.read_bytes()))
+        return tiny_model(byte_tokenizer, True), byte_tokenizer
+
+    monkeypatch.setattr(models, "_dequantised", dequantised)
+    folder = models.base("big")
+    assert models.base("big") == folder and seen == [("big.gguf", b"GGUF")]
+    assert [path.name for path in folder.parent.iterdir()] == ["big"]
+    assert models.load(folder).config.vocab_size == len(byte_tokenizer)
+
+
+def test_damaged_parts_are_refused_with_the_way_out(parts):
+    (parts / "big-part2/big.gguf.part01").write_bytes(b"UX")
+    with pytest.raises(assets.AssetError, match="big, joined from 2 packages, has sha256 .*delete"):
+        models.base("big")
+    assert not any((parts / "cache/models").iterdir())
+
+
+@pytest.mark.parametrize("options", [{}, {"final_logit_softcapping": 2.0}])
+@pytest.mark.parametrize("new", [0, 20])
+def test_fast_passes_are_right_for_gemma(options, new, byte_tokenizer):
+    """Scaled embeddings, tied head, caps on logits: loss and gradients equal the plain ones, new rows included."""
+    ids, last = torch.arange(60).reshape(2, 30), len(byte_tokenizer)
+    ids[:, ::3] = torch.arange(last - 20, last).reshape(2, 10)
+    results = []
+    for prepare in (lambda model: model, adapters.quicken):
+        torch.manual_seed(0)
+        model = prepare(adapters.add(gemma(byte_tokenizer, new, **options), 4, 8)).train()
+        value = model(input_ids=ids, labels=ids).loss
+        value.backward()
+        results.append({"loss": value.detach(), **{name: parameter.grad for name, parameter in model.named_parameters()
+                                                   if parameter.requires_grad}})
+    assert sum("trainable_tokens" in name for name in results[0]) == (1 if new else 0)
+    for name, expected in results[0].items():
+        torch.testing.assert_close(results[1][name], expected, msg=name)
+
+
+def test_adapted_gemma_is_itself_after_merging_and_saving(byte_tokenizer, tmp_path):
+    start, ids = models.save(gemma(byte_tokenizer, 20), byte_tokenizer, tmp_path / "start"), torch.arange(380, 400)[None]
+    adapted = adapters.add(models.load(start, torch.float32), 4, 8)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter) if parameter.requires_grad else 0)
+    expected = adapted.eval()(input_ids=ids).logits
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    assert not torch.allclose(expected, models.load(start, torch.float32)(input_ids=ids).logits, atol=1e-2)
+    folder = models.save(models.merged(tmp_path / "adapter"), byte_tokenizer, tmp_path / "merged")
+    torch.testing.assert_close(models.load(folder, torch.float32)(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)

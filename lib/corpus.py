@@ -23,8 +23,17 @@ CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
 SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
-# What a program fills in, and wiki or template syntax: $1, %s, %(name)s, {count}, [[link]], PLURAL:, <tag
-PLACEHOLDER = regex.compile(r"\$\w|%\d?\$?[sdiuf@(]|[{}]|\[\[|__\w+__|</?\w|&\w+;|\w+\|\w")
+# What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, {name}, { -name }, a lone #.
+SLOT = (r"\$\([A-Za-z]\w*\)|\$[A-Za-z0-9_]+|%(?:[1-9]\$)?[a-z@S](?![a-z])|%l[dux]|%\([a-z_]+\)[a-z]|%[1-9](?!\d)"
+        r"|%[A-Z][A-Z_]+|\{\{#?[A-Za-z0-9_.:-]+\}\}|\{\s*[$-]?[A-Za-z0-9_.-]*\s*\}|\{\d,[^{}]*\}|(?<!\w)#(?=\s)")
+# A slot, or wiki and template syntax: {…}, [[link]], __NAME__, <tag, &name;, one|other
+PLACEHOLDER = regex.compile(SLOT + r"|%\(|[{}]|\[\[|__\w+__|</?\w|&\w+;|\w+\|\w")
+SLOTS = regex.compile(rf"(?:{SLOT})(?:\s*(?:{SLOT}))*")
+# Links and choices of number, with what a reader sees of them: [[page|label]], [$1 label]; the last form of a choice.
+LINK = regex.compile(r"\[\[(?:[^][|]*\|)?([^][|]+)\]\]|\[(?:\$\d|\w+://\S+) ([^][]+)\]")
+CHOICE = regex.compile(r"\{\{(?:PLURAL|GENDER):[^{}|]*\|(?:[^{}|]*\|)*([^{}|]*)\}\}"
+                       r"|\{\w+,\s*plural,(?:[^{}]*\{[^{}]*\})*?\s*other\s*\{([^{}]*)\}\s*\}"
+                       r"|\{[^{}>]*->[^{}]*\*\[\w+\]([^{}]*)\}", regex.I)
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,13 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     """Row-level frames documents, pairs, multiway and dialogues after the filters, and the ledger of what they removed.
 
     `others` are further languages of the multiway items. The ledger's rows are {artefact, language, source, filter,
-    rows}; filter `read` counts what came in.
+    rows}; filter `read` counts what came in, `rewritten` what stayed in with its placeholders replaced by ….
     """
     ledger, learned = [], settings.language
     scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
     both = list(dict.fromkeys([learned, "en"]))
-    documents = [_filtered(_rows(content.units, {"text": code}, code), {"text": scripts[code]}, "documents",
-                           settings, ledger) for code in both]
+    documents = [_filtered(_without_slots(_rows(content.units, {"text": code}, code), ledger), {"text": scripts[code]},
+                           "documents", settings, ledger) for code in both]
     pairs = _filtered(_rows(content.units, {"english": "en", "target": learned}, f"en-{learned}"),
                       {"english": "Latin", "target": settings.script}, "pairs", settings, ledger)
     codes = list(dict.fromkeys(["en", learned, *others]))
@@ -135,6 +144,19 @@ def _rows(units: list[dict], columns: dict[str, str], label: str) -> pandas.Data
               **{name: text.normalise(row[code], code) for name, code in columns.items()}}
              for row in units if all(row.get(code) for code in columns.values())]
     return pandas.DataFrame(found, columns=["source", "group", "language", *columns])
+
+
+def _without_slots(frame: pandas.DataFrame, ledger: list) -> pandas.DataFrame:
+    """The documents with `readable` short strings; the ledger counts those that changed as `rewritten`."""
+    changed = frame["text"].where(~frame["group"].str.startswith("string/"), frame["text"].map(readable))
+    _drop(frame, changed != frame["text"], "rewritten", "documents", ledger)
+    return frame.assign(text=changed)
+
+
+def readable(string: str) -> str:
+    """A program's string as its reader may see it: labels for links, one form of a choice, … for what is filled in."""
+    string = SLOTS.sub("…", LINK.sub(r"\1\2", string).replace("'''", "").replace("''", "").replace("%%", "%"))
+    return SLOTS.sub("…", CHOICE.sub(r"\1\2\3", string)).strip()
 
 
 def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, ledger: list) -> pandas.DataFrame:

@@ -8,12 +8,14 @@ import gzip
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 import polib
+import regex
 import yaml
 from lxml import etree
 
@@ -27,6 +29,10 @@ HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "title"}
 EDGES = HEADINGS | {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "body", "page", "section"}
 SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
 NAVIGATION = {"banner", "title"}
+# The letter after _, & or ~ is underlined in a menu: a mark of the interface, not of the language.
+MNEMONIC = regex.compile(r"[_&~](?=\p{L})")
+# `key = value` and `.attribute = value` of Fluent and .properties files, with the indented lines that carry it on.
+ASSIGNMENT = regex.compile(r"^[ \t]*[\w.-]+[ \t]*=[ \t]*(.*(?:\n(?![ \t]*\.?[\w-]+[ \t]*=)[ \t]+.*)*)", regex.M)
 
 
 class SourceError(ValueError):
@@ -60,10 +66,10 @@ def read(name: str, languages: list[str]) -> Content:
     return READERS[name](name, assets.fetch(name), languages)
 
 
-def reader(name: str):
-    """Registers `function(name, folder, languages) -> Content` as the reader of a source."""
+def reader(*names: str):
+    """Registers `function(name, folder, languages) -> Content` as the reader of one source or several."""
     def register(function):
-        READERS[name] = function
+        READERS.update(dict.fromkeys(names, function))
         return function
     return register
 
@@ -201,31 +207,45 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
-@reader("wordpress-l10n")
-def wordpress(name: str, folder: Path, languages: list[str]) -> Content:
-    """The publishing software's interface: compiled gettext catalogues that carry their English."""
-    files = [path for path in sorted(folder.rglob("*.mo"))]
-    place = locale(languages[1], [path.stem for path in files])
-    return Content([unit(name, english, {languages[1]: string}) for path in files
-                    if place and (path.stem == place or path.stem.endswith(f"-{place}"))
-                    for english, string in _catalogue(path)])
+@reader("wordpress-l10n", "Django", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
+        "gnome-control-center-data", "gnome-software-common", "vlc-l10n")
+def gettext(name: str, folder: Path, languages: list[str]) -> Content:
+    """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English."""
+    places = {path: _place(path) for path in sorted(folder.rglob("*.[mp]o"))}
+    place = locale(languages[1], list(places.values()))
+    return Content([unit(name, english, {languages[1]: string}) for path, own in places.items() if own == place
+                    for english, string in catalogue(path)])
 
 
-def _catalogue(path: Path) -> list[tuple[str, str]]:
-    """(English, translation) of a .mo or .po file, plural forms left out."""
+def _place(path: Path) -> str:
+    """The language that a catalogue's path names: fa/LC_MESSAGES/x.mo, fa.mo or admin-fa.mo."""
+    return path.parent.parent.name if path.parent.name == "LC_MESSAGES" else path.stem.rpartition("-")[2]
+
+
+def catalogue(path: Path) -> list[tuple[str, str]]:
+    """(English, translation) of a .mo or .po file, plural forms left out, menu marks removed where both have one."""
     load = polib.mofile if path.suffix == ".mo" else polib.pofile
-    return [(entry.msgid, entry.msgstr) for entry in load(str(path)) if entry.msgstr and "fuzzy" not in entry.flags]
+    pairs = [(text.plain(entry.msgid), text.plain(entry.msgstr)) for entry in load(str(path))
+             if entry.msgstr and "fuzzy" not in entry.flags]
+    return [tuple(MNEMONIC.sub("", string) for string in pair)
+            if all(len(MNEMONIC.findall(string)) == 1 for string in pair) else pair for pair in pairs]
 
 
-@reader("Django")
-def django(name: str, folder: Path, languages: list[str]) -> Content:
-    """The web framework's interface: gettext source files."""
+@reader("firefox-esr-l10n-fa")
+def firefox(name: str, folder: Path, languages: list[str]) -> Content:
+    """The browser's interface, Persian without its English: Fluent and .properties files in a zip, a group a file."""
     units = []
-    for root in sorted(folder.rglob("locale")):
-        place = locale(languages[1], [path.name for path in root.iterdir()])
-        files = sorted((root / place).rglob("*.po")) if place else []
-        units += [unit(name, english, {languages[1]: string}) for path in files for english, string in _catalogue(path)]
+    for pack in sorted(folder.rglob(f"langpack-{languages[1]}@*.xpi")):
+        with zipfile.ZipFile(pack) as archive:
+            for file in sorted(file for file in archive.namelist() if file.endswith((".ftl", ".properties"))):
+                units += [{"source": name, "group": f"string/{name}/{file}", languages[1]: text.plain(string)}
+                          for string in assigned(archive.read(file).decode("utf8"))]
     return Content(units)
+
+
+def assigned(content: str) -> list[str]:
+    """The texts that a Fluent or .properties file assigns to its keys, each on one line; comments are left out."""
+    return [" ".join(string.replace("\\n", " ").split()) for string in ASSIGNMENT.findall(content) if string.strip()]
 
 
 @reader("emoji")

@@ -46,7 +46,28 @@ def test_counts_add_up(built):
     for name, frame in frames.items():
         mine = [row for row in ledger if row["artefact"] == name]
         read = sum(row["rows"] for row in mine if row["filter"] == "read")
-        assert read == len(frame) + sum(row["rows"] for row in mine if row["filter"] != "read"), name
+        removed = sum(row["rows"] for row in mine if row["filter"] not in ("read", "rewritten"))
+        assert read == len(frame) + removed, name
+
+
+def test_a_document_keeps_the_text_around_a_placeholder_and_counts_it(built):
+    texts = built[0]["documents"].text
+    assert texts.str.contains("اکنون … را پاک کنید", regex=False).any()
+    assert sum(row["rows"] for row in built[1] if row["filter"] == "rewritten") == 2  # Persian and English
+
+
+@pytest.mark.parametrize("string, wanted", [
+    ("حذف %1$s از %(name)s", "حذف … از …"), ("۱۰۰%% از ($1)", "۱۰۰% از (…)"), ("{ -brand-name } باز است", "… باز است"),
+    ("«{0}» و %1 و %PRODUCTNAME", "«…» و … و …"), ("بیش از %50 و 20% of", "بیش از %50 و 20% of"),
+    ("به [[Special:Log|سیاهه]] یا [$1 اینجا] بروید", "به سیاهه یا اینجا بروید"),
+    ("{{PLURAL:$1|یک صفحه|$1 صفحه}} در {{SITENAME}}", "… صفحه در …"),
+    ("{N,plural, =1{بستن زبانه}other{بستن # زبانه}}", "بستن … زبانه"), ("متن ساده", "متن ساده")])
+def test_readable_shows_what_a_reader_sees(string, wanted):
+    assert corpus.readable(string) == wanted and not corpus.PLACEHOLDER.search(wanted)
+
+
+def test_markup_that_stays_unreadable_is_dropped():
+    assert corpus.PLACEHOLDER.search(corpus.readable("صفحهٔ {{int:x|{{y}} را ببینید"))
 
 
 def test_a_reply_is_kept_three_times(built):

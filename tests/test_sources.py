@@ -2,8 +2,10 @@
 import gzip
 import json
 import struct
+import zipfile
 
 import pandas
+import polib
 import pytest
 
 from lib import sources
@@ -45,6 +47,41 @@ def test_packed_table_with_alias_and_binary(tmp_path):
 def test_strings_are_grouped_by_their_english():
     first = sources.unit("a", "Open <b>12</b> files", {"fa": "۱۲ پرونده"})
     assert first["group"] == sources.unit("b", "open 7 files", {})["group"] == "string/open 0 files"
+
+
+def test_catalogues_of_each_layout_without_menu_marks(tmp_path):
+    book = polib.POFile()
+    book.metadata = {"Content-Type": "text/plain; charset=UTF-8"}
+    book.append(polib.POEntry(msgid="_Save the file", msgstr="_ذخیره‌ی پرونده", msgctxt="menu"))
+    book.append(polib.POEntry(msgid="Set user_name", msgstr="نام کاربر را بگذارید"))
+    book.append(polib.POEntry(msgid="Guessed", msgstr="حدس", flags=["fuzzy"]))
+    for place in ("usr/share/locale/fa/LC_MESSAGES/a.mo", "languages/admin-fa.mo", "app/locale/fa/LC_MESSAGES/b.po",
+                  "usr/share/locale/de/LC_MESSAGES/a.mo"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (book.save_as_mofile if place.endswith(".mo") else book.save)(str(tmp_path / place))
+    found = [(row["en"], row["fa"]) for row in sources.gettext("x", tmp_path, ["en", "fa"]).units]
+    assert sorted(set(found)) == [("Save the file", "ذخیره‌ی پرونده"), ("Set user_name", "نام کاربر را بگذارید")]
+    assert len(found) == 6 and not sources.gettext("x", tmp_path, ["en", "ur"]).units
+
+
+FLUENT = """# a comment = left out
+menu-save =
+    .label = ذخیره در { -brand }
+    .accesskey = s
+long = نخست
+    و سپس
+plain.key=خط اول\\nخط دوم
+"""
+
+
+def test_strings_that_a_zip_of_fluent_files_assigns(tmp_path):
+    with zipfile.ZipFile(tmp_path / "langpack-fa@firefox.xpi", "w") as pack:
+        pack.writestr("a/menu.ftl", FLUENT)
+        pack.writestr("manifest.json", "{}")
+    units = sources.firefox("x", tmp_path, ["en", "fa"]).units
+    assert [row["fa"] for row in units] == ["ذخیره در { -brand }", "s", "نخست و سپس", "خط اول خط دوم"]
+    assert {row["group"] for row in units} == {"string/x/a/menu.ftl"}
+    assert not sources.firefox("x", tmp_path, ["en", "de"]).units
 
 
 @pytest.mark.parametrize("language, available, wanted", [("fa", ["fa-IR", "fa"], "fa"), ("zh", ["zh-TW", "zh-CN"], "zh-CN"),

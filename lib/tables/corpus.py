@@ -19,14 +19,15 @@ FILTERS = ("empty", "placeholder", "length", "exact duplicate", "script", "near 
 
 @table("C01-T2", "01_corpus", "Rows that each filter removed")
 def filters(profile: str):
-    """One row an artefact and language: rows read, removed by each filter, kept."""
+    """One row an artefact and language: rows read, removed by each filter, kept; rewritten ones are not removed."""
     found = records.facts(profile, "01_corpus").query("fact == 'rows'").astype({"value": int})
     frame = found.pivot_table(index=["artefact", "language"], columns="filter", values="value", aggfunc="sum", fill_value=0)
-    frame = frame.reindex(columns=["read", *FILTERS, "kept"], fill_value=0).reset_index()
+    frame = frame.reindex(columns=["read", *FILTERS, "kept", "rewritten"], fill_value=0).reset_index()
     removed = frame[list(FILTERS)].sum(axis=1)
     agree = "read = removed + kept in every row" if (frame["read"] == removed + frame["kept"]).all() else "THE COUNTS DISAGREE"
     facts = records.facts(profile, "01_corpus").set_index("fact")["value"]
-    return frame, (f"{removed.sum()} of {frame['read'].sum()} rows go; {agree}. {facts['twins']} of {facts['held_out_texts']} "
+    return frame, (f"{removed.sum()} of {frame['read'].sum()} rows go; {agree}. In {frame['rewritten'].sum()} rows that were "
+                   f"read, … replaces what a program fills in. {facts['twins']} of {facts['held_out_texts']} "
                    "held-out texts have a near twin in training.")
 
 

@@ -3,11 +3,14 @@
 A table is a function of the profile that returns (frame, reading): the rows, and one computed sentence that says what
 to see in them. `@table` registers it under its ID, so that its chapter shows it and 14_paper collects it.
 """
+import html
 from typing import Callable, NamedTuple
 
 import pandas
 
 from lib import paths
+
+REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark")
 
 
 class Exhibit(NamedTuple):
@@ -46,17 +49,32 @@ def save(id: str, profile: str) -> str:
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)
-    blanks = frame.astype(object).where(frame.notna(), None)
-    body = blanks.to_markdown(index=False, floatfmt=".5g", missingval="")
-    stem.with_suffix(".md").write_text(f"**{id}. {TABLES[id].title}** {reading}\n\n{body}\n", "utf8")
+    stem.with_suffix(".md").write_text(f"**{id}. {TABLES[id].title}** {reading}\n\n{_markdown(frame)}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{TABLES[id].title}. {reading}"))
     return reading
 
 
+def _markdown(frame: pandas.DataFrame) -> str:
+    """The frame as a Markdown table without padding, which would blow every cell up to the longest; numbers right."""
+    sides = ["---:" if pandas.api.types.is_numeric_dtype(kind) else "---" for kind in frame.dtypes]
+    cells = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in ([_plain(name) for name in frame.columns], sides, *cells))
+
+
+def _plain(value) -> str:
+    """A cell as Markdown reads it: blank if unknown, five digits of a float, and no bar, tag or line break of its own."""
+    text = "" if pandas.api.types.is_scalar(value) and pandas.isna(value) else _digits(value)
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", "<br>")
+
+
+def _digits(value) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def _latex(value) -> str:
     """A cell as LaTeX reads it: five digits of a float, and no character that LaTeX would take for a command."""
-    text = f"{value:.5g}" if isinstance(value, float) else str(value)
+    text = _digits(value)
     return "".join({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}.get(
         sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)
 
@@ -71,6 +89,17 @@ def span(counts) -> str:
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def reported() -> pandas.DataFrame:
-    """The papers' own numbers from `reported/*.csv`: paper, exhibit, item, quantity, value, unit, ours, provenance."""
-    return pandas.concat([pandas.read_csv(path) for path in sorted(paths.REPORTED.glob("*.csv"))], ignore_index=True)
+def reported(exhibit: str | None = None, system: str | None = None, language: str | None = None) -> pandas.DataFrame:
+    """The papers' own numbers from `reported/*.csv`, those of an exhibit, a system or a language if one is named.
+
+    Columns paper, exhibit (the ID it belongs beside), table (where the paper prints it), system, item, language, group,
+    quantity, value (float), unit, ours (`chapter/name` of our counterpart), provenance, and printed: the value digit for
+    digit, a text where it is one (`cosine`), empty where it is not known. Blank texts are empty strings.
+    """
+    parts = [pandas.read_csv(paths.REPORTED / f"{name}.csv", dtype=str, keep_default_na=False) for name in REPORTED]
+    frame = pandas.concat(parts, ignore_index=True)
+    frame["printed"], frame["value"] = frame["value"], pandas.to_numeric(frame["value"], errors="coerce")
+    wanted = {"exhibit": exhibit, "system": system, "language": language}
+    for column, value in wanted.items():
+        frame = frame if value is None else frame[frame[column] == value]
+    return frame

@@ -1,22 +1,127 @@
-"""Tables of the paper chapter."""
-from lib import records
+"""Tables of the paper chapter: what the papers report, what of it adds up, and ours beside it."""
+import pandas
+
+from lib import audit, params, paths, records
+from lib.architecture import Architecture
 from lib.tables.base import reported, table
+
+PROFILES = ("paper", "laptop")
 
 
 @table("C14-T1", "14_paper", "The papers' own values beside ours")
 def beside(profile: str):
-    """Every reported number with its provenance, and ours where a chapter of this profile noted the same quantity."""
+    """Every reported number that a chapter of this profile may note too, with its provenance, and ours if it has."""
     frame = reported()
-    frame.insert(frame.columns.get_loc("value"), "companion", [_ours(profile, key) for key in frame.pop("ours")])
-    frame = frame.rename(columns={"value": "paper's value"})
+    frame = frame[(frame["ours"] != "") & (frame["exhibit"] != "P1-T2")]
+    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]])
+    frame = frame.rename(columns={"printed": "paper's value"})
     found = frame["companion"].notna().sum()
-    return frame, (f"{len(frame)} reported values, {found} with one of ours beside them; ours come from a model of "
-                   "another size, so only their direction compares.")
+    frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
+    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come from "
+                   "a model of another size, so only their direction compares.")
 
 
-def _ours(profile: str, key) -> float | None:
-    """The last value that a chapter noted under `chapter/name`; None for a blank key, an absent record or name."""
-    chapter, _, name = str(key).partition("/")
+@table("C14-T2", "14_paper", "Reported numbers at hand, and those that are not known")
+def coverage(profile: str):
+    """How many values, texts and blanks each paper has for each exhibit of this companion."""
+    frame = reported()
+    known, number = frame["printed"] != "", frame["value"].notna()
+    counted = frame.assign(numbers=number, texts=known & ~number, blanks=~known)
+    counted = counted.groupby(["paper", "exhibit"], sort=False)[["numbers", "texts", "blanks"]].sum().reset_index()
+    share = counted.groupby("paper", sort=False)[["numbers", "blanks"]].sum()
+    parts = [f"{paper} {row.numbers} ({row.blanks} blank)" for paper, row in share.iterrows()]
+    return counted, f"Numbers by work, each with its provenance in reported/: {', '.join(parts)}."
+
+
+@table("P1-T2", "14_paper", "Settings of Llama-Persian's scripts beside this companion's")
+def settings(profile: str):
+    """One row a setting; for each stage the script's value and the parameter of ours in the profiles `PROFILES`."""
+    rows = reported("P1-T2").query("system in ['pretraining', 'SFT'] and printed != ''").rename(columns={"printed": "script"})
+    for name in PROFILES:
+        rows[name] = [_parameter(name, key) for key in rows["ours"]]
+    wide = rows.pivot(index=["quantity", "unit"], columns="system", values=["script", *PROFILES]).fillna("")
+    wide = wide.reindex(pandas.MultiIndex.from_frame(rows[["quantity", "unit"]].drop_duplicates()))
+    frame = pandas.DataFrame({f"{stage}: {source}": wide[source, stage] for stage in rows["system"].unique()
+                              for source in ("script", *PROFILES)}).reset_index()
+    shared = rows[rows["paper"] != ""]
+    other = [f"{row.system} {row.quantity}" for row in shared.itertuples() if not _same(row.script, row.paper)]
+    return frame, (f"{len(shared) - len(other)} of the {len(shared)} settings that are parameters here have the script's "
+                   f"value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
+
+
+@table("P1-T3b", "14_paper", "Parameters that Llama-Persian's settings train on Llama-2-7B, by formula")
+def parameters_by_formula(profile: str):
+    """LoRA on all projections and two whole matrices, from the reported shape, rank and vocabularies."""
+    base = Architecture(_value("P1-T3", "PersianMind", "layers"), _value("P1-T3", "PersianMind", "hidden size"),
+                        _value("P1-T3", "PersianMind", "feed-forward size"), _value("P1-T4", "base tokenizer", "vocabulary"))
+    model, rank = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary")), _value("P1-T2", "pretraining", "LoRA rank")
+    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": model.matrices() // 2, "lm_head": model.matrices() // 2}
+    total, size = sum(trained.values()), model.parameters() + model.lora(rank)
+    trained["all that is trained"] = total
+    frame = pandas.DataFrame({"part": trained.keys(), "parameters": trained.values()})
+    frame["share of trained %"] = (100 * frame["parameters"] / total).round(2)
+    frame["share of the model %"] = (100 * frame["parameters"] / size).round(2)
+    frame["share, copies counted %"] = (100 * frame["parameters"] / (size + model.matrices())).round(2)
+    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {model.matrices() / total:.0%} of "
+                   f"them are embeddings and head, {model.lora(rank):,} are LoRA (base: {base.parameters():,}).")
+
+
+@table("P1-A1", "14_paper", "Hazards for a repetition in Llama-Persian's released scripts")
+def hazards(profile: str):
+    """Each hazard with the file it is in, how it was found, and what this companion does instead."""
+    frame = pandas.read_csv(paths.REPORTED / "hazards.csv", keep_default_na=False)
+    how = ", ".join(f"{count} {way}" for way, count in frame["found"].value_counts().items())
+    return frame, (f"{len(frame)} hazards in {frame['file'].nunique()} places of "
+                   f"samin-mehdizadeh/llama-persian-adaptation@5c54bd4 ({how}); the data's own faults stay as released.")
+
+
+@table("P3-A1", "14_paper", "Printed averages, sums, shares and claims, made again")
+def arithmetic(profile: str):
+    """Every derived number of the papers beside what its parts give (`audit.recompute`); those that fail come first."""
+    frame = audit.recompute(reported()).sort_values("agrees", kind="stable")
+    wrong = frame[~frame["agrees"]]
+    parts = [f"{row.table}: {row.row} is printed {row.printed}, its parts give {row.recomputed:g}" for row in wrong.itertuples()]
+    return frame, (f"{len(frame) - len(wrong)} of {len(frame)} agree within half a unit of the last printed digit of the "
+                   f"result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not ({'; '.join(parts)}).")
+
+
+@table("P3-T3", "14_paper", "Settings as stated against the released scripts")
+def stated_and_released(profile: str):
+    """Each setting that a paper (or a summary of it) and a script name, where they differ, and where one is silent."""
+    rows = reported().query("group in ['paper', 'script']").rename(columns={"paper": "work"})
+    keys = ["work", "system", "quantity", "unit"]
+    frame = rows.pivot(index=keys, columns="group", values="printed").fillna("").rename_axis(columns=None)
+    frame = frame.reindex(pandas.MultiIndex.from_frame(rows[keys].drop_duplicates())).reset_index()
+    frame = frame[(frame["paper"] != "") & (frame["script"] != "")].rename(columns={"paper": "stated"})
+    frame["same"] = [_same(*pair) for pair in zip(frame["stated"], frame["script"])]
+    other = [f"{row.system} {row.quantity} {row.stated} against {row.script}" for row in frame[~frame["same"]].itertuples()]
+    return frame, f"{len(other)} of {len(frame)} settings that both name differ: {'; '.join(other)}."
+
+
+def _value(exhibit: str, system: str, quantity: str) -> int:
+    """The first reported whole number of a quantity."""
+    found = reported(exhibit, system)
+    return int(found.loc[found["quantity"] == quantity, "value"].iloc[0])
+
+
+def _parameter(profile: str, key: str) -> str:
+    """A parameter of ours, named `chapter/name`, as it is printed; empty for an empty key."""
+    if not key:
+        return ""
+    chapter, _, name = key.partition("/")
+    value = params.load(profile, chapter)[name]
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two printed values are one: as numbers where both are, else as texts."""
+    numbers = pandas.to_numeric(pandas.Series([a, b]), errors="coerce")
+    return bool(numbers[0] == numbers[1] if numbers.notna().all() else a == b)
+
+
+def _ours(profile: str, key: str) -> float | None:
+    """The last value that a chapter noted under `chapter/name`; None for an absent record or name."""
+    chapter, _, name = key.partition("/")
     if chapter not in records.available(profile):
         return None
     facts = records.facts(profile, chapter)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import pandas
 import regex
 
-from lib import assets, scoring, text
+from lib import assets, corpus, scoring, text
 
 RELEASED, PARSINLU, XQUAD = "llama-persian-tests", "parsinlu", "xquad"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
@@ -53,6 +53,20 @@ PARSINLU_FILES = {
                   "validation": ["sentiment-analysis/food_dev.jsonl", "sentiment-analysis/movie_dev.jsonl"],
                   "test": ["sentiment-analysis/food_test.jsonl", "sentiment-analysis/movie_test.jsonl"]}}
 OVERALL = "کلی"  # ParsiNLU's sentiment rows ask for eight or nine aspects of a review; this one is the whole of it
+# Released translations (setting → row numbers) whose sides carry different text, mostly neighbouring verses: read by eye,
+# to be confirmed by a Persian reader.
+OTHER_TEXT = {
+    "en": [0, 2, 3, 5, 6, 18, 22, 23, 27, 29, 44, 45, 76, 78, 80, 82, 91, 92, 95, 104, 106, 107, 118, 125, 126, 129, 140,
+           145, 150, 151, 158, 164, 165, 176, 185, 191],
+    "fa": [5, 18, 19, 28, 36, 47, 52, 53, 58, 61, 66, 69, 71, 80, 81, 82, 85, 87, 104, 105, 119, 130, 135, 148, 158, 161,
+           164, 176, 179, 180, 182, 183, 186]}
+LENGTHS = 2.5  # a translation with so many times the other side's characters is flagged, short ones (40) apart
+SECRET = 20  # characters: shorter strings stand in many texts by themselves
+MARKER = "^(?:" + "|".join(part.split("{}")[0] for pair in PAIR.values() for part in pair.split("\n")) + ")"
+# What may be trained on, by language: ParsiNLU's training parts; English has no such parts at hand.
+SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choice": "ParsiNLU, training part",
+           "qqp": "ParsiNLU, training part", "reading_comprehension": "ParsiNLU, training part",
+           "sentiment": "ParsiNLU, training part"}
 SETTINGS, SPLITS = tuple(FILES), ("train", "validation", "test")
 
 
@@ -102,6 +116,71 @@ def xquad() -> pandas.DataFrame:
                   for passage, question in places)
 
 
+def training(language: str, items: pandas.DataFrame | None = None) -> pandas.DataFrame:
+    """Rows for supervised fine-tuning in fa or en, with a column `source`; rows without a label are left out and told.
+
+    Persian: the training parts of ParsiNLU, FarsTail's included. English: XQuAD's questions, since the released English
+    files are for testing only. `items` adds the training items that the corpus chapter derived in that language.
+    Raises ValueError for another language.
+    """
+    _known(language, {"fa": 0, "en": 0}, "training language")
+    if language == "fa":
+        frames = [parsinlu(task, "train").assign(source=source) for task, source in SOURCES.items()]
+    else:
+        frames = [xquad().assign(source="XQuAD, English (from SQuAD 1.1's validation part)")]
+    if items is not None:
+        mine = items[(items["split"] == "train") & (items["language"] == language)].rename(columns={"question": "text"})
+        frames.append(mine.assign(benchmark="corpus", setting=language, category="", source="derived from the corpus",
+                                  flags=[[] for _ in range(len(mine))]))
+    return labelled(pandas.concat(frames, ignore_index=True)[[*COLUMNS, "source"]])
+
+
+def labelled(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows that have a gold label; prints how many have none."""
+    bare = frame["flags"].map(lambda flags: "no label" in flags)
+    if bare.any():
+        print(f"{bare.sum()} of {len(bare)} rows have no readable gold label and are left out: "
+              f"{', '.join(frame.loc[bare, 'id'])}.")
+    return frame[~bare].reset_index(drop=True)
+
+
+def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` labelled rows of each benchmark, setting and task, with at most `longest` characters of text.
+
+    The order is by a hash of the row's number, so that rows of fa and translate-test that belong together are chosen
+    together (unless one of them is too long).
+    """
+    frame = labelled(frame)
+    frame = frame[frame["text"].str.len() <= longest] if longest else frame
+    order = frame["id"].map(lambda name: corpus.digest(seed, name.rsplit("/", 1)[1])).sort_values().index
+    return frame.loc[order].groupby(["benchmark", "setting", "task"]).head(count).reset_index(drop=True)
+
+
+def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float = 0.7):
+    """Training rows that hold no test text, nor a near twin of one: (kept, counts).
+
+    Texts and text answers of test rows are compared with those of the training rows, passages and sentences of a pair
+    one by one: Jaccard similarity of character 5-grams above `threshold`, or a whole test sentence. `counts` is a frame
+    source, task, found, leaked, kept.
+    """
+    bad = leaking([_pieces(row) for row in training.to_dict("records")], tests, threshold)
+    counts = training.assign(found=1, leaked=bad, kept=[not leaked for leaked in bad])
+    counts = counts.groupby(["source", "task"], sort=False)[["found", "leaked", "kept"]].sum().reset_index()
+    return training[[not leaked for leaked in bad]].reset_index(drop=True), counts
+
+
+def leaks(documents: Iterable[str], tests: pandas.DataFrame, threshold: float = 0.7) -> int:
+    """How many of the documents have a line, or are as a whole, a near twin of a test text."""
+    return sum(leaking([[document, *document.splitlines()] for document in documents], tests, threshold))
+
+
+def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float = 0.7) -> list[bool]:
+    """For each list of strings, whether one of them is a near twin of a text of `tests`."""
+    known = sorted({piece for row in tests.to_dict("records") for piece in _pieces(row)})
+    found = corpus.twins(sorted({piece for strings in pieces for piece in strings}), known, threshold)
+    return [any(piece in found for piece in strings) for strings in pieces]
+
+
 def flagged(frame: pandas.DataFrame) -> pandas.Series:
     """Whether a row has any flag: scores are given with and without these rows."""
     return frame["flags"].map(len) > 0
@@ -125,6 +204,8 @@ def _released(setting: str, task: str, name: str) -> pandas.DataFrame:
                **RELEASED_READERS[task](raw, category, language)}
         if row["answer"] is None:
             raise ValueError(f"{path}, row {number}: the label {raw['output']!r} is none of {row['choices']}.")
+        if task == "translation" and number in OTHER_TEXT[setting]:
+            row["flags"] = [*row["flags"], "other text"]
         rows.append(row)
     return _frame(rows)
 
@@ -162,15 +243,23 @@ def _released_choice(raw: dict, category: str, language: str) -> dict:
 
 
 def _released_text(raw: dict, category: str, language: str) -> dict:
-    other = "en" if language == "fa" else "fa"
-    to = {"to": other} if "translat" in raw["instruction"] or "ترجمه" in raw["instruction"] else {}
-    reply = text.normalise(raw["output"], to.get("to", language))
-    return {"text": text.normalise(raw["input"], language), "answer": reply, "answers": [reply], **to}
+    reply = text.normalise(raw["output"], language)
+    return {"text": text.normalise(raw["input"], language), "answer": reply, "answers": [reply]}
+
+
+def _released_translation(raw: dict, category: str, language: str) -> dict:
+    to = "en" if language == "fa" else "fa"
+    asked, reply = text.normalise(raw["input"], language), text.normalise(raw["output"], to)
+    longer, shorter = max(len(asked), len(reply)), min(len(asked), len(reply))
+    shares = [text.script_share(string, text.script(code)) for string, code in ((asked, language), (reply, to))]
+    flags = (["lengths differ"] if longer >= 40 and longer > LENGTHS * shorter else []) + (
+        ["other script"] if min(shares) < 0.5 else [])
+    return {"text": asked, "answer": reply, "answers": [reply], "to": to, "flags": flags}
 
 
 RELEASED_READERS: dict[str, Callable] = {
     "sentiment": _released_sentiment, "entailment": _released_entailment, "multiple_choice": _released_choice,
-    "summary": _released_text, "translation": _released_text}
+    "summary": _released_text, "translation": _released_translation}
 
 
 def _lines(path: str) -> list[dict]:
@@ -227,6 +316,19 @@ def _sentiment(raw: dict) -> dict:
 
 READERS: dict[str, Callable] = {"entailment": _entailment, "multiple_choice": _choice, "qqp": _qqp,
                                 "reading_comprehension": _comprehension, "sentiment": _sentiment}
+
+
+def _pieces(row: dict) -> list[str]:
+    """The strings of a row that would give it away: its text and the parts of that, and its answer.
+
+    A question with options counts with them, since exams ask `Which is wrong?` over and over. Strings of fewer than 20
+    characters stand in many texts by themselves and are no secret, nor is a label.
+    """
+    if row["task"] == "multiple_choice":
+        return [" ".join([row["text"], *row["choices"]])]
+    parts = [regex.sub(MARKER, "", line) for line in row["text"].splitlines()]
+    answer = row["answer"] if isinstance(row["answer"], str) else ""
+    return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= SECRET]
 
 
 def _frame(rows: Iterable[dict]) -> pandas.DataFrame:

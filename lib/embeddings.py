@@ -2,21 +2,27 @@
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from lib import dictionary
 from lib.tokenizer import subtokens
 
-STARTS = ("mean-of-subtokens", "global-mean", "random")
+STARTS = ("translations", "mean-of-subtokens", "global-mean", "random")
+TOWARDS = 0.3  # how far a row moves with its translations: further, and words of like translation cannot be told apart
+TRUST = 3  # occurrences in pairs after which half of that way is gone
 
 
 def extend(model: PreTrainedModel, base_tokenizer: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast,
-           start: str = "mean-of-subtokens", seed: int = 0) -> PreTrainedModel:
+           start: str = "mean-of-subtokens", seed: int = 0, pairs=()) -> PreTrainedModel:
     """Gives `model` one row for each id of `tokenizer`, in place; rows of the base's ids stay bit-equal. Returns it.
 
     A new row starts as the mean of the rows that the base cut its piece into (as in EEVE, arXiv 2402.14714), as the
     mean of all the base's rows (Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models"), or as
-    a draw from a normal with the mean and standard deviation of each column of the base's rows. Input and output rows
-    are each made from their own matrix; a tied head stays tied. `config.vocab_size` follows, and
-    `config.base_vocab_size` keeps the number of old rows. Raises ValueError for a
-    quantised model, an unknown start, or a tokenizer that does not continue the base's ids.
+    a draw from a normal with the mean and standard deviation of each column of the base's rows. `translations` moves
+    the mean of sub-tokens towards the rows of the words that the piece translates to in `pairs` of (English, target)
+    sentences, as far as these know it (after Remy et al. 2024, "Trans-Tokenization", who take those rows alone).
+
+    Input and output rows are each made from their own matrix; a tied head stays tied. `config.vocab_size` follows, and
+    `config.base_vocab_size` keeps the number of old rows. Raises ValueError for a quantised model, an unknown start, or
+    a tokenizer that does not continue the base's ids.
     """
     _check(model, base_tokenizer, tokenizer, start)
     known = min(len(base_tokenizer), model.get_input_embeddings().weight.shape[0])
@@ -24,9 +30,13 @@ def extend(model: PreTrainedModel, base_tokenizer: PreTrainedTokenizerFast, toke
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.base_vocab_size = known  # kept with the model: training tells old rows from new by it
     generator = torch.Generator().manual_seed(seed)
+    found = dictionary.learn(pairs, base_tokenizer, tokenizer) if start == "translations" else None
     for weight in _matrices(model):
         with torch.no_grad():
-            weight[known:] = _rows(weight[:known].float().cpu(), pieces, start, generator).to(weight)
+            old = weight[:known].float().cpu()
+            weight[known:] = _rows(old, pieces, start, generator).to(weight)
+            if found:
+                weight[len(base_tokenizer):] += _towards(old, *found).to(weight)
     return model
 
 
@@ -50,6 +60,13 @@ def _rows(known: torch.Tensor, pieces: list[list[int]], start: str, generator) -
     if start == "global-mean":
         return mean.expand(len(pieces), -1)
     return torch.stack([known[ids].mean(0) if ids else mean for ids in pieces]) if pieces else known[:0]
+
+
+def _towards(known: torch.Tensor, translations, seen) -> torch.Tensor:
+    """What translations add to new rows [pieces, width]: a part of how theirs differ from the mean of all rows."""
+    mean = known.mean(0).numpy()
+    moved = translations @ (known[:translations.shape[1]].numpy() - mean)
+    return torch.from_numpy(TOWARDS * (seen / (seen + TRUST))[:, None] * moved)
 
 
 def _check(model, base_tokenizer, tokenizer, start: str):

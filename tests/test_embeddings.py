@@ -1,10 +1,11 @@
 """New rows get the start that was asked for; old rows and ties stay."""
 import copy
 
+import numpy
 import pytest
 import torch
 
-from lib import embeddings, tokenizer
+from lib import dictionary, embeddings, tokenizer
 
 
 @pytest.fixture(scope="module", params=["byte_tokenizer", "sentencepiece_tokenizer"])
@@ -92,3 +93,29 @@ def test_refusals_say_the_way_out(pair, tiny_model, byte_tokenizer, sentencepiec
 def test_nothing_to_add_changes_nothing(byte_tokenizer, tiny_model, start):
     model = embeddings.extend(tiny_model(byte_tokenizer), byte_tokenizer, byte_tokenizer, start)
     assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(tiny_model(byte_tokenizer))))
+
+
+def test_dictionary_learns_which_words_translate(byte_tokenizer, persian):
+    """Two words that always stand together are ambiguous; a third sentence with one of them settles both."""
+    extended = tokenizer.extend(byte_tokenizer, ["سلام دنیا " * 50, "کتاب " * 50, *persian], 30, "Arabic")
+    pairs = [("the book", "کتاب"), ("the world", "دنیا"), ("book world", "کتاب دنیا")]
+    matrix, seen = dictionary.learn(pairs, byte_tokenizer, extended)
+    piece = tokenizer.encode(extended, [" کتاب"])[0]
+    assert len(piece) == 1 and seen[piece[0] - len(byte_tokenizer)] == pytest.approx(2)
+    best = matrix[piece[0] - len(byte_tokenizer)].toarray()[0].argmax()
+    assert best in tokenizer.encode(byte_tokenizer, [" book"])[0]
+    sums = numpy.asarray(matrix.sum(1)).ravel()
+    assert numpy.allclose(sums[seen > 0], 1) and numpy.allclose(sums[seen == 0], 0)
+
+
+def test_translations_move_known_pieces_only(pair, tiny_model, persian, english):
+    base, extended = pair
+    model = tiny_model(base, False)
+    plain = embeddings.extend(copy.deepcopy(model), base, extended)
+    none = embeddings.extend(copy.deepcopy(model), base, extended, "translations")
+    moved = embeddings.extend(copy.deepcopy(model), base, extended, "translations", 0, [(english[0], persian[0])])
+    seen = sorted({row for row in tokenizer.encode(extended, [" " + persian[0]])[0] if row >= len(base)})
+    rest = [row for row in range(len(base), len(extended)) if row not in seen]
+    for before, same, after in zip(matrices(plain), matrices(none), matrices(moved)):
+        assert torch.equal(before, same) and torch.equal(before[rest], after[rest])
+        assert seen and not torch.isclose(before[seen], after[seen]).all(1).any()

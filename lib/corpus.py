@@ -23,9 +23,10 @@ CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
 SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
-# What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, {name}, { -name }, a lone #.
-SLOT = (r"\$\([A-Za-z]\w*\)|\$[A-Za-z0-9_]+|%(?:[1-9]\$)?[a-z@S](?![a-z])|%l[dux]|%\([a-z_]+\)[a-z]|%[1-9](?!\d)"
-        r"|%[A-Z][A-Z_]+|\{\{#?[A-Za-z0-9_.:-]+\}\}|\{\s*[$-]?[A-Za-z0-9_.-]*\s*\}|\{\d,[^{}]*\}|(?<!\w)#(?=\s)")
+# What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, #name#, {name}, { -name }, a lone #.
+SLOT = (r"\$\([A-Za-z]\w*\)|\$[A-Za-z0-9_]+|%(?:[1-9]\$)?[0-9.]*[hlz]{0,2}[a-zS@](?![A-Za-z])|%\([a-z_]+\)[a-z]"
+        r"|%[1-9](?!\d)|%[A-Z][A-Z_]+|#[a-z]+#|\{\{#?[A-Za-z0-9_.:-]+\}\}"
+        r"|\{\s*[$-]?[A-Za-z0-9_.-]*\s*\}|\{\d,[^{}]*\}|(?<!\w)#(?=\s)")
 # A slot, or wiki and template syntax: {…}, [[link]], __NAME__, <tag, &name;, one|other
 PLACEHOLDER = regex.compile(SLOT + r"|%\(|[{}]|\[\[|__\w+__|</?\w|&\w+;|\w+\|\w")
 SLOTS = regex.compile(rf"(?:{SLOT})(?:\s*(?:{SLOT}))*")

@@ -51,20 +51,22 @@ def stage(profile: str, stage: str) -> Path:
     return folder
 
 
-def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel | PeftModel:
+def load(folder: Path, dtype: torch.dtype | None = None, **options) -> PreTrainedModel | PeftModel:
     """The model of a folder (plain, adapter, or a training's whose result lies in `model/`), in evaluation mode.
 
-    It is put on `machine.device()`; `dtype` defaults to `machine.dtype()`. Raises FileNotFoundError when the folder
-    holds no model.
+    It is put on `machine.device()`; `dtype` defaults to `machine.dtype()`, `options` are those of `from_pretrained`.
+    Raises FileNotFoundError when the folder holds no model.
     """
     folder = _place(folder)
     if (folder / "adapter_config.json").exists():
         start = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        return PeftModel.from_pretrained(load(start, dtype), folder, autocast_adapter_dtype=False).eval()
+        return PeftModel.from_pretrained(load(start, dtype, **options), folder, autocast_adapter_dtype=False).eval()
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no model (no config.json): run the chapter that writes it first.")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or machine.dtype()[0])
-    return _with_rows(model, tokenizer(folder)).to(machine.device()).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or machine.dtype()[0], **options)
+    model = _with_rows(model, tokenizer(folder)).eval()
+    # A quantised model is on its device already, and refuses to be moved.
+    return model if model.device.type == machine.device() else model.to(machine.device())
 
 
 def tokenizer(folder: Path) -> PreTrainedTokenizerFast:

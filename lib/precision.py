@@ -1,0 +1,112 @@
+"""Number formats of a model's weights (fp32, bf16, LLM.int8, NF4), and what each costs to run."""
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel
+
+from lib import machine, models, statistics
+
+FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+KINDS = (*FLOATS, "int8", "nf4")
+
+
+class NotAvailable(RuntimeError):
+    """A number format cannot be run on this machine; the message says which and why."""
+
+
+class Cost(NamedTuple):
+    """Generated tokens a second over n prompts, bytes of the weights on disk, and largest memory in bytes."""
+
+    tokens_per_second: statistics.Estimate
+    size: int
+    peak_memory: int
+
+
+def load(folder: Path, kind: str) -> PreTrainedModel:
+    """The model of a folder in a number format, in evaluation mode on `machine.device()`.
+
+    int8 is LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339), nf4 is NF4 with double quantisation (Dettmers et al.
+    2023, arXiv 2305.14314), both by bitsandbytes on the linear layers; embeddings, head, norms and an adapter stay in
+    `machine.dtype()`. Peak memory counts from here on. Raises ValueError for another kind, FileNotFoundError where no
+    model is, NotAvailable where bitsandbytes cannot run it.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"Number format {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
+    _reset_peak()
+    if kind in FLOATS:
+        return models.load(folder, FLOATS[kind])
+    # It tells of a cast at every layer of every pass.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        return _probed(models.load(folder, quantization_config=_quantisation(kind)))
+    except (ImportError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NotAvailable(f"{kind} was not run, because bitsandbytes cannot on {machine.device()} here: "
+                           f"{reason}") from error
+
+
+@torch.inference_mode()
+def cost(model, tokenizer, prompts: list[str], new_tokens: int = 32) -> Cost:
+    """What a loaded model costs: `new_tokens` are generated greedily behind each prompt, one prompt at a time.
+
+    The first prompt is run once before, unmeasured. Peak memory is the GPU's own where there is one, else the whole
+    process', since `load`. Raises ValueError without prompts.
+    """
+    if not prompts:
+        raise ValueError("The speed of generation needs one prompt at least, got none.")
+    settings = GenerationConfig(max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False,
+                                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    seconds = [_seconds(model, tokenizer, prompt, settings) for prompt in [prompts[0], *prompts]][1:]
+    speed = statistics.ratio([new_tokens] * len(seconds), seconds)
+    return Cost(speed, size(model), _peak())
+
+
+def size(model) -> int:
+    """Bytes of the weights as saved, tied ones once; what a quantised model leaves as floats counts as bf16."""
+    quantised = getattr(model, "is_quantized", False)
+    # Statistics of the quantisation stay as they are; only the model's own parameters would be published in bf16.
+    own = {parameter.data_ptr() for parameter in model.parameters() if parameter.dtype == torch.float32}
+    saved = {tensor.data_ptr(): tensor for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)}
+    return sum(tensor.nbytes // (2 if quantised and place in own else 1) for place, tensor in saved.items())
+
+
+def _quantisation(kind: str) -> BitsAndBytesConfig:
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=machine.dtype()[0])
+
+
+@torch.inference_mode()
+def _probed(model):
+    """The model after one pass: a missing kernel shows itself only there."""
+    model(input_ids=torch.tensor([[0, 1]], device=model.device))
+    return model
+
+
+def _seconds(model, tokenizer, prompt: str, settings: GenerationConfig) -> float:
+    inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(model.device)
+    _wait()
+    started = time.monotonic()
+    model.generate(**inputs, generation_config=settings)
+    _wait()
+    return time.monotonic() - started
+
+
+def _wait():
+    """Lets a GPU finish what it was given, so that the clock measures it."""
+    if machine.device() == "cuda":
+        torch.cuda.synchronize()
+
+
+def _reset_peak():
+    machine.reset_peak_memory()
+    if machine.device() == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak() -> int:
+    return torch.cuda.max_memory_allocated() if machine.device() == "cuda" else machine.peak_memory()

@@ -1,0 +1,71 @@
+"""Number formats: near fp32 in what they say, smaller on disk, quiet, and clear where they cannot run."""
+import logging
+
+import pytest
+import torch
+
+from lib import models, precision
+
+
+@pytest.fixture(scope="module")
+def folder(byte_tokenizer, tmp_path_factory):
+    """A 2-layer Llama of width 64, weights large enough for logits to differ."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(byte_tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.08, tie_word_embeddings=True))
+    return models.save(model, byte_tokenizer, tmp_path_factory.mktemp("precision") / "model")
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(10, 74)[None]).logits.float()
+
+
+def test_formats_say_nearly_the_same(folder):
+    whole = logits(precision.load(folder, "fp32"))
+    error = {kind: float((logits(precision.load(folder, kind)) - whole).norm() / whole.norm())
+             for kind in ("bf16", "int8", "nf4")}
+    assert 0 < error["bf16"] < error["nf4"] and 0 < error["int8"] < 0.05 and error["nf4"] < 0.3, error
+
+
+def test_formats_get_smaller_and_size_is_that_of_the_saved_file(folder, tmp_path):
+    loaded = {kind: precision.load(folder, kind) for kind in precision.KINDS}
+    size = {kind: precision.size(model) for kind, model in loaded.items()}
+    assert size["fp32"] == 2 * size["bf16"] and size["bf16"] > size["int8"] > size["nf4"]
+    for kind in ("fp32", "bf16"):
+        loaded[kind].save_pretrained(tmp_path / kind)
+        assert (tmp_path / kind / "model.safetensors").stat().st_size == pytest.approx(size[kind], abs=4096)
+
+
+def test_cost_has_speed_with_interval_size_and_memory(folder, byte_tokenizer):
+    model = precision.load(folder, "nf4")
+    cost = precision.cost(model, byte_tokenizer, ["The answer", "Open the file and", "A language"], new_tokens=4)
+    speed = cost.tokens_per_second
+    assert speed.n == 3 and 0 < speed.low <= speed.value <= speed.high
+    assert cost.size == precision.size(model) and cost.peak_memory > cost.size
+    with pytest.raises(ValueError, match="one prompt"):
+        precision.cost(model, byte_tokenizer, [])
+
+
+def test_running_is_quiet(folder, byte_tokenizer, caplog, recwarn):
+    with caplog.at_level(logging.WARNING):
+        for kind in ("int8", "nf4"):
+            precision.cost(precision.load(folder, kind), byte_tokenizer, ["The answer"], new_tokens=2)
+    assert not [record.message for record in caplog.records if record.name.startswith("bitsandbytes")]
+    assert len(recwarn) < 5, [str(warning.message) for warning in recwarn]
+
+
+def test_a_format_that_cannot_run_says_so(folder, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="'int4' is unknown: choose one of fp32, bf16, int8, nf4"):
+        precision.load(folder, "int4")
+    with pytest.raises(FileNotFoundError, match="no model"):
+        precision.load(tmp_path, "nf4")
+
+    def lacking(model):
+        raise NotImplementedError("no kernel for this device\nlong story")
+
+    monkeypatch.setattr(precision, "_probed", lacking)
+    with pytest.raises(precision.NotAvailable, match="int8 was not run, because bitsandbytes .*: no kernel for this device$"):
+        precision.load(folder, "int8")

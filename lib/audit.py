@@ -49,12 +49,12 @@ def _verdict(row, recomputed: float, parts: float, what: str) -> dict:
 
 def _combined(numbers, column: str):
     """Averages and sums over the languages, or over the items, of a group."""
-    for _, rows in numbers.groupby([name for name in PLACE if name != column], sort=False):
-        parts = rows[~rows[column].isin(COMBINED)]
-        for row in rows[rows[column].isin(COMBINED)].itertuples():
-            if len(parts):
-                how = COMBINED[getattr(row, column)]
-                yield row, parts["value"].agg(how), parts["half"].agg(how), f"{how} over {len(parts)} {column}s"
+    keys = [name for name in PLACE if name != column]
+    parts = numbers[~numbers[column].isin(COMBINED)].groupby(keys)[["value", "half"]]
+    for mark, how in COMBINED.items():
+        made = parts.agg(how).assign(count=parts.size()).add_prefix("part_").reset_index()
+        for row in numbers[numbers[column] == mark].merge(made, on=keys).itertuples():
+            yield row, row.part_value, row.part_half, f"{how} over {row.part_count} {column}s"
 
 
 def _shares(numbers):

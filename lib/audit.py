@@ -67,7 +67,7 @@ def _shares(numbers):
         if len(part):
             total, count = same["value"].sum(), part.iloc[0]
             spread = 0 if count["quantity"] == "tasks" else 100 * count["half"] / total
-            yield row, 100 * count["value"] / total, spread, f"share of {total:,.2f} {count['unit']}"
+            yield row, 100 * count["value"] / total, spread, f"share of {total:,.7g} {count['unit']}"
 
 
 def _comparisons(numbers, single):

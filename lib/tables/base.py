@@ -63,7 +63,7 @@ def _markdown(frame: pandas.DataFrame) -> str:
 
 
 def _plain(value) -> str:
-    """A cell as Markdown reads it: blank if unknown, five digits of a float, and no bar, tag or line break of its own."""
+    """A cell as Markdown reads it: blank if unknown, five digits of a float, no bar, tag or line break of its own."""
     text = "" if pandas.api.types.is_scalar(value) and pandas.isna(value) else _digits(value)
     return html.escape(text, quote=False).replace("|", "\\|").replace("\n", "<br>")
 
@@ -93,8 +93,8 @@ def reported(exhibit: str | None = None, system: str | None = None, language: st
     """The papers' own numbers from `reported/*.csv`, those of an exhibit, a system or a language if one is named.
 
     Columns paper, exhibit (the ID it belongs beside), table (where the paper prints it), system, item, language, group,
-    quantity, value (float), unit, ours (`chapter/name` of our counterpart), provenance, and printed: the value digit for
-    digit, a text where it is one (`cosine`), empty where it is not known. Blank texts are empty strings.
+    quantity, value (float), unit, ours (`chapter/name` of our counterpart), provenance, and printed: the value digit
+    for digit, a text where it is one (`cosine`), empty where it is not known. Blank texts are empty strings.
     """
     parts = [pandas.read_csv(paths.REPORTED / f"{name}.csv", dtype=str, keep_default_na=False) for name in REPORTED]
     frame = pandas.concat(parts, ignore_index=True)

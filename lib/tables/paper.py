@@ -17,8 +17,8 @@ def beside(profile: str):
     frame = frame.rename(columns={"printed": "paper's value"})
     found = frame["companion"].notna().sum()
     frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
-    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come from "
-                   "a model of another size, so only their direction compares.")
+    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come "
+                   "from a model of another size, so only their direction compares.")
 
 
 @table("C14-T2", "14_paper", "Reported numbers at hand, and those that are not known")
@@ -36,7 +36,8 @@ def coverage(profile: str):
 @table("P1-T2", "14_paper", "Settings of Llama-Persian's scripts beside this companion's")
 def settings(profile: str):
     """One row a setting; for each stage the script's value and the parameter of ours in the profiles `PROFILES`."""
-    rows = reported("P1-T2").query("system in ['pretraining', 'SFT'] and printed != ''").rename(columns={"printed": "script"})
+    rows = reported("P1-T2").query("system in ['pretraining', 'SFT'] and printed != ''")
+    rows = rows.rename(columns={"printed": "script"})
     for name in PROFILES:
         rows[name] = [_parameter(name, key) for key in rows["ours"]]
     wide = rows.pivot(index=["quantity", "unit"], columns="system", values=["script", *PROFILES]).fillna("")
@@ -45,24 +46,25 @@ def settings(profile: str):
                               for source in ("script", *PROFILES)}).reset_index()
     shared = rows[rows["paper"] != ""]
     other = [f"{row.system} {row.quantity}" for row in shared.itertuples() if not _same(row.script, row.paper)]
-    return frame, (f"{len(shared) - len(other)} of the {len(shared)} settings that are parameters here have the script's "
-                   f"value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
+    return frame, (f"{len(shared) - len(other)} of the {len(shared)} settings that are parameters here have the "
+                   f"script's value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
 
 
 @table("P1-T3b", "14_paper", "Parameters that Llama-Persian's settings train on Llama-2-7B, by formula")
 def parameters_by_formula(profile: str):
     """LoRA on all projections and two whole matrices, from the reported shape, rank and vocabularies."""
-    base = Architecture(_value("P1-T3", "PersianMind", "layers"), _value("P1-T3", "PersianMind", "hidden size"),
-                        _value("P1-T3", "PersianMind", "feed-forward size"), _value("P1-T4", "base tokenizer", "vocabulary"))
-    model, rank = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary")), _value("P1-T2", "pretraining", "LoRA rank")
-    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": model.matrices() // 2, "lm_head": model.matrices() // 2}
+    shape = [_value("P1-T3", "PersianMind", name) for name in ("layers", "hidden size", "feed-forward size")]
+    base = Architecture(*shape, vocabulary=_value("P1-T4", "base tokenizer", "vocabulary"))
+    model = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary"))
+    rank, matrix = _value("P1-T2", "pretraining", "LoRA rank"), model.matrices() // 2
+    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": matrix, "lm_head": matrix}
     total, size = sum(trained.values()), model.parameters() + model.lora(rank)
     trained["all that is trained"] = total
     frame = pandas.DataFrame({"part": trained.keys(), "parameters": trained.values()})
     frame["share of trained %"] = (100 * frame["parameters"] / total).round(2)
     frame["share of the model %"] = (100 * frame["parameters"] / size).round(2)
     frame["share, copies counted %"] = (100 * frame["parameters"] / (size + model.matrices())).round(2)
-    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {model.matrices() / total:.0%} of "
+    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {2 * matrix / total:.0%} of "
                    f"them are embeddings and head, {model.lora(rank):,} are LoRA (base: {base.parameters():,}).")
 
 
@@ -71,8 +73,9 @@ def hazards(profile: str):
     """Each hazard with the file it is in, how it was found, and what this companion does instead."""
     frame = pandas.read_csv(paths.REPORTED / "hazards.csv", keep_default_na=False)
     how = ", ".join(f"{count} {way}" for way, count in frame["found"].value_counts().items())
-    return frame, (f"{len(frame)} hazards in {frame['file'].nunique()} places of "
-                   f"samin-mehdizadeh/llama-persian-adaptation@5c54bd4 ({how}); the data's own faults stay as released.")
+    files = frame["file"].str.split(", ").explode().nunique()
+    return frame, (f"{len(frame)} hazards in {files} files of "
+                   f"samin-mehdizadeh/llama-persian-adaptation@5c54bd4 ({how}); the data's faults stay as released.")
 
 
 @table("P3-A1", "14_paper", "Printed averages, sums, shares and claims, made again")
@@ -80,9 +83,11 @@ def arithmetic(profile: str):
     """Every derived number of the papers beside what its parts give (`audit.recompute`); those that fail come first."""
     frame = audit.recompute(reported()).sort_values("agrees", kind="stable")
     wrong = frame[~frame["agrees"]]
-    parts = [f"{row.table}: {row.row} is printed {row.printed}, its parts give {row.recomputed:g}" for row in wrong.itertuples()]
-    return frame, (f"{len(frame) - len(wrong)} of {len(frame)} agree within half a unit of the last printed digit of the "
-                   f"result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not ({'; '.join(parts)}).")
+    parts = [f"{row.table}: {row.row} is printed {row.printed}, its parts give {row.recomputed:g}"
+             for row in wrong.itertuples()]
+    return frame, (f"{len(frame) - len(wrong)} of {len(frame)} agree within half a unit of the last printed digit of "
+                   f"the result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not "
+                   f"({'; '.join(parts)}).")
 
 
 @table("P3-T3", "14_paper", "Settings as stated against the released scripts")
@@ -94,7 +99,8 @@ def stated_and_released(profile: str):
     frame = frame.reindex(pandas.MultiIndex.from_frame(rows[keys].drop_duplicates())).reset_index()
     frame = frame[(frame["paper"] != "") & (frame["script"] != "")].rename(columns={"paper": "stated"})
     frame["same"] = [_same(*pair) for pair in zip(frame["stated"], frame["script"])]
-    other = [f"{row.system} {row.quantity} {row.stated} against {row.script}" for row in frame[~frame["same"]].itertuples()]
+    other = [f"{row.system} {row.quantity} {row.stated} against {row.script}"
+             for row in frame[~frame["same"]].itertuples()]
     return frame, f"{len(other)} of {len(frame)} settings that both name differ: {'; '.join(other)}."
 
 
@@ -110,7 +116,9 @@ def _parameter(profile: str, key: str) -> str:
         return ""
     chapter, _, name = key.partition("/")
     value = params.load(profile, chapter)[name]
-    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _same(a: str, b: str) -> bool:

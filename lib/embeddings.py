@@ -6,8 +6,7 @@ from lib import dictionary
 from lib.tokenizer import subtokens
 
 STARTS = ("translations", "mean-of-subtokens", "global-mean", "random")
-TOWARDS = 0.3  # how far a row moves with its translations: further, and words of like translation cannot be told apart
-TRUST = 3  # occurrences in pairs after which half of that way is gone
+TRUST = 3  # occurrences in pairs at which translations count half
 
 
 def extend(model: PreTrainedModel, base_tokenizer: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast,
@@ -16,9 +15,10 @@ def extend(model: PreTrainedModel, base_tokenizer: PreTrainedTokenizerFast, toke
 
     A new row starts as the mean of the rows that the base cut its piece into (as in EEVE, arXiv 2402.14714), as the
     mean of all the base's rows (Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models"), or as
-    a draw from a normal with the mean and standard deviation of each column of the base's rows. `translations` moves
-    the mean of sub-tokens towards the rows of the words that the piece translates to in `pairs` of (English, target)
-    sentences, as far as these know it (after Remy et al. 2024, "Trans-Tokenization", who take those rows alone).
+    a draw from a normal with the mean and standard deviation of each column of the base's rows. `translations` adds
+    to the mean of sub-tokens what sets apart the words that the piece translates to in `pairs` of (English, target)
+    sentences, as far as these know it (after Remy et al. 2024, "Trans-Tokenization", who take those words' rows alone;
+    under a tied head that leaves words of like translation too alike).
 
     Input and output rows are each made from their own matrix; a tied head stays tied. `config.vocab_size` follows, and
     `config.base_vocab_size` keeps the number of old rows. Raises ValueError for a quantised model, an unknown start, or
@@ -63,10 +63,10 @@ def _rows(known: torch.Tensor, pieces: list[list[int]], start: str, generator) -
 
 
 def _towards(known: torch.Tensor, translations, seen) -> torch.Tensor:
-    """What translations add to new rows [pieces, width]: a part of how theirs differ from the mean of all rows."""
+    """What translations add to new rows [pieces, width]: how the mean of their rows differs from that of all rows."""
     mean = known.mean(0).numpy()
     moved = translations @ (known[:translations.shape[1]].numpy() - mean)
-    return torch.from_numpy(TOWARDS * (seen / (seen + TRUST))[:, None] * moved)
+    return torch.from_numpy((seen / (seen + TRUST))[:, None] * moved)
 
 
 def _check(model, base_tokenizer, tokenizer, start: str):

@@ -119,7 +119,8 @@ def test_the_derived_numbers_of_maple_follow_from_the_formula():
         shape, rank = shapes[row.system], int(row.item.removeprefix("rank "))
         trained = shape.lora(rank, None if "7" in row.group else ("q", "v"))
         share = 100 * trained / (shape.parameters() + trained)
-        made, allowed = (trained, 0) if row.quantity == "trainable parameters" else (share, audit.half_unit(row.printed))
+        whole = row.quantity == "trainable parameters"
+        made, allowed = (trained, 0) if whole else (share, audit.half_unit(row.printed))
         assert abs(row.value - made) <= allowed + 1e-9
     assert len(rows) == 40
 

@@ -135,6 +135,16 @@ def training(language: str, items: pandas.DataFrame | None = None) -> pandas.Dat
     return labelled(pandas.concat(frames, ignore_index=True)[[*COLUMNS, "source"]])
 
 
+def as_released(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows to be asked, trained and read in their publication's own words (with style `alpaca`, the paper's prompt).
+
+    Raises ValueError for rows that have no published instruction.
+    """
+    if frame["instruction"].isna().any():
+        raise ValueError("Only the released test files have an instruction of their own: leave other rows out.")
+    return frame.assign(wording="released")
+
+
 def labelled(frame: pandas.DataFrame) -> pandas.DataFrame:
     """The rows that have a gold label; prints how many have none."""
     bare = frame["flags"].map(lambda flags: "no label" in flags)

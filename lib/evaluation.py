@@ -24,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import models, paths, prompts, statistics, text
+from lib import models, paths, prompts, scoring, statistics, text
 
 PROMPTS = ("document", "chat")
 
@@ -133,7 +133,7 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
     """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
 
-    `items` has id, task, language, question, choices and answer. With prompt `document` the choices themselves are
+    `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices themselves are
     scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the prompt of
     instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file a task.
     Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
@@ -153,6 +153,38 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     if len(scored) != len(items):
         raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
     return scored
+
+
+def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16) -> pandas.DataFrame:
+    """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
+
+    Only the first line of an answer counts where a choice, a phrase or a translation is asked for.
+    """
+    asked = [prompts.render(tokenizer, prompts.messages(row)) for row in rows.to_dict("records")]
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
+    return scoring.judge(rows, lines)
+
+
+def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8):
+    """Tasks of the harness by their own names, and those of lib/tasks: DataFrame(task, item, metric, value), every item.
+
+    Their data come from the hub. `limit` is the most items of a task; samples stay in `folder`, a file a task. Raises
+    ValueError for a name that the harness does not know.
+    """
+    manager = TaskManager(include_path=str(paths.TASKS))
+    unknown = sorted(set(names) - set(manager.all_tasks))
+    if unknown:
+        raise ValueError(f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists their names.")
+    with _quiet():
+        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        samples = simple_evaluate(model=lm, tasks=list(names), limit=limit, bootstrap_iters=0,
+                                  task_manager=manager)["samples"]
+    for task, found in samples.items():
+        _write_lines(folder / f"{task}.samples.jsonl", found)
+    return pandas.DataFrame([{"task": task, "item": sample["doc_id"], "metric": metric, "value": float(sample[metric])}
+                             for task, found in samples.items() for sample in found for metric in sample["metrics"]
+                             if isinstance(sample[metric], (bool, int, float))])
 
 
 def task_hash(scored: pandas.DataFrame) -> str:
@@ -282,12 +314,14 @@ def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
 
 
 def _document(row: dict, tokenizer, prompt: str) -> dict:
-    """An item as the harness reads it; a chat item has its rendered prompt and its letters too."""
-    document = {"id": row["id"], "task": row["task"], "language": row["language"], "question": row["question"],
+    """An item as the harness reads it; a chat item has its rendered prompt and what may follow it too."""
+    document = {"id": row["id"], "task": row["task"], "language": row["language"],
+                "question": row["text"] if "text" in row else row["question"],
                 "choices": list(row["choices"]), "answer": int(row["answer"])}
     if prompt == "chat":
-        document["prompt"] = prompts.render(tokenizer, prompts.messages(document))
-        document["letters"] = prompts.letters(row["language"])[:len(document["choices"])]
+        turns = prompts.messages(row)
+        document["prompt"] = prompts.render(tokenizer, turns)
+        document["letters"] = [prompts.reply(tokenizer, turns, option) for option in prompts.options(row)]
     return document
 
 

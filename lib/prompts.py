@@ -2,7 +2,8 @@
 
 A row is a mapping with `task`, `language` (of the question) and `text` (or `question`). Multiple choice has `choices`
 (list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, the code
-of the target language.
+of the target language. A row whose `wording` is `released` is asked by its published `instruction` and `input`, and
+answered, where it has choices, with one of its `forms`.
 Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart (the parent paper's
 scripts differ between training and inference by blank lines).
 """
@@ -18,11 +19,18 @@ QUESTIONS = {
     "hafez_mcq": {"en": "Which hemistich follows?", "fa": "مصراع بعدی کدام است؟"},
     "emoji_mcq": {"en": "Which emoji does this name?", "fa": "این نام کدام شکلک است؟"},
     "heading_mcq": {"en": "Which heading fits this passage?", "fa": "کدام عنوان برای این متن است؟"},
+    "sentiment": {"en": "What is the sentiment of this text?", "fa": "احساس این متن چیست؟"},
+    "entailment": {"en": "How does the second sentence relate to the first?",
+                   "fa": "جملهٔ دوم با جملهٔ اول چه رابطه‌ای دارد؟"},
+    "qqp": {"en": "Do these two questions ask the same?", "fa": "آیا این دو پرسش یک چیز را می‌پرسند؟"},
 }
 PHRASES = {
     "translation": {"en": "Translate into {to}:\n{text}", "fa": "به انگلیسی ترجمه کن:\n{text}"},
     "dialogue": {"en": "{text}", "fa": "{text}"},
     "ghazal": {"en": "Write the next couplet of this ghazal:\n{text}", "fa": "بیت بعدی این غزل را بنویس:\n{text}"},
+    "summary": {"en": "Summarise this text in one or two sentences:\n{text}",
+                "fa": "این متن را در یک یا دو جمله خلاصه کن:\n{text}"},
+    "reading_comprehension": {"en": "{text}\nAnswer with words of the text.", "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
 }
 # Persian exams number their options الف، ب، ج، د (abjad order).
@@ -41,8 +49,15 @@ def letters(language: str) -> list[str]:
     return list(LETTERS.get(language, LETTERS["en"]))
 
 
+def options(row) -> list[str]:
+    """What a choice row may be answered with: the letters of its options, or the forms that its publication names."""
+    return list(row["forms"]) if _as_released(row) else letters(row["language"])[:len(row["choices"])]
+
+
 def messages(row) -> list[dict]:
     """The user's turn for a task row, in the row's language (English wording where that language has none here)."""
+    if _as_released(row):
+        return [{"role": "user", "content": f"{row['instruction']}\n{row['input']}"}]
     language = row["language"]
     phrases = PHRASES.get(row["task"], CHOICE)
     wording = language if language in phrases else "en"
@@ -57,8 +72,8 @@ def messages(row) -> list[dict]:
 
 
 def answer(row) -> str:
-    """What the assistant should say: the letter of the right option, or the answer's text."""
-    return letters(row["language"])[row["answer"]] if row["task"] not in PHRASES else row["answer"]
+    """What the assistant should say: the letter (or published form) of the right option, or the answer's text."""
+    return options(row)[row["answer"]] if row["task"] not in PHRASES else row["answer"]
 
 
 def example(row) -> dict:
@@ -72,6 +87,14 @@ def render(tokenizer, turns: list[dict]) -> str:
     Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it.
     """
     return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def reply(tokenizer, turns: list[dict], answer: str) -> str:
+    """`answer` as it follows the rendered messages in training, with the space that some templates put before it."""
+    prompt = render(tokenizer, turns)
+    whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": answer}], tokenize=False)
+    behind = whole.removeprefix(prompt)
+    return behind[:behind.index(answer) + len(answer)] if whole.startswith(prompt) and answer in behind else answer
 
 
 def dress(tokenizer, style: str):
@@ -159,6 +182,10 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     found["kept"] = found.index.isin(kept.index)
     counts = found.assign(found=True).groupby(["source", "language"])[["found", "held_out", "too_long", "kept"]].sum()
     return kept.drop(columns=["held_out", "too_long"]).reset_index(drop=True), counts.reset_index()
+
+
+def _as_released(row) -> bool:
+    return row.get("wording") == "released"
 
 
 def _language(code: str) -> words.Language:

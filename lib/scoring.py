@@ -1,28 +1,195 @@
-"""Labels read from answers, and measures of text against references, for one item at a time.
+"""Labels read from answers, and measures of generated text against references, item by item.
 
 Label spellings that mean the same are one label: Persian and Latin digits, Arabic and Persian letters, `Option C`, `c`
-and `(C)`, casing, ints and strings. What cannot be read is None and counts as wrong; nothing is dropped.
+and `(C)`, casing, ints and strings. An answer that cannot be read is invalid and counts as wrong; none is dropped.
 """
 import unicodedata
+from collections import Counter
 
+import numpy
+import pandas
 import regex
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import BLEU
 
-from lib import prompts, text
+from lib import prompts, statistics, text
 
 # Words that stand before a letter without changing what it names.
-NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)"
-                      r"(?:[ی‌ٔ ]*(?:درست|صحیح))?(?: is|:| است)?\s+")
+NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)[ٔی\u200c]*"
+                      r"(?: ?(?:درست|صحیح))?(?: is|:| است)?\s+")
 EDGES = regex.compile(r"^[\p{P}\p{S}\s\u200c]+|[\p{P}\p{S}\s\u200c]+$")
+WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+ARTICLES = {"en": {"a", "an", "the"}}
+ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 def spelling(value) -> str:
     """The one spelling of a label: lower case, Latin digits, Persian letters, no brackets, no `Option` before it."""
-    string = unicodedata.normalize("NFKC", str(value)).lower().translate(text.PERSIAN_LETTERS)
-    string = "".join(str(unicodedata.digit(sign, sign)) for sign in string)
-    string = EDGES.sub("", text.BIDI_MARKS.sub("", string))
+    string = EDGES.sub("", _plain(value))
     return EDGES.sub("", NAMED.sub("", string))
 
 
 def gold(value, labels: dict[str, int]) -> int | None:
     """Index of a gold label; `labels` maps spellings to indices. None when it is not one of them."""
     return labels.get(spelling(value))
+
+
+def label(answer: str, row) -> int | None:
+    """Index of the choice that a generated answer to a choice row means, or None when it cannot be told.
+
+    In this order: the whole answer is what was asked for (a letter, or a published form), a choice's text, another
+    alphabet's letter, or a number from 1; it begins with one of these, texts apart; it holds exactly one choice's text.
+    """
+    asked, texts = _names(row), {spelling(choice): index for index, choice in enumerate(row["choices"])}
+    texts.pop("", None)
+    found = {**asked, **texts, **_index(prompts.options(row))}.get(spelling(answer))
+    if found is None:
+        found = _beginning(answer, {name: index for name, index in asked.items() if name not in texts})
+    return _contained(answer, row["choices"]) if found is None else found
+
+
+def words(string: str, language: str) -> list[str]:
+    """Words as SQuAD's scorer compares them: no case, punctuation or articles; Persian spelling and digits unified.
+
+    A ZWNJ parts words, so that `می‌روم` written with a space is the same.
+    """
+    found = WORD.findall(_plain(text.normalise(string, language)).replace(text.ZWNJ, " "))
+    return [word for word in found if word not in ARTICLES.get(language, ())]
+
+
+def exact(answer: str, references: list[str], language: str) -> bool:
+    """Whether the answer's words are those of a reference, in the same order (Rajpurkar et al. 2016)."""
+    return any(words(answer, language) == words(reference, language) for reference in references)
+
+
+def f1(answer: str, references: list[str], language: str) -> float:
+    """Best F1 of the answer's words over the references, 0 to 1 (Rajpurkar et al. 2016)."""
+    return max(_overlap(words(answer, language), words(reference, language)) for reference in references)
+
+
+def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
+    """F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), 0 to 1; words as in `words`, since rouge_score's keep a to z only."""
+    scores = rouge_scorer.RougeScorer(ROUGE, tokenizer=_Words(language)).score(reference, answer)
+    return {name: scores[name].fmeasure for name in ROUGE}
+
+
+def bleu(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
+    """BLEU of a corpus, 0 to 100, with a bootstrap interval over segments, and sacrebleu's signature.
+
+    Its `intl` tokenizer parts Persian punctuation as well as English.
+    """
+    metric, columns = _bleu_statistics(hypotheses, references)
+    return statistics.of_sums(_bleu_score(metric), columns, seed), str(metric.get_signature())
+
+
+def bleu_difference(before, after, references, seed: int = 0) -> statistics.Difference:
+    """BLEU of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
+    metric, columns = _bleu_statistics(before, references)
+    return statistics.difference_of_sums(_bleu_score(metric), columns, _bleu_statistics(after, references)[1], seed)
+
+
+def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
+    """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, and measures.
+
+    Measures by kind of task: `label` and `correct` for choices, `exact` and `f1` for reading comprehension, ROUGE for
+    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `evaluation.chrf`, `bleu`). An answer is
+    invalid when no choice can be read in it; a text, when it is empty, repeats its source, or is mostly in another
+    script than it should be. Invalid answers are scored all the same. Raises ValueError unless there is one hypothesis
+    a row.
+    """
+    if len(rows) != len(hypotheses):
+        raise ValueError(f"{len(hypotheses)} answers cannot be matched with {len(rows)} rows.")
+    return pandas.DataFrame([{"item": row["id"], **{name: row[name] for name in
+                              ("benchmark", "setting", "task", "language", "category")},
+                              "flagged": len(row["flags"]) > 0, "hypothesis": answer, **_measures(row, answer)}
+                             for row, answer in zip(rows.to_dict("records"), hypotheses)])
+
+
+def _measures(row: dict, answer: str) -> dict:
+    if row["task"] not in prompts.PHRASES:
+        found = label(answer, row)
+        return {"invalid": found is None, "label": found, "correct": found == row["answer"]}
+    language = row["to"] if row["task"] == "translation" else row["language"]
+    measured = {"invalid": _foreign(answer, row["text"], language), "reference": row["answer"]}
+    if row["task"] == "reading_comprehension":
+        # An answer may be a number or a name in another script; only an empty one is invalid.
+        references = row["answers"] if row["answers"] is not None else [row["answer"]]
+        return {**measured, "invalid": not words(answer, language), "exact": exact(answer, references, language),
+                "f1": f1(answer, references, language)}
+    return {**measured, **(rouge(answer, row["answer"], language) if row["task"] == "summary" else {})}
+
+
+def _foreign(answer: str, source: str, language: str) -> bool:
+    """Empty, a copy of the source, or mostly letters of another script than the language's."""
+    share = text.script_share(answer, text.script(language))
+    return not text.words(answer) or answer.strip() == source.strip() or share < 0.5
+
+
+def _plain(value) -> str:
+    """Lower case, compatible characters and Persian letters unified, Latin digits, no bidi marks."""
+    string = unicodedata.normalize("NFKC", str(value)).lower().translate(text.PERSIAN_LETTERS)
+    return "".join(str(unicodedata.digit(sign, sign)) for sign in text.BIDI_MARKS.sub("", string))
+
+
+def _index(names) -> dict[str, int]:
+    return {spelling(name): index for index, name in enumerate(names)}
+
+
+def _names(row) -> dict[str, int]:
+    """Spelling → index of everything but its text that names a choice; what was asked for wins.
+
+    Numbers from 1 name choices only where no choice is a number and the publication does not number otherwise.
+    """
+    count = len(row["choices"])
+    numeric = row.get("wording") == "released" or any(spelling(choice).isdigit() for choice in row["choices"])
+    numbers = [] if numeric else range(1, count + 1)
+    return {**_index(numbers), **_index(prompts.letters("en")[:count]),
+            **_index(prompts.letters(row["language"])[:count]), **_index(prompts.options(row))}
+
+
+def _beginning(answer: str, names: dict[str, int]) -> int | None:
+    """Index of the name that an answer begins with; a single letter, which may be a word, has to end in a sign."""
+    string = EDGES.sub("", _plain(answer))
+    inner = NAMED.sub("", string)
+    for name in sorted(names, key=len, reverse=True):
+        end = r"\s*[\p{P}\n]" if len(name) == 1 and inner == string else r"[\p{P}\s]"
+        if inner.startswith(name) and regex.match(end, inner[len(name):]):
+            return names[name]
+    return None
+
+
+def _contained(answer: str, choices) -> int | None:
+    """Index of the only choice whose words stand in the answer; None for none or several."""
+    inside = f" {' '.join(WORD.findall(_plain(answer)))} "
+    spelled = [" ".join(WORD.findall(_plain(choice))) for choice in choices]
+    found = [index for index, name in enumerate(spelled) if name and f" {name} " in inside]
+    return found[0] if len(found) == 1 else None
+
+
+def _overlap(answer: list[str], reference: list[str]) -> float:
+    common = sum((Counter(answer) & Counter(reference)).values())
+    return 2 * common / (len(answer) + len(reference)) if answer and reference else float(answer == reference)
+
+
+class _Words:
+    """rouge_score's tokenizer interface over `words`."""
+
+    def __init__(self, language: str):
+        self.language = language
+
+    def tokenize(self, string: str) -> list[str]:
+        return words(string, self.language)
+
+
+def _bleu_statistics(hypotheses, references):
+    """The metric and its counts, array [statistics, segments]: what sacrebleu sums before it scores."""
+    if len(hypotheses) != len(references) or len(references) == 0:
+        raise ValueError(f"BLEU needs one hypothesis a reference, got {len(hypotheses)} and {len(references)}.")
+    metric = BLEU(tokenize="intl")
+    return metric, numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
+
+
+def _bleu_score(metric):
+    """Maps summed counts [statistics, draws] to BLEU [draws]."""
+    return lambda sums: numpy.array([metric._compute_score_from_stats(list(map(int, column))).score
+                                     for column in sums.T])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import pandas
 import regex
 
-from lib import assets, corpus, scoring, text
+from lib import assets, corpus, records, scoring, text
 
 RELEASED, PARSINLU, XQUAD = "llama-persian-tests", "parsinlu", "xquad"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
@@ -189,6 +189,49 @@ def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float =
     known = sorted({piece for row in tests.to_dict("records") for piece in _pieces(row)})
     found = corpus.twins(sorted({piece for strings in pieces for piece in strings}), known, threshold)
     return [any(piece in found for piece in strings) for strings in pieces]
+
+
+def note(record: records.Record):
+    """Puts what the benchmark files hold into a chapter's record, as facts: table P1-T1 is made from them.
+
+    Per released file rows, labels as they are written, how many of these are other spellings of a label, rows that the
+    most frequent label of each part gets right, mean words of input and output, repeated inputs and flags; for ParsiNLU
+    the rows of each task and split and their flags.
+    """
+    for setting in SETTINGS:
+        for task, rows in released(setting).groupby("task", sort=False):
+            _note(record, rows, {"setting": setting, "task": task, "file": f"{setting}/{FILES[setting][task]}.json"})
+    for task, splits in PARSINLU_FILES.items():
+        for split in splits:
+            rows, labels = parsinlu(task, split), {"benchmark": "ParsiNLU", "task": task, "split": split}
+            record.fact("parsinlu_rows", len(rows), "rows", **labels)
+            _note_flags(record, rows, "parsinlu_flag", labels)
+
+
+def _note(record: records.Record, rows: pandas.DataFrame, labels: dict):
+    record.fact("released_rows", len(rows), "rows", **labels)
+    record.fact("released_duplicates", len(rows) - rows["input"].nunique(), "rows", **labels)
+    record.fact("released_words_out", rows["output"].map(_word_count).mean(), "words", **labels)
+    _note_flags(record, rows, "released_flag", labels)
+    written = set(rows.loc[rows["choices"].notna(), "output"].astype(str))
+    record.fact("released_spellings", len(written) - len(set(map(scoring.spelling, written))), "labels", **labels)
+    # The parts of a file with choices have different choices; those of the translations are only worded differently.
+    for part, found in rows.groupby(rows["category"].where(rows["choices"].notna(), ""), sort=False):
+        record.fact("released_words_in", found["input"].map(_word_count).mean(), "words", part=part, **labels)
+        if found["choices"].notna().all():
+            record.fact("released_majority", int(found["answer"].value_counts().max()), "rows", part=part, **labels)
+            for label, count in found["output"].astype(str).value_counts().sort_index().items():
+                record.fact("released_label", int(count), "rows", part=part, label=label, **labels)
+
+
+def _note_flags(record: records.Record, rows: pandas.DataFrame, fact: str, labels: dict):
+    for flag, count in rows["flags"].explode().value_counts().items():
+        record.fact(fact, int(count), "rows", flag=flag, **labels)
+    record.fact(f"{fact}ged", int(flagged(rows).sum()), "rows", **labels)
+
+
+def _word_count(string) -> int:
+    return len(str(string).split())
 
 
 def flagged(frame: pandas.DataFrame) -> pandas.Series:

@@ -23,7 +23,7 @@ MEASURED = ["value", "low", "high", "n", "unit"]
 
 @functools.cache
 def entries() -> list[dict]:
-    """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound)."""
+    """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound, seeds)."""
     return yaml.safe_load((paths.ROOT / "lib" / "claims.yaml").read_text(encoding="utf8"))
 
 
@@ -86,7 +86,7 @@ def _tested(profile: str, test: dict, strict: bool) -> dict:
     few = f"only {found['n']} items" if found["n"] < LEAST else ""
     return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "remark": few,
             "test_verdict": judge(found["low"], found["high"], found["n"], test["expect"], test["bound"]),
-            "seeds": _seeds(profile, test, found)}
+            "seeds": test.get("seeds") or _seeds(profile, test, found)}
 
 
 def _joint(verdicts: list[str]) -> str:

@@ -167,24 +167,29 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16) ->
 
 
 def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8):
-    """Tasks of the harness by their own names, and those of lib/tasks: DataFrame(task, item, metric, value), every item.
+    """Tasks by the harness' own names, or FLORES+ of lib/tasks: DataFrame(task, item, metric, value, answer, reference).
 
-    Their data come from the hub. `limit` is the most items of a task; samples stay in `folder`, a file a task. Raises
-    ValueError for a name that the harness does not know.
+    A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
+    reference (empty for choices). The data come from the hub. `limit` is the most items of a task; samples stay in
+    `folder`, a file a task. Raises ValueError for a name that the harness does not know.
     """
-    manager = TaskManager(include_path=str(paths.TASKS))
-    unknown = sorted(set(names) - set(manager.all_tasks))
-    if unknown:
-        raise ValueError(f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists their names.")
+    manager = known(names)
     with _quiet():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         samples = simple_evaluate(model=lm, tasks=list(names), limit=limit, bootstrap_iters=0,
                                   task_manager=manager)["samples"]
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
-    return pandas.DataFrame([{"task": task, "item": sample["doc_id"], "metric": metric, "value": float(sample[metric])}
-                             for task, found in samples.items() for sample in found for metric in sample["metrics"]
-                             if isinstance(sample[metric], (bool, int, float))])
+    return pandas.DataFrame([row for task, found in samples.items() for sample in found for row in _named(task, sample)])
+
+
+def known(names: list[str], folders: list | None = None) -> TaskManager:
+    """The harness' manager of its own tasks (or those in `folders`) and lib/tasks; ValueError for a name that none has."""
+    manager = TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
+    unknown = sorted(set(names) - set(manager.all_tasks))
+    if unknown:
+        raise ValueError(f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists their names.")
+    return manager
 
 
 def task_hash(scored: pandas.DataFrame) -> str:
@@ -330,6 +335,16 @@ def _scored(sample: dict, metric: str, prompt: str) -> dict:
     return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
             "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metric]),
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _named(task: str, sample: dict):
+    """The rows of a sample of a task of the harness: one a metric."""
+    written = isinstance(sample["filtered_resps"][0], str)
+    texts = {"answer": sample["filtered_resps"][0], "reference": sample["target"]} if written else {}
+    for metric in sample["metrics"]:
+        value = float(sample[metric]) if isinstance(sample[metric], (bool, int, float)) else None
+        yield {"task": task, "item": sample["doc_id"], "metric": metric, "value": value,
+               **{"answer": None, "reference": None, **texts}}
 
 
 def _write_lines(path, rows):

@@ -1,10 +1,11 @@
 """Continued pretraining: its arms, their streams of text, and the scores before and after."""
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 
-from lib import evaluation, models, statistics
+from lib import embeddings, evaluation, models, statistics
 
 
 class Arm(NamedTuple):
@@ -17,12 +18,27 @@ class Arm(NamedTuple):
 
 ARMS = {"main": Arm("extended", "lora", True), "lora": Arm("extended", "lora", True),
         "frozen": Arm("extended", "frozen", True), "full": Arm("extended", "full", True),
-        "unextended": Arm("base", "lora", True), "no-replay": Arm("extended", "lora", False)}
+        "unextended": Arm("base", "lora", True), "mean-start": Arm("mean-start", "lora", True),
+        "no-replay": Arm("extended", "lora", False)}
 
 
 def runs(arms: list[str], seeds: list[int], seed: int, budget: int, arm_budget: int) -> dict[tuple[str, int], int]:
     """Bytes of text of every run (arm, seed): the main one with its own budget, then each contrast arm with each seed."""
     return {("main", seed): budget, **{(arm, number): arm_budget for arm in arms for number in seeds}}
+
+
+def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
+    """Folders of the models that arms start from: base, extended and, where the arm asks for it, mean-start.
+
+    That is the extended model with new rows made of sub-tokens alone, whatever start chapter 02 gave them; it is written
+    to `folder`.
+    """
+    found = {stage: models.stage(profile, stage) for stage in ("base", "extended")}
+    if "mean-start" in arms:
+        base, extended = (models.tokenizer(place) for place in found.values())
+        model = embeddings.extend(models.load(found["base"]), base, extended, "mean-of-subtokens")
+        found["mean-start"] = models.save(model, extended, folder / "mean-start-model")
+    return found
 
 
 def streams(documents, language: str) -> dict[str, list[str]]:

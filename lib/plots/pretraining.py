@@ -29,7 +29,7 @@ def gain_and_loss(profile: str):
         gain, cost = -row["value", language], row["value", "en"]
         panel.errorbar(cost, gain, xerr=[[cost - row["low", "en"]], [row["high", "en"] - cost]],
                        yerr=[[gain + row["high", language]], [-row["low", language] - gain]], fmt="o", capsize=2, color=PALETTE[number])
-        panel.annotate(arm, (cost, gain), (4, 3), textcoords="offset points", color=PALETTE[number], fontsize=7)
+        panel.annotate(arm, (cost, gain), (4, -9 if number % 2 else 3), textcoords="offset points", fontsize=7)
     panel.axvline(0, color="0.4", linestyle=":", linewidth=0.9)
     panel.axhline(0, color="0.4", linestyle=":", linewidth=0.9)
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte; up is better)")

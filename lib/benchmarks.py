@@ -53,13 +53,13 @@ PARSINLU_FILES = {
                   "validation": ["sentiment-analysis/food_dev.jsonl", "sentiment-analysis/movie_dev.jsonl"],
                   "test": ["sentiment-analysis/food_test.jsonl", "sentiment-analysis/movie_test.jsonl"]}}
 OVERALL = "کلی"  # ParsiNLU's sentiment rows ask for eight or nine aspects of a review; this one is the whole of it
-# Released translations (setting → row numbers) whose sides carry different text, mostly neighbouring verses: read by eye,
-# to be confirmed by a Persian reader.
+# Rows of the released translations whose sides carry different text, mostly neighbouring verses: read by eye, to be
+# confirmed by a Persian reader.
 OTHER_TEXT = {
-    "en": [0, 2, 3, 5, 6, 18, 22, 23, 27, 29, 44, 45, 76, 78, 80, 82, 91, 92, 95, 104, 106, 107, 118, 125, 126, 129, 140,
-           145, 150, 151, 158, 164, 165, 176, 185, 191],
-    "fa": [5, 18, 19, 28, 36, 47, 52, 53, 58, 61, 66, 69, 71, 80, 81, 82, 85, 87, 104, 105, 119, 130, 135, 148, 158, 161,
-           164, 176, 179, 180, 182, 183, 186]}
+    "en": [0, 2, 3, 5, 6, 18, 22, 23, 27, 29, 44, 45, 76, 78, 80, 82, 91, 92, 95, 104, 106, 107, 118, 125, 126, 129,
+           140, 145, 150, 151, 158, 164, 165, 176, 185, 191],
+    "fa": [5, 18, 19, 28, 36, 47, 52, 53, 58, 61, 66, 69, 71, 80, 81, 82, 85, 87, 104, 105, 119, 130, 135, 148, 158,
+           161, 164, 176, 179, 180, 182, 183, 186]}
 LENGTHS = 2.5  # a translation with so many times the other side's characters is flagged, short ones (40) apart
 SECRET = 20  # characters: shorter strings stand in many texts by themselves
 MARKER = "^(?:" + "|".join(part.split("{}")[0] for pair in PAIR.values() for part in pair.split("\n")) + ")"
@@ -136,7 +136,7 @@ def training(language: str, items: pandas.DataFrame | None = None) -> pandas.Dat
 
 
 def as_released(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows to be asked, trained and read in their publication's own words (with style `alpaca`, the paper's prompt).
+    """The rows to be asked and answered in their publication's own words (with style `alpaca`, the paper's prompt).
 
     Raises ValueError for rows that have no published instruction.
     """
@@ -285,7 +285,8 @@ def _released_entailment(raw: dict, category: str, language: str) -> dict:
 
 def _released_choice(raw: dict, category: str, language: str) -> dict:
     found = OPTIONS[category or "released"].match(raw["input"])
-    forms = {"math": [f"Option {letter}" for letter in "ABCDE"], "missing word": list("abcd")}.get(category, list("ABCD"))
+    forms = {"math": [f"Option {letter}" for letter in "ABCDE"], "missing word": list("abcd")}
+    forms = forms.get(category, list("ABCD"))
     if not found:
         return {**_labelled(raw, raw["input"], forms, forms, language), "flags": ["options not marked"]}
     question, *choices = (text.normalise(part, language) for part in found.groups())

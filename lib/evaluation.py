@@ -133,9 +133,9 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
     """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
 
-    `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices themselves are
-    scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the prompt of
-    instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file a task.
+    `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
+    themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
+    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file a task.
     Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
@@ -167,7 +167,7 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16) ->
 
 
 def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8):
-    """Tasks by the harness' own names, or FLORES+ of lib/tasks: DataFrame(task, item, metric, value, answer, reference).
+    """Tasks by the harness' own names, or FLORES+ of lib/tasks: task, item, metric, value, answer, reference.
 
     A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
     reference (empty for choices). The data come from the hub. `limit` is the most items of a task; samples stay in
@@ -180,11 +180,12 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
                                   task_manager=manager)["samples"]
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
-    return pandas.DataFrame([row for task, found in samples.items() for sample in found for row in _named(task, sample)])
+    return pandas.DataFrame([row for task, found in samples.items() for sample in found
+                             for row in _named(task, sample)])
 
 
 def known(names: list[str], folders: list | None = None) -> TaskManager:
-    """The harness' manager of its own tasks (or those in `folders`) and lib/tasks; ValueError for a name that none has."""
+    """The harness' manager of its own tasks (or those in `folders`) and lib/tasks; ValueError for an unknown name."""
     manager = TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
     unknown = sorted(set(names) - set(manager.all_tasks))
     if unknown:
@@ -198,7 +199,7 @@ def task_hash(scored: pandas.DataFrame) -> str:
 
 
 def candidate(folder, formats: list[str], style: str = "chat"):
-    """The model of a stage's folder, and its tokenizer, dressed in a prompt style (`prompts.dress`) if it has to chat."""
+    """The model of a stage's folder, and its tokenizer, dressed in a prompt style (`prompts.dress`) for chat."""
     tokenizer = models.tokenizer(folder)
     return models.load(folder), prompts.dress(tokenizer, style) if "chat" in formats else tokenizer
 

@@ -30,7 +30,8 @@ PHRASES = {
     "ghazal": {"en": "Write the next couplet of this ghazal:\n{text}", "fa": "بیت بعدی این غزل را بنویس:\n{text}"},
     "summary": {"en": "Summarise this text in one or two sentences:\n{text}",
                 "fa": "این متن را در یک یا دو جمله خلاصه کن:\n{text}"},
-    "reading_comprehension": {"en": "{text}\nAnswer with words of the text.", "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
+    "reading_comprehension": {"en": "{text}\nAnswer with words of the text.",
+                              "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
 }
 # Persian exams number their options الف، ب، ج، د (abjad order).

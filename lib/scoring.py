@@ -68,7 +68,7 @@ def f1(answer: str, references: list[str], language: str) -> float:
 
 
 def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
-    """F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), 0 to 1; words as in `words`, since rouge_score's keep a to z only."""
+    """F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), 0 to 1; with `words`, since rouge_score's own keep a to z only."""
     scores = rouge_scorer.RougeScorer(ROUGE, tokenizer=_Words(language)).score(reference, answer)
     return {name: scores[name].fmeasure for name in ROUGE}
 
@@ -89,7 +89,7 @@ def bleu_difference(before, after, references, seed: int = 0) -> statistics.Diff
 
 
 def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
-    """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, and measures.
+    """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, measures.
 
     Measures by kind of task: `label` and `correct` for choices, `exact` and `f1` for reading comprehension, ROUGE for
     summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `evaluation.chrf`, `bleu`). An answer is

@@ -13,7 +13,8 @@ import pytest
 
 from lib import assets, benchmarks, evaluation, paths, prompts, records, tables
 
-FARSI = {"instruction": "یک سوال چند گزینه‌ای", "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
+FARSI = {"instruction": "یک سوال چند گزینه‌ای",
+         "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
 
 
 def files(setting: str, **rows) -> dict[str, str]:
@@ -35,7 +36,8 @@ def lay(tmp_path, monkeypatch):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content, encoding="utf8", newline="")
             hashes[path] = hashlib.sha256(content.encode("utf8")).hexdigest()
-        entries[asset] = {"kind": "files", "repository": f"owner/{asset}", "commit": "abc", "licence": "?", "files": hashes}
+        entries[asset] = {"kind": "files", "repository": f"owner/{asset}", "commit": "abc", "licence": "?",
+                          "files": hashes}
     return put
 
 
@@ -72,15 +74,16 @@ def test_unreadable_released_label_is_refused(lay):
 def test_faults_are_flagged_and_kept(lay):
     same = {"instruction": "Farsi question", "input": "Where? <sep> (A) a1 (B) b1 (C) c1 (D) d1", "output": "B"}
     lay(benchmarks.RELEASED, files("translate-test", multiple_choice=[
-        same, same, {**same, "input": "Where? (A) a1 (B) b1 (D) d1"}, {**same, "input": "Where? (A) a1 (B) b1 (C) c1 (D)"}],
-        entailment=[{"instruction": "?", "input": "Sentence 1: It rains. The second sentence: It is wet.", "output": "1"},
-                    {"instruction": "?", "input": "It rains. It is wet.", "output": "2"}]))
+        same, same, {**same, "input": "Where? (A) a1 (B) b1 (D) d1"},
+        {**same, "input": "Where? (A) a1 (B) b1 (C) c1 (D)"}],
+        entailment=[{"instruction": "", "input": "Sentence 1: It rains. The second sentence: It snows.", "output": "1"},
+                    {"instruction": "", "input": "It rains. It is wet.", "output": "2"}]))
     frame = benchmarks.released("translate-test", "multiple_choice")
     assert list(frame["flags"]) == [[], ["duplicate input"], ["options not marked"], ["empty option"]]
     assert list(benchmarks.flagged(frame)) == [False, True, True, True] and list(frame["answer"]) == [1] * 4
     assert frame["choices"][2] == list("ABCD") and frame["choices"][3] == ["a1", "b1", "c1"]
     pairs = benchmarks.released("translate-test", "entailment")
-    assert pairs["text"][0] == "First sentence: It rains.\nSecond sentence: It is wet."
+    assert pairs["text"][0] == "First sentence: It rains.\nSecond sentence: It snows."
     assert list(pairs["flags"]) == [[], ["sentences not marked"]]
 
 
@@ -89,9 +92,10 @@ def test_translations_of_other_text_are_flagged(lay):
         {"instruction": "متن زیر را", "input": "سلام به همه", "output": "hello to all"},
         {"instruction": "متن زیر را", "input": "سلام", "output": "a sentence that is far longer than its source is"},
         {"instruction": "از قرآن", "input": "GMT 19", "output": "GMT 19"}, *[
-            {"instruction": "کتاب مقدس", "input": f"جمله {number}", "output": f"verse {number}"} for number in range(3)]]))
+            {"instruction": "کتاب مقدس", "input": f"جمله {place}", "output": f"verse {place}"} for place in range(3)]]))
     frame = benchmarks.released("fa", "translation")
-    assert list(frame["flags"][:3]) == [[], ["lengths differ"], ["other script"]] and frame["flags"][5] == ["other text"]
+    assert list(frame["flags"][:3]) == [[], ["lengths differ"], ["other script"]]
+    assert frame["flags"][5] == ["other text"]
     assert list(frame["to"]) == ["en"] * 6 and list(frame["category"][1:4]) == ["general 2", "Quran", "Bible"]
 
 
@@ -121,7 +125,8 @@ def reviews(aspect: str, *labels) -> list[dict]:
 
 def test_parsinlu_of_every_format(lay):
     lay(benchmarks.PARSINLU, {
-        "data/entailment/test.csv": entailment([3, "باران،\nتند", "خیس است.", "e", "wiki"], [4, "یک", "دو", "-", "wiki"]),
+        "data/entailment/test.csv": entailment([3, "باران،\nتند", "خیس است.", "e", "wiki"],
+                                               [4, "یک", "دو", "-", "wiki"]),
         "data/entailment/merged_with_farstail/train.tsv": "یک<sep>دو\tc\nسه<sep>چهار\txx\n",
         "data/multiple-choice/test_lit.jsonl": lines({"answer": "۳", "candidates": ["یک", "", "سه", "چهار"],
                                                       "category": "literature", "question": "کدام؟"}),
@@ -145,14 +150,15 @@ def test_parsinlu_of_every_format(lay):
 
 
 def test_rows_without_a_label_are_left_out_and_told(lay, capsys):
-    lay(benchmarks.PARSINLU, {"data/entailment/test.csv": entailment([1, "یک", "دو", "c", "w"], [2, "سه", "دو", "-", "w"])})
+    lay(benchmarks.PARSINLU, {"data/entailment/test.csv": entailment([1, "یک", "دو", "c", "w"],
+                                                                     [2, "سه", "دو", "-", "w"])})
     kept = benchmarks.labelled(benchmarks.parsinlu("entailment"))
     assert len(kept) == 1 and "1 of 2 rows have no readable gold label" in capsys.readouterr().out
 
 
 def rows(*texts, task: str = "sentiment", **fields) -> pandas.DataFrame:
-    blank = {**dict.fromkeys(benchmarks.COLUMNS), "task": task, "language": "en", "flags": [], "source": "s", "answer": 0,
-             "benchmark": "b", "setting": "en", "choices": ["positive", "negative"], **fields}
+    blank = {**dict.fromkeys(benchmarks.COLUMNS), "task": task, "language": "en", "flags": [], "source": "s",
+             "answer": 0, "benchmark": "b", "setting": "en", "choices": ["positive", "negative"], **fields}
     return pandas.DataFrame([{**blank, "id": f"x/{place}", "text": string} for place, string in enumerate(texts)])
 
 
@@ -170,7 +176,8 @@ def test_exam_questions_leak_with_their_options_only():
     tests = rows("Which of these is wrong?", task="multiple_choice", choices=["green apples", "red cars"])
     same = rows("Which of these is wrong?", task="multiple_choice", choices=["red cars", "green apples"])
     other = rows("Which of these is wrong?", task="multiple_choice", choices=["seven days", "nine weeks of rain"])
-    assert benchmarks.clean(same, tests)[1]["leaked"].sum() == 1 and benchmarks.clean(other, tests)[1]["leaked"].sum() == 0
+    assert benchmarks.clean(same, tests)[1]["leaked"].sum() == 1
+    assert benchmarks.clean(other, tests)[1]["leaked"].sum() == 0
 
 
 def test_sample_takes_rows_that_belong_together():
@@ -225,7 +232,7 @@ def test_missing_files_leave_the_chapter_a_way_on(lay, monkeypatch, capsys, tmp_
 
 def test_harness_knows_the_tasks_that_profiles_may_name():
     shipped = paths.Path(lm_eval.__file__).parent / "tasks"
-    names = ["belebele_pes_Arab", "belebele_eng_Latn", "xnli_en", "xcopa_tr", "xcopa_id", "flores_en-fa", "flores_fa-en"]
+    names = ["belebele_pes_Arab", "xnli_en", "xcopa_tr", "xcopa_id", "flores_en-fa", "flores_fa-en"]
     evaluation.known(names, [shipped / folder for folder in ("belebele", "xnli", "xcopa")])
     with pytest.raises(ValueError, match="no task nonsense"):
         evaluation.known(["nonsense"], [shipped / "xcopa"])
@@ -244,7 +251,7 @@ def test_named_tasks_come_back_item_by_item(byte_tokenizer, tiny_model, tmp_path
 
 @pytest.fixture
 def real():
-    """The real files, from the folder, the cache or the network; without any of them the test has nothing to compare."""
+    """The real files, from the folder, the cache or the network; without any of them there is nothing to compare."""
     try:
         for path in assets.entry(benchmarks.RELEASED)["files"]:
             assets.file(benchmarks.RELEASED, path)

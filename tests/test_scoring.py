@@ -25,8 +25,8 @@ def test_unreadable_gold_label_is_none():
     assert scoring.gold("xx", {"c": 0}) is None and scoring.gold("", {"c": 0}) is None
 
 
-@pytest.mark.parametrize("answer", ["ب", "ب)", "(ب) شیراز", "گزینهٔ ب", "گزینه ب است", "B", "b. because", "Option B", "۲", "2",
-                                    "شيراز", "شیراز است.", "The answer is B", "پاسخ درست شیراز است", "ب\nالف"])
+@pytest.mark.parametrize("answer", ["ب", "ب)", "(ب) شیراز", "گزینهٔ ب", "گزینه ب است", "B", "b. because", "Option B",
+                                    "۲", "2", "شيراز", "شیراز است.", "The answer is B", "پاسخ درست شیراز است", "ب\nالف"])
 def test_second_choice_is_read(answer):
     assert scoring.label(answer, CITIES) == 1
 
@@ -72,7 +72,8 @@ def test_bleu_of_a_corpus_and_its_difference():
 def test_judge_keeps_every_row_and_counts_the_unreadable():
     text = {**CITIES, "id": "2", "task": "translation", "text": "سلام دنیا", "answer": "hello world", "to": "en",
             "flags": ["other text"]}
-    question = {**CITIES, "id": "3", "task": "reading_comprehension", "answer": "تهران", "answers": ["تهران", "شهر تهران"]}
+    question = {**CITIES, "id": "3", "task": "reading_comprehension", "answer": "تهران",
+                "answers": ["تهران", "شهر تهران"]}
     short = {**CITIES, "id": "4", "task": "summary", "answer": "هوا خوب است"}
     rows = pandas.DataFrame([CITIES, text, question, short, {**CITIES, "id": "5"}])
     judged = scoring.judge(rows, ["no idea", "سلام دنیا", "شهر تهران!", "هوا خوب است", "ب"])

@@ -14,8 +14,8 @@ def test_files(profile: str):
     facts = facts[facts["fact"].str.startswith("released_")]
     frame = pandas.DataFrame([_row(rows) for _, rows in facts.groupby("file", sort=False)])
     widest = frame.loc[frame["half-width at 50 % (points)"].idxmax()]
-    return frame, (f"{len(frame)} files hold {frame['n'].sum()} rows, of which {frame['flagged'].sum()} are flagged; on the "
-                   f"smallest ({widest['n']} rows) an accuracy of 50 % is known to ±"
+    return frame, (f"{len(frame)} files hold {frame['n'].sum()} rows, of which {frame['flagged'].sum()} are flagged; "
+                   f"on the smallest ({widest['n']} rows) an accuracy of 50 % is known to ±"
                    f"{widest['half-width at 50 % (points)']:.1f} points only.")
 
 

@@ -1,0 +1,248 @@
+"""Tables of the chapter on phases and transfer."""
+import pandas
+
+from lib import records, statistics
+from lib.tables.base import interval, reported, span, table
+
+CHAPTER = "08_phases_and_transfer"
+ABSENT = "The benchmark files could not be had, so nothing of ours stands here."
+# The names that the papers' tables use for ParsiNLU's parts.
+PARTS = {"literature": "MCQ literature", "common knowledge": "MCQ common knowledge",
+         "math & logic": "MCQ math and logic"}
+NAMES = {"f1": "F1", "exact_match": "EM", "spearman": "ρ×100", "paraphrase_auc": "paraphrase AUC×100"}
+
+
+@table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size")
+def precision_cost(profile: str):
+    """A row a format: our scores on the last model, size, speed and memory, beside PersianMind's own row."""
+    facts = _facts(profile).query("precision.notna()")
+    rows = []
+    for kind, found in facts.groupby("precision", sort=False):
+        values = found.set_index("fact")["value"]
+        sizes = {column: f"{values[fact] / 1e9:.2f}" for column, fact in (("GB", "size"), ("peak GB", "peak_memory"))
+                 if fact in values}
+        rows.append({"format": kind, **_precision_scores(profile, kind), **sizes, **_paper_precision(kind),
+                     "remark": values.get("not_run", "")})
+    return pandas.DataFrame(rows).fillna(""), _precision_reading(profile)
+
+
+def _precision_scores(profile: str, kind: str) -> dict:
+    found = _metrics(profile)
+    cells = {"accuracy": (100, "accuracy %"), "accuracy_difference": (100, "Δ accuracy"), "chrf": (1, "chrF++"),
+             "chrf_difference": (1, "Δ chrF++"), "tokens_per_second": (1, "tokens/s")}
+    row = {}
+    for estimate in found[(found["precision"] == kind) & found["metric"].isin(cells)].to_dict("records"):
+        scale, name = cells[estimate["metric"]]
+        name = f"{name} {estimate['task']}" if estimate["metric"].startswith("chrf") else name
+        row |= {"n": estimate["n"]} if estimate["metric"] == "accuracy" else {}
+        row[name] = interval(_scaled(estimate, scale), 1)
+    return row
+
+
+def _paper_precision(kind: str) -> dict:
+    names = {("accuracy", "fa"): "Belebele %", ("COMET", "fa-en"): "COMET fa-en", ("COMET", "en-fa"): "COMET en-fa",
+             ("size", ""): "GB", ("speed", ""): "tokens/s"}
+    found = _reported("P2-T1")
+    return {f"paper {names[row['quantity'], row['language']]}": row["value"]
+            for row in found[found["system"] == kind.upper()].to_dict("records")}
+
+
+def _precision_reading(profile: str) -> str:
+    facts = _facts(profile)
+    first, skipped = facts["precision"].dropna().iloc[0], facts.query("fact == 'not_run'")
+    found = _metrics(profile).query("metric == 'accuracy_difference' and precision.notna()")
+    paper = _reported("P2-T1").query("quantity == 'accuracy' and system.str.contains('−')")
+    parts = [f"{row['precision']} {interval(_scaled(row, 100), 1)}" for _, row in found.iterrows()]
+    ours = (f"Against {first} accuracy changes by {', '.join(parts)} points (n = {span(found['n'])} questions, paired)"
+            if parts else "No accuracy was compared")
+    said = ", ".join(f"{row.system} {row.value}" for row in paper.itertuples())
+    left = f"; {len(skipped)} formats not run" if len(skipped) else ""
+    return f"{ours}{left}; the paper reports {said} points at 7 billion parameters. Demonstration scale."
+
+
+@table("P2-T2", CHAPTER, "What each phase read and took")
+def phase_budget(profile: str):
+    """A row a phase, mean over seeds; beside it what the paper reports, which is blank."""
+    facts = _facts(profile).query("phase.notna()").fillna({"stream": ""}).astype({"value": float})
+    mean = facts.groupby(["phase", "fact", "stage", "stream"])["value"].mean()
+    language = _language(profile)
+    columns = {f"{language} text": ("stream_tokens", "text", language), "pairs": ("stream_tokens", "text", "pairs"),
+               "en replay": ("stream_tokens", "text", "en"), "examples": ("examples", "instructions", ""),
+               "their tokens": ("tokens", "instructions", ""), "text s": ("seconds", "text", ""),
+               "instructions s": ("seconds", "instructions", "")}
+    paper = _reported("P2-T2")
+    rows = [{"phase": int(phase), **{name: round(mean.get((phase, *key), 0)) for name, key in columns.items()},
+             "paper": _said(paper.query("item == @name")["value"])}
+            for phase in sorted(facts["phase"].unique()) for name in [f"phase {int(phase)}"]]
+    frame = pandas.DataFrame(rows)
+    total = frame[[f"{language} text", "pairs", "en replay", "their tokens"]].to_numpy().sum()
+    return frame, (f"{len(frame)} phases read {total:,} tokens, {frame['pairs'].sum():,} of them translation pairs, in "
+                   f"blocks and {frame['examples'].sum()} instruction examples; the paper gives no budget by phase.")
+
+
+def _said(values) -> str:
+    return ", ".join(str(value) for value in values.dropna()) or "not reported"
+
+
+@table("P2-T3", CHAPTER, "Perplexity of every state, and bits per byte, which compare across vocabularies")
+def phase_perplexity(profile: str):
+    """A row a state: perplexity per token, bits per byte and its change from the state before; p by Holm."""
+    found = _metrics(profile).query("phase.notna()")
+    changes = found[(found["metric"] == "bits_per_byte_difference") & (found["phase"] != "all")]
+    changes = changes.drop_duplicates(["phase", "stage", "language"]).copy()
+    changes["p"] = statistics.holm(changes["p"])
+    rows = []
+    values = found[found["metric"].isin(["perplexity", "bits_per_byte"])]
+    for (phase, stage), state in values.groupby(["phase", "stage"], sort=False):
+        row = {"phase": phase, "state": stage}
+        for metric, digits in (("perplexity", 1), ("bits_per_byte", 3)):
+            for _, cell in state[state["metric"] == metric].iterrows():
+                row[f"{metric.replace('_', ' ')} {cell['language']}"] = interval(cell, digits)
+        for _, change in changes[(changes["phase"] == phase) & (changes["stage"] == stage)].iterrows():
+            row[f"Δ bits/byte {change['language']}"] = f"{interval(change, 3)}, p = {change['p']:.3f}"
+        rows.append(row)
+    return pandas.DataFrame(rows).fillna(""), _perplexity_reading(profile)
+
+
+def _perplexity_reading(profile: str) -> str:
+    found = _metrics(profile).query("metric == 'bits_per_byte_difference'")
+    tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
+    effects = ", ".join(f"{row['language']} {interval(row, 3)}" for _, row in tuned.iterrows())
+    whole = ", ".join(f"{row['language']} {interval(row, 3)}" for _, row in last.iterrows())
+    return (f"Instruction tuning changes bits per byte by {effects}, mean over the phases; all phases together by "
+            f"{whole} (less is better; n = {span(found['n'])} texts, paired). Perplexity per token is no measure "
+            "between base and extended, whose tokens differ; the paper's values by phase are not known. "
+            "Demonstration scale.")
+
+
+@table("P2-T4", CHAPTER, "Questions in Persian: ParsiNLU")
+def questions(profile: str):
+    """A row a model: choice by category and reading comprehension; GPT-3.5 and the paper's models as context."""
+    found = _metrics(profile).query("stage.notna() and metric in ['accuracy', 'f1', 'exact_match']")
+    rows = {}
+    for _, row in found.iterrows():
+        column = PARTS.get(row["category"]) or f"reading comprehension {NAMES[row['metric']]}"
+        cells = rows.setdefault(row["stage"], {"model": row["stage"], "from": "here"})
+        cells[f"{column} %"] = interval(_scaled(row, 100), 1)
+    known = _reported("P2-T4")
+    known = known[known["item"].isin([*PARTS.values(), "reading comprehension"]) & known["value"].notna()
+                  & ~known["system"].str.startswith("column")]
+    for row in known.to_dict("records"):
+        name = ", ".join(filter(None, [row["system"], row["group"]]))
+        column = row["item"] + (" F1" if row["item"] == "reading comprehension" else "") + " %"
+        value = row["value"] * (100 if row["unit"] == "share" else 1)
+        rows.setdefault(name, {"model": name, "from": row["paper"]})[column] = f"{value:.1f}"
+    return pandas.DataFrame(rows.values()).fillna(""), _questions_reading(found)
+
+
+def _questions_reading(found: pandas.DataFrame) -> str:
+    accuracy = found[found["metric"] == "accuracy"]
+    if accuracy.empty:
+        return f"{ABSENT} The other rows are what papers report."
+    above = accuracy[accuracy["low"] > 0.25]
+    mean = accuracy.groupby("stage", sort=False)["value"].mean()
+    parts = ", ".join(f"{stage} {100 * value:.1f} %" for stage, value in mean.items())
+    return (f"Mean accuracy {parts}; {len(above)} of {len(accuracy)} scores lie above a chance of 25 % with their "
+            f"whole interval (n = {span(accuracy['n'])} questions a category); the other rows are what papers report, "
+            "on other samples. Demonstration scale.")
+
+
+@table("P2-T5", CHAPTER, "Translation in both directions")
+def phase_translations(profile: str):
+    """A row a model and direction: chrF++ on held-out pairs; reported BLEU and COMET as context, on other texts."""
+    found = _metrics(profile).query("metric == 'chrf' and stage.notna()")
+    rows = [{"model": row["stage"], "direction": row["task"], "measure": "chrF++", "value": interval(row, 1),
+             "n": row["n"], "from": "here"} for _, row in found.iterrows()]
+    known = _reported("P2-T5")
+    known = known[known["value"].notna() & ~known["system"].str.startswith("column")]
+    rows += [{"model": ", ".join(filter(None, [row["system"], row["group"]])), "direction": row["language"],
+              "measure": row["quantity"], "value": f"{row['value']:g}", "n": "", "from": row["paper"]}
+             for row in known.to_dict("records")]
+    change = _metrics(profile).query("metric == 'chrf_difference' and stage.notna()")
+    parts = [f"{row['task']} {interval(row, 1)}" for _, row in change.iterrows()]
+    return pandas.DataFrame(rows), (f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: "
+                                    f"{', '.join(parts) or 'not compared'} (n = {span(found['n'])} sentences); chrF++, "
+                                    "BLEU and COMET are different scales, and the papers' texts are others. "
+                                    "Demonstration scale.")
+
+
+@table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder")
+def sentence_embeddings(profile: str):
+    """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
+    found, layers = _metrics(profile).query("encoder.notna()"), _facts(profile).query("fact == 'layer'")
+    rows = []
+    for name, part in found[~found["metric"].str.endswith("difference")].groupby("encoder", sort=False):
+        row = {"encoder": name, "layer": int(layers.query("encoder == @name")["value"].iloc[0])}
+        for _, cell in part.iterrows():
+            if cell["metric"] == "retrieval":
+                row[f"retrieval {cell['task']} %"] = interval(_scaled(cell, 100), 1)
+            else:
+                row[f"{NAMES[cell['metric']]} {cell['language']}"] = interval(_scaled(cell, 100), 1)
+        rows.append(row)
+    return pandas.DataFrame(rows).fillna(""), _embeddings_reading(found)
+
+
+def _embeddings_reading(found: pandas.DataFrame) -> str:
+    retrieval = found[found["metric"] == "retrieval"]
+    mean = (100 * retrieval.groupby("encoder", sort=False)["value"].mean()).round(1)
+    gain = found[found["metric"] == "retrieval_difference"]
+    changes = ", ".join(f"{row['encoder']} against {row['against']} {interval(_scaled(row, 100), 1)} points"
+                        for _, row in gain.iterrows())
+    parts = ", ".join(f"{name} {value} %" for name, value in mean.items())
+    return (f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
+            f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes}. ρ ranks pairs of sentences beside the outside "
+            "encoder's view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. "
+            "Demonstration scale.")
+
+
+@table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
+def transfer(profile: str):
+    """A row a language tuned on: accuracy by task and language, mean over seeds, and differences from untuned."""
+    found = _metrics(profile).query("trained_on.notna()")
+    accuracy, changes = (found[found["metric"] == name] for name in ("accuracy", "transfer_difference"))
+    keys = ["trained_on", "task", "language"]
+    mean = accuracy.groupby(keys, sort=False)[["value", "low", "high"]].mean().reset_index()
+    rows = {}
+    for row in mean.to_dict("records"):
+        rows.setdefault(row["trained_on"], {"tuned on": row["trained_on"]})[f"{row['task']} {row['language']} %"] = (
+            interval(_scaled(row, 100), 1))
+    for row in changes.to_dict("records"):
+        rows[row["trained_on"]][f"Δ {row['language']}"] = f"{interval(_scaled(row, 100), 1)}, p = {row['p']:.3f}"
+    across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
+    parts = [f"{row['trained_on']} → {row['language']} {interval(_scaled(row, 100), 1)}"
+             for row in across.to_dict("records")]
+    return pandas.DataFrame(rows.values()).fillna(""), (
+        f"Across languages, against the untuned model: {', '.join(parts)} points (n = {span(changes['n'])} questions, "
+        "paired); each language has as many training examples. Demonstration scale.")
+
+
+def _scaled(row, factor: float) -> dict:
+    return {name: row[name] * factor for name in ("value", "low", "high")}
+
+
+def _language(profile: str) -> str:
+    found = _metrics(profile).query("metric == 'bits_per_byte'")["language"]
+    return next(code for code in found if code != "en")
+
+
+def _reported(exhibit: str) -> pandas.DataFrame:
+    """What papers print for an exhibit; values as numbers, blanks as blanks."""
+    found = reported()
+    found = found[found["exhibit"] == exhibit].copy()
+    found[["system", "group", "language"]] = found[["system", "group", "language"]].fillna("")
+    return found.assign(value=pandas.to_numeric(found["value"], errors="coerce"))
+
+
+def _metrics(profile: str) -> pandas.DataFrame:
+    return _with(records.metrics(profile, CHAPTER), "precision", "phase", "stage", "encoder", "trained_on", "category",
+                 "against", "task", "language")
+
+
+def _facts(profile: str) -> pandas.DataFrame:
+    return _with(records.facts(profile, CHAPTER), "precision", "phase", "stage", "encoder", "stream")
+
+
+def _with(frame: pandas.DataFrame, *columns: str) -> pandas.DataFrame:
+    """The frame with every label column, blank where this run noted no such label."""
+    return frame.reindex(columns=[*frame.columns, *(name for name in columns if name not in frame)]).astype(
+        {name: object for name in columns})

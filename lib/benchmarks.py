@@ -1,4 +1,4 @@
-"""Published benchmarks as task rows: the test files of Llama-Persian, ParsiNLU, and XQuAD's English side.
+"""Published benchmarks as task rows: the test files of Llama-Persian, ParsiNLU, and English rows to train on.
 
 A row has id, benchmark, setting, task, language, category, text, choices, answer, answers, to, flags, as `prompts` and
 `evaluation.harness` read it; released rows also keep instruction, input and output as they were published, and forms,
@@ -14,7 +14,7 @@ import regex
 
 from lib import assets, corpus, records, scoring, text
 
-RELEASED, PARSINLU, XQUAD = "llama-persian-tests", "parsinlu", "xquad"
+RELEASED, PARSINLU, XQUAD, REVIEWS = "llama-persian-tests", "parsinlu", "xquad", "movie-reviews"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
            "flags", "instruction", "input", "output", "forms"]
 FILES = {"fa": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
@@ -119,15 +119,17 @@ def xquad() -> pandas.DataFrame:
 def training(language: str, items: pandas.DataFrame | None = None) -> pandas.DataFrame:
     """Rows for supervised fine-tuning in fa or en, with a column `source`; rows without a label are left out and told.
 
-    Persian: the training parts of ParsiNLU, FarsTail's included. English: XQuAD's questions, since the released English
-    files are for testing only. `items` adds the training items that the corpus chapter derived in that language.
-    Raises ValueError for another language.
+    Persian: the training parts of ParsiNLU, FarsTail's included; the one of food reviews holds the reviews of the test
+    part too, so `clean` is needed. English: XQuAD's questions and review snippets, since the released English files are
+    for testing only; there is no English entailment, paraphrase or exam at hand. `items` adds the training items that
+    the corpus chapter derived in that language. Raises ValueError for another language.
     """
     _known(language, {"fa": 0, "en": 0}, "training language")
     if language == "fa":
         frames = [parsinlu(task, "train").assign(source=source) for task, source in SOURCES.items()]
     else:
-        frames = [xquad().assign(source="XQuAD, English (from SQuAD 1.1's validation part)")]
+        frames = [xquad().assign(source="XQuAD, English (from SQuAD 1.1's validation part)"),
+                  reviews().assign(source="Rotten Tomatoes snippets (package movie-reviews)")]
     if items is not None:
         mine = items[(items["split"] == "train") & (items["language"] == language)].rename(columns={"question": "text"})
         frames.append(mine.assign(benchmark="corpus", setting=language, category="", source="derived from the corpus",
@@ -232,6 +234,14 @@ def _note_flags(record: records.Record, rows: pandas.DataFrame, fact: str, label
 
 def _word_count(string) -> int:
     return len(str(string).split())
+
+
+def reviews() -> pandas.DataFrame:
+    """Rotten Tomatoes snippets (Pang and Lee 2005), positive or negative, from a package: English to train on."""
+    frame = pandas.read_csv(next(assets.fetch(REVIEWS).rglob("*.csv"))).query("source == 'rotten_tomatoes'")
+    return _frame({"id": f"reviews/{number}", "benchmark": "Rotten Tomatoes", "setting": "en", "task": "sentiment",
+                   "language": "en", "text": text.normalise(row.text, "en"), "choices": SENTIMENT["en"][:2],
+                   "answer": 0 if row.label else 1} for number, row in enumerate(frame.itertuples()))
 
 
 def flagged(frame: pandas.DataFrame) -> pandas.Series:

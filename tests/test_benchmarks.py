@@ -180,6 +180,22 @@ def test_exam_questions_leak_with_their_options_only():
     assert benchmarks.clean(other, tests)[1]["leaked"].sum() == 0
 
 
+def test_english_to_train_on_comes_with_its_sources(lay, monkeypatch, tmp_path):
+    question = {"id": "q", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}
+    lay(benchmarks.XQUAD, {"xquad.en.json": json.dumps({"data": [{"paragraphs": [{"context": "Ann sang.",
+                                                                                  "qas": [question]}]}]})})
+    (tmp_path / "reviews.csv").write_text("text,label,source\na fine film,1,rotten_tomatoes\ndull,0,rotten_tomatoes\n"
+                                          "long,1,imdb\n")
+    monkeypatch.setattr(assets, "fetch", lambda name: tmp_path)
+    items = pandas.DataFrame([{"id": "i", "task": "emoji_mcq", "language": language, "split": split, "question": "cat",
+                               "choices": ["a", "b"], "answer": 1} for language in ("en", "fa")
+                              for split in ("train", "test")])
+    frame = benchmarks.training("en", items)
+    assert list(frame["task"]) == ["reading_comprehension", "sentiment", "sentiment", "emoji_mcq"]
+    assert list(frame["answer"]) == ["Ann", 0, 1, 1] and frame["source"].map(len).gt(5).all()
+    assert prompts.answer(frame.loc[1]) == "A" and prompts.answer(frame.loc[0]) == "Ann"
+
+
 def test_sample_takes_rows_that_belong_together():
     many = pandas.concat([rows(*map(str, range(50)), setting=setting) for setting in ("fa", "translate-test")])
     many["id"] = many["setting"] + "/sentiment/" + many["text"]

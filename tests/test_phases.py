@@ -3,7 +3,7 @@ import numpy
 import pandas
 import pytest
 
-from lib import models, phases, records, tables, training
+from lib import models, phases, plots, records, statistics, tables, training
 
 
 def test_states_run_from_the_base_through_both_halves_of_every_phase():
@@ -87,3 +87,92 @@ def test_a_phase_trains_text_then_instructions_and_is_not_repeated(byte_tokenize
     assert facts.query("fact == 'stream_tokens'")["value"].sum() == results["text"]["tokens"] == len(packed) * 32
     phases.train("test", 1, packed, rows, settings, "chat")
     assert capsys.readouterr().out.count("not repeated") == 2
+
+
+@pytest.fixture
+def record(scores, output):
+    """A record of the whole chapter with scores that are made up, as a run without one of the formats leaves it."""
+    made = records.Record(phases.CHAPTER, {"profile": "test"}, {})
+    phases.note(made, scores)
+    phases.compare(made, scores)
+    for stream, tokens in (("fa", 60), ("pairs", 30), ("en", 10)):
+        made.fact("stream_tokens", tokens, "tokens", phase=1, seed=0, stage="text", stream=stream)
+    for stage in phases.STAGES:
+        made.fact("examples", 4, "examples", phase=1, seed=0, stage=stage)
+        made.fact("tokens", 50, "tokens", phase=1, seed=0, stage=stage)
+        made.fact("seconds", 2.0, "s", phase=1, seed=0, stage=stage)
+    made.fact("benchmarks", True)
+    return made
+
+
+def test_the_budget_counts_tokens_by_stream_and_leaves_the_papers_blank(record):
+    frame, reading = tables.TABLES["P2-T2"].build("test")
+    assert frame.loc[0, ["fa text", "pairs", "en replay", "their tokens"]].tolist() == [60, 30, 10, 50]
+    assert frame.loc[0, "paper"] == "not reported" and "150 tokens, 30 of them translation pairs" in reading
+
+
+def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
+    items = pandas.DataFrame({"item": range(8), "language": "fa", "correct": [1, 0] * 4})
+    phases.note_formats(record, pandas.concat([items.assign(stage="fp32"), items.assign(stage="nf4", correct=1)]))
+    for kind, size in (("fp32", 500_000_000), ("nf4", 100_000_000)):
+        record.metric("tokens_per_second", statistics.Estimate(9.0, 2, 8.0, 10.0), "tokens/s", precision=kind)
+        record.fact("size", size, "bytes", precision=kind)
+        record.fact("peak_memory", 2 * size, "bytes", precision=kind)
+    record.fact("not_run", "int8 was not run, because there is no kernel.", precision="int8")
+    frame, reading = tables.TABLES["P2-T1"].build("test")
+    frame = frame.set_index("format")
+    assert frame.loc["nf4", "accuracy %"].startswith("100.0 [") and frame.loc["nf4", "Δ accuracy"].startswith("50.0 [")
+    assert frame.loc["nf4", "paper Belebele %"] == 70.2 and frame.loc["fp32", "paper GB"] == ""
+    assert "no kernel" in frame.loc["int8", "remark"] and "1 formats not run" in reading and "nf4 50.0" in reading
+    _, data, reading = plots.FIGURES["P2-F2"].build("test")
+    assert data["size"].tolist() == [0.5, 0.1] and "nf4 takes 20%" in reading and "70.2 %" in reading
+
+
+def test_questions_stand_beside_what_papers_report_or_are_left_blank(record):
+    frame, reading = tables.TABLES["P2-T4"].build("test")
+    assert "could not be had" in reading and "here" not in set(frame["from"])
+    assert frame.loc[frame["model"].str.contains("GPT-3.5, 0-shot, fa prompt"), "MCQ literature %"].item() == "28.0"
+    choices = pandas.DataFrame({"stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4})
+    answers = pandas.DataFrame({"stage": "base", "f1": [0.5, 1], "exact": [False, True], "invalid": [False, False]})
+    phases.note_questions(record, choices, answers)
+    frame, reading = tables.TABLES["P2-T4"].build("test")
+    ours = frame.set_index("model").loc["base"]
+    assert ours["MCQ literature %"].startswith("100.0 [") and ours["reading comprehension F1 %"].startswith("75.0 [")
+    assert "n = 4 questions a category" in reading
+
+
+def test_translations_and_transfer_become_tables(record):
+    answers = [(f"open {n}", f"read {n}") for n in range(6)]
+    frames = [pandas.DataFrame({"direction": "fa-en", "prompt": "chat", "item": range(6), "stage": stage,
+                                "invalid": False, "hypothesis": [pair[side] for pair in answers],
+                                "reference": [pair[1] for pair in answers]})
+              for side, stage in enumerate(("base", "phase 1"))]
+    phases.note_translations(record, pandas.concat(frames), "stage")
+    frame, reading = tables.TABLES["P2-T5"].build("test")
+    assert frame.loc[1, "value"].startswith("100.0") and "fa-en" in reading and "COMET" in set(frame["measure"])
+    tested = pandas.concat([pandas.DataFrame({"task": "emoji_mcq", "language": language, "item": range(8), "choices": 4,
+                                              "correct": [stage == language] * 8, "stage": stage, "seed": seed})
+                            for stage in ("none", "fa", "en", "both") for language in ("fa", "en") for seed in (0, 1)])
+    phases.note_transfer(record, tested)
+    frame, reading = tables.TABLES["P2-T7"].build("test")
+    frame = frame.set_index("tuned on")
+    assert frame.loc["fa", "Δ fa"].startswith("100.0") and frame.loc["none", "Δ fa"] == ""
+    assert "fa → en 0.0 [0.0, 0.0], en → fa 0.0 [0.0, 0.0]" in reading
+
+
+def test_perplexity_is_drawn_from_the_extended_model_on(record):
+    drawing, frame, reading = plots.FIGURES["P2-F1"].build("test")
+    assert [len(line.get_xdata()) for line in drawing.axes[0].lines[::3]] == [3, 3]
+    assert "extended to 1 instructions" in reading and "fa 4.00 → 2.00" in reading
+
+
+def test_training_items_are_as_many_in_every_language_and_no_test_item(output):
+    items = pandas.DataFrame([{"id": f"{code}{n}", "task": "emoji_mcq", "language": code, "question": f"{code} {n}",
+                               "split": "test" if n % 4 == 0 else "train", "choices": ["a", "b"], "answer": 0}
+                              for code in ("fa", "en") for n in range(20)])
+    found = phases.transfer_rows(items, ["emoji_mcq"], "fa", 6, 100, seed=0)
+    assert {name: len(rows) for name, rows in found.items()} == {"fa": 6, "en": 6, "both": 6}
+    assert found["both"]["language"].value_counts().to_dict() == {"fa": 3, "en": 3}
+    assert (pandas.concat(found.values())["split"] == "train").all()
+    with pytest.raises(ValueError, match="No training item of heading_mcq in fa, en"):
+        phases.transfer_rows(items, ["heading_mcq"], "fa", 6, 100, seed=0)

@@ -2,7 +2,7 @@
 import numpy
 import pytest
 
-from lib import similarity, statistics
+from lib import records, similarity, statistics, tables
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,21 @@ def test_both_sides_of_a_paraphrase_are_read(monkeypatch):
     found = similarity.paraphrases(4, 200, seed=0)
     assert found["same"].value_counts().to_dict() == {0: 2, 1: 2}
     assert found["first"].str.match(r"پرسش \d$").all() and found["second"].str.match(r"سؤال \d$").all()
+
+
+def test_encoders_stand_beside_each_other_in_the_table(vectors, output):
+    import pandas
+    same = pandas.DataFrame({"first": ["a"] * 30, "second": ["b"] * 30, "same": [0, 1] * 15})
+    noise = numpy.random.default_rng(3).normal(size=vectors.shape)
+    good = {"layer": 2, "english": vectors, "target": vectors + 0.1 * noise, "first": vectors, "second": noise}
+    record = records.Record("08_phases_and_transfer", {"profile": "test"}, {})
+    encoded = {"base": {**good, "target": noise}, "phase 1": good, "outside": {**good, "layer": 0}}
+    similarity.note(record, encoded, "fa", same)
+    frame, reading = tables.TABLES["P2-T6"].build("test")
+    frame = frame.set_index("encoder")
+    assert frame.loc["phase 1", "retrieval from english %"].startswith("100.0")
+    assert frame.loc["outside", "ρ×100 en"] == ""
+    assert frame["layer"].tolist() == [2, 2, 0] and "phase 1 against base" in reading and "chance 3.3 %" in reading
+    changes = pandas.DataFrame(record.content["metrics"]).query("metric == 'spearman_difference'")
+    changes = changes[changes["encoder"] == "phase 1"]
+    assert changes.set_index("language").loc["fa", "value"] > 0.5 and set(changes["language"]) == {"fa", "en", "fa-en"}

@@ -23,7 +23,7 @@ def precision_cost(profile: str):
                  if fact in values}
         rows.append({"format": kind, **_precision_scores(profile, kind), **sizes, **_paper_precision(kind),
                      "remark": values.get("not_run", "")})
-    return pandas.DataFrame(rows).fillna(""), _precision_reading(profile)
+    return pandas.DataFrame(rows, dtype=object).fillna(""), _precision_reading(profile)
 
 
 def _precision_scores(profile: str, kind: str) -> dict:
@@ -65,7 +65,7 @@ def phase_budget(profile: str):
     """A row a phase, mean over seeds; beside it what the paper reports, which is blank."""
     facts = _facts(profile).query("phase.notna()").fillna({"stream": ""}).astype({"value": float})
     mean = facts.groupby(["phase", "fact", "stage", "stream"])["value"].mean()
-    language = _language(profile)
+    language = next(stream for stream in facts["stream"] if stream not in ("", "pairs", "en"))
     columns = {f"{language} text": ("stream_tokens", "text", language), "pairs": ("stream_tokens", "text", "pairs"),
                "en replay": ("stream_tokens", "text", "en"), "examples": ("examples", "instructions", ""),
                "their tokens": ("tokens", "instructions", ""), "text s": ("seconds", "text", ""),
@@ -101,7 +101,7 @@ def phase_perplexity(profile: str):
         for _, change in changes[(changes["phase"] == phase) & (changes["stage"] == stage)].iterrows():
             row[f"Δ bits/byte {change['language']}"] = f"{interval(change, 3)}, p = {change['p']:.3f}"
         rows.append(row)
-    return pandas.DataFrame(rows).fillna(""), _perplexity_reading(profile)
+    return pandas.DataFrame(rows, dtype=object).fillna(""), _perplexity_reading(profile)
 
 
 def _perplexity_reading(profile: str) -> str:
@@ -132,7 +132,7 @@ def questions(profile: str):
         column = row["item"] + (" F1" if row["item"] == "reading comprehension" else "") + " %"
         value = row["value"] * (100 if row["unit"] == "share" else 1)
         rows.setdefault(name, {"model": name, "from": row["paper"]})[column] = f"{value:.1f}"
-    return pandas.DataFrame(rows.values()).fillna(""), _questions_reading(found)
+    return pandas.DataFrame(rows.values(), dtype=object).fillna(""), _questions_reading(found)
 
 
 def _questions_reading(found: pandas.DataFrame) -> str:
@@ -179,7 +179,7 @@ def sentence_embeddings(profile: str):
             else:
                 row[f"{NAMES[cell['metric']]} {cell['language']}"] = interval(_scaled(cell, 100), 1)
         rows.append(row)
-    return pandas.DataFrame(rows).fillna(""), _embeddings_reading(found)
+    return pandas.DataFrame(rows, dtype=object).fillna(""), _embeddings_reading(found)
 
 
 def _embeddings_reading(found: pandas.DataFrame) -> str:
@@ -211,18 +211,13 @@ def transfer(profile: str):
     across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
     parts = [f"{row['trained_on']} → {row['language']} {interval(_scaled(row, 100), 1)}"
              for row in across.to_dict("records")]
-    return pandas.DataFrame(rows.values()).fillna(""), (
+    return pandas.DataFrame(rows.values(), dtype=object).fillna(""), (
         f"Across languages, against the untuned model: {', '.join(parts)} points (n = {span(changes['n'])} questions, "
         "paired); each language has as many training examples. Demonstration scale.")
 
 
 def _scaled(row, factor: float) -> dict:
     return {name: row[name] * factor for name in ("value", "low", "high")}
-
-
-def _language(profile: str) -> str:
-    found = _metrics(profile).query("metric == 'bits_per_byte'")["language"]
-    return next(code for code in found if code != "en")
 
 
 def _reported(exhibit: str) -> pandas.DataFrame:

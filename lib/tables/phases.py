@@ -23,6 +23,8 @@ def precision_cost(profile: str):
                  if fact in values}
         rows.append({"format": kind, **_precision_scores(profile, kind), **sizes, **_paper_precision(kind),
                      "remark": values.get("not_run", "")})
+    rows += [{"format": kind, **_paper_precision(kind), "remark": "left out in this profile"}
+             for kind in ("bf16", "int8", "nf4") if kind not in set(facts["precision"])]
     return pandas.DataFrame(rows, dtype=object).fillna(""), _precision_reading(profile)
 
 
@@ -76,7 +78,7 @@ def phase_budget(profile: str):
             for phase in sorted(facts["phase"].unique()) for name in [f"phase {int(phase)}"]]
     frame = pandas.DataFrame(rows)
     total = frame[[f"{language} text", "pairs", "en replay", "their tokens"]].to_numpy().sum()
-    return frame, (f"{len(frame)} phases read {total:,} tokens, {frame['pairs'].sum():,} of them translation pairs, in "
+    return frame, (f"All phases read {total:,} tokens, {frame['pairs'].sum():,} of them translation pairs, in "
                    f"blocks and {frame['examples'].sum()} instruction examples; the paper gives no budget by phase.")
 
 

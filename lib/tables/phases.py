@@ -25,7 +25,10 @@ def precision_cost(profile: str):
                      "remark": values.get("not_run", "")})
     rows += [{"format": kind, **_paper_precision(kind), "remark": "left out in this profile"}
              for kind in ("bf16", "int8", "nf4") if kind not in set(facts["precision"])]
-    return pandas.DataFrame(rows, dtype=object).fillna(""), _precision_reading(profile)
+    frame = pandas.DataFrame(rows, dtype=object).fillna("")
+    kinds = ("format", "n", "accuracy", "Δ acc", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
+    order = [name for kind in kinds for name in frame if name.startswith(kind)]
+    return frame[order], _precision_reading(profile)
 
 
 def _precision_scores(profile: str, kind: str) -> dict:
@@ -158,14 +161,14 @@ def phase_translations(profile: str):
     known = _reported("P2-T5")
     known = known[known["value"].notna() & ~known["system"].str.startswith("column")]
     rows += [{"model": ", ".join(filter(None, [row["system"], row["group"]])), "direction": row["language"],
-              "measure": row["quantity"], "value": f"{row['value']:g}", "n": "", "from": row["paper"]}
+              "measure": row["quantity"], "value": row["printed"], "n": "", "from": row["paper"]}
              for row in known.to_dict("records")]
     change = _metrics(profile).query("metric == 'chrf_difference' and stage.notna()")
     parts = [f"{row['task']} {interval(row, 1)}" for _, row in change.iterrows()]
-    return pandas.DataFrame(rows), (f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: "
-                                    f"{', '.join(parts) or 'not compared'} (n = {span(found['n'])} sentences); chrF++, "
-                                    "BLEU and COMET are different scales, and the papers' texts are others. "
-                                    "Demonstration scale.")
+    ours = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {', '.join(parts)}"
+    return pandas.DataFrame(rows), (f"{ours if parts else 'One model was scored'} (n = {span(found['n'])} sentences, "
+                                    "paired); chrF++, BLEU and COMET are different scales, and the papers' texts are "
+                                    "others. Demonstration scale.")
 
 
 @table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder")

@@ -20,9 +20,9 @@ from lib import params, paths, records
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
-            "08_phases_and_transfer": ["02_tokenizer"],
+            "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
             "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
-                          "08_phases_and_transfer"],
+                          "07_base_strength", "08_phases_and_transfer"],
             "14_paper": ["13_carbon"]}
 # Presentation reads records alone, so a change of it makes only the chapter that collects exhibits stale.
 PRESENTATION = {"tables", "plots"}

@@ -23,19 +23,19 @@ def tune(folder: Path, start: Path, rows: pandas.DataFrame, settings: training.S
     return training.instruct(folder, start, examples, settings, merge, tokenizer)
 
 
-def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str = "chat", style: str = "chat",
+def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = "chat", style: str = "chat",
           max_new_tokens: int = 0, batch_size: int = 8) -> pandas.DataFrame:
     """Scores the model in `folder` on task rows, a row an item: item, benchmark, setting, task, language, category, …
 
-    Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`; its samples
-    in `out`): columns flagged, choices, chance (of the item), correct, hash. With `max_new_tokens` every row is answered
+    Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`, None to leave
+    it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With `max_new_tokens` every row is answered
     too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a choice's correctness), exact and f1 or
     ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises ValueError when nothing is left.
     """
-    choices = rows[~rows["task"].isin(list(prompts.PHRASES))]
+    choices = rows[~rows["task"].isin(list(prompts.PHRASES)) & (prompt is not None)]
     if choices.empty and not max_new_tokens:
         raise ValueError("Only choice tasks have a likelihood score: set max_new_tokens to have texts generated.")
-    model, tokenizer = models.load(folder), prompts.dress(models.tokenizer(folder), style)
+    model, tokenizer = _whole(Path(folder)), prompts.dress(models.tokenizer(folder), style)
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
         found = evaluation.harness(model, tokenizer, choices, Path(out), prompt, batch_size)
@@ -51,3 +51,8 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str = "chat",
 def _described(rows: pandas.DataFrame) -> pandas.DataFrame:
     """What an item is: its id, place, and whether the benchmark's file has a flag on it."""
     return rows.rename(columns={"id": "item"})[["item", *KEPT]].assign(flagged=benchmarks.flagged(rows)).reset_index(drop=True)
+
+
+def _whole(folder: Path):
+    """The model of a folder with its adapter merged: the harness ties weights anew and finds none below an adapter."""
+    return models.merged(folder).eval() if (folder / "adapter_config.json").exists() else models.load(folder)

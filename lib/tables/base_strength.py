@@ -1,0 +1,152 @@
+"""Tables of the base-strength chapter: stages, translated input, methods and languages of task rows."""
+import functools
+
+import pandas
+
+from lib import records, statistics
+from lib.tables.base import interval, span, table
+
+CHAPTER = "07_base_strength"
+ABSENT = "Not run, because the benchmark files were not at hand."
+
+
+def measured(profile: str, metric: str) -> pandas.DataFrame:
+    """The chapter's metrics of a name; empty when it has none."""
+    found = records.metrics(profile, CHAPTER)
+    return found[found["metric"] == metric] if len(found) else pandas.DataFrame(columns=["metric"])
+
+
+def _or_why_not(build):
+    """A table that says so when the chapter had no benchmark files, or when this profile compares nothing of its kind."""
+    @functools.wraps(build)
+    def built(profile: str):
+        ready = records.facts(profile, CHAPTER).query("fact == 'available'")["value"].iloc[0]
+        if not ready:
+            return pandas.DataFrame(), ABSENT
+        return build(profile) or (pandas.DataFrame(), "Not compared in this profile: its parameters name nothing to compare.")
+    return built
+
+
+@table("C07-T1", CHAPTER, "Task rows to tune on, by source: drawn, holding a test text, and kept")
+@_or_why_not
+def task_rows(profile: str):
+    """One row a source and task."""
+    frame = records.rows(profile, CHAPTER, "examples")
+    leaked, found = frame["leaked"].sum(), frame["found"].sum()
+    lacking = sorted({"sentiment", "entailment", "multiple_choice"} - set(frame.query("language == 'en'")["task"]))
+    return frame[["language", "source", "task", "found", "leaked", "kept"]], (
+        f"{leaked} of {found} rows drawn held a test text or a near twin and were left out; English has no rows of its own "
+        f"for {', '.join(lacking)}." if lacking else f"{leaked} of {found} rows drawn held a test text and were left out.")
+
+
+@table("P1-T4b", CHAPTER, "Tokens a word of the test questions, by base and stage")
+@_or_why_not
+def test_fertility(profile: str):
+    """One row a base and stage; P1-T4 compares ways to extend one tokenizer, on the corpus."""
+    found = measured(profile, "fertility")
+    sizes = records.facts(profile, CHAPTER).query("fact == 'vocabulary'").set_index(["base", "stage"])["value"]
+    frame = found.assign(cell=found.apply(interval, axis=1)).pivot(index=["base", "stage"], columns="language", values="cell")
+    frame = frame.add_prefix("tokens/word ").loc[list(dict.fromkeys(zip(found["base"], found["stage"])))]
+    frame.insert(0, "vocabulary", [int(sizes[key]) for key in frame.index])
+    target = found[found["language"] != "en"]
+    ends = [f"{base} {part['value'].iloc[0]:.2f} → {part['value'].iloc[-1]:.2f}" for base, part in target.groupby("base", sort=False)]
+    return frame.rename_axis(columns=None).reset_index(), (
+        f"Persian tokens a word, base → last stage: {'; '.join(ends)} (n = {span(target['n'])} test questions).")
+
+
+@table("P1-T5b", CHAPTER, "The released tests after each stage and the same task tuning, accuracy in %")
+@_or_why_not
+def stage_tests(profile: str):
+    """One row a base, setting and task; `sound` rows leave out items whose file has a fault, answers in words stand below."""
+    found = measured(profile, "accuracy").assign(items="all")
+    sound = measured(profile, "accuracy_unflagged").assign(items="without flagged")
+    words = pandas.concat([measured(profile, name).assign(items=title) for name, title in SPOKEN.items()])
+    words = words.query("method == 'lora' and trained_on == 'both'") if len(words) else words
+    frame = _wide(pandas.concat([found, sound, words]), ["base", "setting", "task", "items"], "stage")
+    chance = records.facts(profile, CHAPTER).query("fact == 'accuracy_chance'").groupby(["setting", "task"])["value"].first()
+    shown = [(key, items in ("all", "without flagged")) for *key, items in frame[["setting", "task", "items"]].to_numpy()]
+    frame.insert(5, "chance %", [f"{100 * chance[tuple(key)]:.0f}" if choice else "" for key, choice in shown])
+    totals = found[found["task"] == "all"]
+    parts = [f"{setting}: " + ", ".join(f"{row['stage']} {100 * row['value']:.0f}" for _, row in part.iterrows())
+             for (base, setting), part in totals.groupby(["base", "setting"], sort=False) if base == totals["base"].iloc[0]]
+    return frame, (f"All tasks, {totals['base'].iloc[0]}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} "
+                   "items a setting; likelihood of the options' letters; demonstration scale).")
+
+
+SPOKEN = {"generated_accuracy": "in words, read as a choice", "invalid": "in words, invalid answers",
+          "rouge_l": "in words, ROUGE-L"}
+
+
+@table("P1-T6", CHAPTER, "Translated input against Persian input, the same items")
+@_or_why_not
+def translated_input(profile: str):
+    """One row a base, stage and task: accuracy of translate-test minus that of fa, in points."""
+    return _paired(profile, "translate_test_difference", ["base", "stage", "task"], "translate-test − fa",
+                   "translating the question first changes accuracy by")
+
+
+@table("P1-T7b", CHAPTER, "English tests after each stage, against the base tuned alike")
+@_or_why_not
+def english_forgetting(profile: str):
+    """One row a base, stage and task: English accuracy minus that of the first stage, in points."""
+    found = measured(profile, "accuracy_difference")
+    first = records.load(profile, CHAPTER)["parameters"]["stages"][0]
+    found = found.query("language == 'en' and against == @first") if len(found) else found
+    return _differences(found, ["base", "stage", "against", "task"], "Δ points", "English changes by")
+
+
+@table("C07-T2", CHAPTER, "Each stage against the one before, and the second base against the first")
+@_or_why_not
+def steps(profile: str):
+    """One row a step, language and task, in points; the last rows compare bases at the last stage."""
+    order = records.load(profile, CHAPTER)["parameters"]["stages"]
+    found = measured(profile, "accuracy_difference")
+    near = [pair in set(zip(order, order[1:])) for pair in zip(found.get("against", []), found.get("stage", []))]
+    found = pandas.concat([found[near], measured(profile, "accuracy_gain_by_base").assign(stage=order[-1])])
+    return _differences(found, ["base", "stage", "against", "language", "task"], "Δ points", "the steps change accuracy by")
+
+
+@table("C07-T3", CHAPTER, "What to train: methods against LoRA on the same task rows")
+@_or_why_not
+def methods(profile: str):
+    """One row a method, language and task, in points, from the first base's last stage."""
+    return _paired(profile, "arm_difference", ["method", "against", "language", "task"], "Δ points", "against LoRA:")
+
+
+@table("C07-T4", CHAPTER, "What crosses over: task rows in one language, tests in both")
+@_or_why_not
+def transfer(profile: str):
+    """One row a language of the task rows, of the tests, and a task: accuracy minus that without tuning, in points."""
+    return _paired(profile, "transfer_difference", ["trained_on", "against", "language", "task"], "Δ points",
+                   "against no task tuning:")
+
+
+def _paired(profile: str, metric: str, keys: list[str], column: str, phrase: str):
+    return _differences(measured(profile, metric), keys, column, phrase)
+
+
+def _differences(found: pandas.DataFrame, keys: list[str], column: str, phrase: str):
+    """Paired differences in points, p corrected by Holm (1979) over the table, and the reading of the pooled ones."""
+    if found.empty:
+        return None
+    found = found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
+    adjusted = statistics.holm(found["p"])
+    frame = found[[*keys, "n"]].assign(**{column: [interval(row, 1) for _, row in found.iterrows()],
+                                          "p": [f"{p:.3f}" for p in found["p"]],
+                                          "p (Holm)": [f"{p:.3f}" for p in adjusted]})
+    whole = found[found["task"] == "all"]
+    named = [" ".join(str(row[key]) for key in keys if key not in ("task", "against")) for _, row in whole.iterrows()]
+    ends = "; ".join(f"{name} {interval(row, 1)}" for name, (_, row) in zip(named, whole.iterrows()))
+    return frame.reset_index(drop=True), (
+        f"All tasks, {phrase} {ends} points; {sum(p < 0.05 for p in adjusted)} of {len(found)} differences have p < 0.05 after "
+        f"Holm's correction (n = {span(found['n'])} items; demonstration scale).")
+
+
+def _wide(found: pandas.DataFrame, keys: list[str], column: str) -> pandas.DataFrame:
+    """Estimates in % side by side, one row a key, `n` in front."""
+    found = found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
+    found["cell"] = [interval(row, 1) for _, row in found.iterrows()]
+    frame = found.pivot(index=[*keys, "n"], columns=column, values="cell").fillna("")
+    order = list(dict.fromkeys(found[[*keys, "n"]].itertuples(index=False, name=None)))
+    # A stage is called base too, and a frame has no two columns of one name.
+    return frame.loc[order, found[column].unique()].rename_axis(columns=None).rename_axis(index={"base": "model"}).reset_index()

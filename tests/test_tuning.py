@@ -1,0 +1,133 @@
+"""Task tuning, and the chapter on base strength: what is trained and asked, and how scores come into its record."""
+import numpy
+import pandas
+import pytest
+
+from lib import models, plots, records, stages, tables, training, tuning
+
+ROW = {"benchmark": "made up", "setting": "en", "task": "sentiment", "language": "en", "category": "",
+       "choices": ["positive", "negative"], "flags": []}
+
+
+def _rows(texts):
+    return pandas.DataFrame([{**ROW, "id": f"en/sentiment/{number}", "text": text, "answer": number % 2,
+                              "flags": ["no label"] * (number == 0)} for number, text in enumerate(texts)])
+
+
+def test_a_model_is_tuned_once_and_scored_on_task_rows(byte_tokenizer, tiny_model, english, tmp_path, capsys):
+    start = models.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    rows, settings = _rows(english[:4]), training.Settings(block_length=400, batch_size=2, lora_rank=2)
+    result = tuning.tune(tmp_path / "tuned", start, rows, settings, "alpaca")
+    assert result["eos_labels"] == 4
+    tuning.tune(tmp_path / "tuned", start, rows, settings, "alpaca")
+    assert "not repeated" in capsys.readouterr().out
+    scored = tuning.score(tmp_path / "tuned", rows, tmp_path / "out", style="alpaca")
+    assert list(scored["item"]) == list(rows["id"]) and scored["flagged"].sum() == 1
+    assert set(scored["chance"]) == {0.5} and scored["correct"].isin([True, False]).all()
+    told = tuning.score(tmp_path / "tuned", rows, tmp_path / "out", None, "alpaca", max_new_tokens=2)
+    assert {"hypothesis", "invalid", "generated"} <= set(told) and "correct" not in told and len(told) == 4
+
+
+def test_nothing_to_tune_on_or_to_score_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no row to tune"):
+        tuning.tune(tmp_path, tmp_path, _rows([]), training.Settings())
+    with pytest.raises(ValueError, match="set max_new_tokens"):
+        tuning.score(tmp_path, _rows(["a"]).assign(task="translation"), tmp_path)
+
+
+def test_the_plan_tunes_every_stage_alike_and_varies_the_last_one():
+    runs = stages.plan(["weak", "strong"], ["base", "aligned"], ["full"], ["none", "en"], [0, 1])
+    assert len(runs) == len(set(runs)) == 2 * 2 * 2 + 2 + 2 + 1
+    varied = [run for run in runs if run.method != "lora" or run.trained_on != "both"]
+    assert {(run.base, run.stage) for run in varied} == {("weak", "aligned")}
+    assert [run for run in runs if run.trained_on == "none"] == [("weak", "aligned", "none", "none", 0)]
+
+
+def test_mixed_rows_are_as_many_for_every_language():
+    rows = {code: pandas.DataFrame({"language": [code] * 6, "text": list("abcdef")}) for code in ("en", "fa")}
+    assert list(stages.mixed(rows, "both", 4, 0)["language"].value_counts()) == [2, 2]
+    assert len(stages.mixed(rows, "fa", 4, 0)) == 4
+
+
+def test_examples_are_short_even_over_tasks_and_hold_no_test_text(persian):
+    known = pandas.DataFrame([{**ROW, "task": "sentiment", "text": persian[0], "answer": 0}])
+    rows = pandas.DataFrame([{**ROW, "task": task, "text": text, "answer": 0, "source": "made up"}
+                             for task in ("sentiment", "qqp") for text in [*persian[:5], "پ" * 900]])
+    kept, counts = stages.examples(rows, known, 6, 400, seed=0)
+    assert persian[0] not in set(kept["text"]) and kept["text"].str.len().max() < 400
+    assert counts["leaked"].sum() == 2 and abs(kept["task"].value_counts().diff().iloc[-1]) <= 2
+    with pytest.raises(ValueError, match="raise longest_example"):
+        stages.examples(rows, known, 6, 3, seed=0)
+
+
+def _scores(runs):
+    """Made-up answers: Persian gets better with the stages, translated input is better than direct."""
+    generator, frames = numpy.random.default_rng(0), []
+    for run in runs:
+        for setting, share in (("fa", 0.3 + 0.3 * (run.stage == "aligned") + 0.2 * (run.base == "strong")), ("en", 0.7),
+                               ("translate-test", 0.9)):
+            frames.append(pandas.DataFrame({
+                **run._asdict(), "setting": setting, "task": "sentiment", "category": "", "benchmark": "made up",
+                "language": "fa" if setting == "fa" else "en", "flagged": [True] + [False] * 39, "chance": 0.5,
+                "item": [f"{setting}/sentiment/{number}" for number in range(40)],
+                "correct": generator.random(40) < share}))
+    return pandas.concat(frames)
+
+
+@pytest.fixture
+def record(output):
+    """A record as the chapter writes it, with all comparisons."""
+    runs = stages.plan(["weak", "strong"], ["base", "aligned"], ["full"], ["none", "en"], [0, 1])
+    scores = _scores(runs)
+    record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base", "aligned"], "batch_size": 2}, {})
+    record.fact("available", True)
+    record.rows("examples", [{"language": "en", "source": "made up", "task": "sentiment", "found": 3, "leaked": 1, "kept": 2}])
+    stages.note(record, scores)
+    stages.compare(record, scores, ["base", "aligned"])
+    stages.compare_arms(record, scores, ["full"])
+    stages.compare_transfer(record, scores)
+    stages.compare_translated(record, scores)
+    stages.note_generated(record, scores.assign(generated=True, invalid=scores["correct"] * 1.0, hypothesis="A"))
+    log = [{"step": step, "tokens": 10 * step, "loss": 3 / step} for step in (1, 2, 3)]
+    for run in runs[:-1]:
+        stages.cost(record, run, {"tokens": 30, "seconds": 1, "trainable": 5, "answers_truncated": 0, "log": log})
+    for stage in ("base", "aligned"):
+        record.fact("vocabulary", 400, "tokens", base="weak", stage=stage)
+        for language in ("en", "fa"):
+            record.metric("fertility", records.Estimate(2.0, 9, 1.0, 3.0), "tokens/word", base="weak", stage=stage,
+                          language=language)
+    return record
+
+
+def test_each_claim_finds_one_number(record):
+    found = pandas.DataFrame(record.content["metrics"])
+    step = found.query("metric == 'accuracy_difference' and base == 'weak' and task == 'all' and setting == 'fa'")
+    assert len(step) == 1 and step["value"].item() > 0 and step["n"].item() == 40
+    gain = found.query("metric == 'accuracy_gain_by_base' and task == 'all' and language == 'fa'")
+    assert len(gain) == 1 and gain["value"].item() > 0
+    crossing = found.query("metric == 'transfer_difference' and trained_on == 'en' and task == 'all' and language == 'fa'")
+    assert len(crossing) == 1 and crossing["against"].item() == "none"
+    assert len(found.query("metric == 'arm_difference' and method == 'full' and task == 'all'")) == 2
+    names = found.query("metric == 'accuracy'").groupby(["base", "stage", "task", "setting"]).size()
+    assert set(names) == {1}
+
+
+def test_exhibits_stand_on_the_record_alone(record):
+    for id, exhibit in {**tables.TABLES, **plots.FIGURES}.items():
+        if exhibit.chapter == stages.CHAPTER and id != "P1-T1":
+            *_, frame, reading = exhibit.build("test")
+            assert len(frame) and reading.endswith("."), id
+    frame, reading = tables.TABLES["P1-T6"].build("test")
+    assert frame["n"].tolist() == [40] * len(frame) and "translating the question first" in reading
+    frame, _ = tables.TABLES["P1-T5b"].build("test")
+    assert "without flagged" in set(frame["items"]) and "in words, invalid answers" in set(frame["items"])
+
+
+def test_without_benchmark_files_every_exhibit_says_so(output):
+    record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base"], "batch_size": 2}, {})
+    record.fact("available", False)
+    assert len(stages.draw(stages.nothing(), 3, 100, 0)) == 0
+    for exhibit in {**tables.TABLES, **plots.FIGURES}.values():
+        if exhibit.chapter == stages.CHAPTER:
+            *_, frame, reading = exhibit.build("test")
+            assert frame.empty and "benchmark files were not" in reading

@@ -24,6 +24,8 @@ def perplexity_by_phase(profile: str):
         panel.set_xticks(range(len(order)), order, rotation=35, ha="right", rotation_mode="anchor")
         panel.set(ylabel=label, xlim=(-0.4, len(order) - 0.6))
     panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter("{x:,.0f}")
+    panels[0].yaxis.set_minor_formatter("{x:,.0f}")
     drawing.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     ends = frame[(frame["metric"] == "bits_per_byte") & frame["state"].isin([order[1], order[-1]])]
     parts = [f"{language} {line['value'].iloc[0]:.2f} → {line['value'].iloc[-1]:.2f}"

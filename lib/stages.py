@@ -63,8 +63,8 @@ def draw(known: pandas.DataFrame, count: int, longest: int, seed: int) -> pandas
 def examples(rows: pandas.DataFrame, known: pandas.DataFrame, count: int, longest: int, seed: int):
     """Task rows to tune on, evenly over tasks, and the leak counts: (rows, counts); `known` are all test rows.
 
-    Rows of at most `longest` characters, options included, are drawn, twice as many as wanted; what holds a test text or
-    a near twin is left out (`benchmarks.clean`). Raises ValueError when none is left.
+    Rows of at most `longest` characters, options included, are drawn, twice as many as wanted; what holds a test text
+    or a near twin is left out (`benchmarks.clean`). Raises ValueError when none is left.
     """
     size = rows["text"].str.len() + rows["choices"].map(lambda found: 0 if found is None else sum(map(len, found)))
     drawn = rows[size <= longest].sample(frac=1, random_state=seed)
@@ -76,7 +76,7 @@ def examples(rows: pandas.DataFrame, known: pandas.DataFrame, count: int, longes
 
 
 def mixed(rows: dict[str, pandas.DataFrame], trained_on: str, count: int, seed: int) -> pandas.DataFrame:
-    """`count` task rows in the languages of `trained_on`, as many of each, in the seed's order: all runs see as many."""
+    """`count` task rows in the languages of `trained_on`, as many of each, in the seed's order."""
     codes = LANGUAGES[trained_on]
     return pandas.concat([rows[code].head(count // len(codes)) for code in codes]).sample(frac=1, random_state=seed)
 
@@ -92,7 +92,7 @@ def nothing() -> pandas.DataFrame:
 
 
 class Budget(NamedTuple):
-    """What every base gets: bytes of monolingual and of bilingual text, instruction rows, and new pieces of vocabulary."""
+    """What every base gets: bytes of monolingual and of bilingual text, instruction rows, new pieces of vocabulary."""
 
     text: int
     pairs: int
@@ -141,7 +141,7 @@ def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def note(record, scores: pandas.DataFrame):
-    """Accuracy of every run by setting and task, and over all tasks; without flagged rows apart; chance; seeds pooled."""
+    """Accuracy and chance of every run by setting and task, and over all; without flagged rows apart; seeds pooled."""
     for key, rows in pooled(scores).groupby(RUN, sort=False):
         labels = dict(zip(RUN, key))
         name = _measure(labels, scores)
@@ -192,7 +192,7 @@ def compare_transfer(record, scores: pandas.DataFrame):
 
 
 def compare_translated(record, scores: pandas.DataFrame):
-    """Translated English input minus the same items' Persian input, by base, stage and task: `translate_test_difference`."""
+    """Translated input minus the same items' Persian input, by base, stage and task: `translate_test_difference`."""
     rows = _staged(scores)
     rows = rows[rows["item"].str.startswith(("fa/", "translate-test/"))]
     rows = rows.assign(item=rows["item"].str.split("/", n=1).str[1])
@@ -281,6 +281,7 @@ def _differences(record, name: str, rows: pandas.DataFrame, column: str, before:
     """Paired differences of two values of a column over the same items, by language and task, and over all tasks."""
     for (language, setting), part in rows.groupby(["language", "setting"], sort=False):
         for task, items in [*part.groupby("task", sort=False), ("all", part)]:
-            a, b = (items[items[column] == value].sort_values("item")["correct"].to_numpy() for value in (before, after))
+            a, b = (items[items[column] == value].sort_values("item")["correct"].to_numpy()
+                    for value in (before, after))
             record.metric(name, statistics.difference(a, b), "share", **labels, **{column: after}, against=before,
                           task=task, language=language, setting=setting)

@@ -27,10 +27,10 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
           max_new_tokens: int = 0, batch_size: int = 8) -> pandas.DataFrame:
     """Scores the model in `folder` on task rows, a row an item: item, benchmark, setting, task, language, category, …
 
-    Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`, None to leave
-    it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With `max_new_tokens` every row is answered
-    too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a choice's correctness), exact and f1 or
-    ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises ValueError when nothing is left.
+    Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`, None to
+    leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With
+    `max_new_tokens` every row is answered too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a
+    choice's correctness), exact and f1 or ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises ValueError when nothing is left.
     """
     choices = rows[~rows["task"].isin(list(prompts.PHRASES)) & (prompt is not None)]
     if choices.empty and not max_new_tokens:
@@ -39,8 +39,8 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
         found = evaluation.harness(model, tokenizer, choices, Path(out), prompt, batch_size)
-        scored = scored.merge(found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "hash"]],
-                              on="item", how="left", validate="one_to_one")
+        found = found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "hash"]]
+        scored = scored.merge(found, on="item", how="left", validate="one_to_one")
     if max_new_tokens:
         told = evaluation.answer(model, tokenizer, rows, max_new_tokens, batch_size)
         told = told.drop(columns=[*KEPT, "flagged"]).rename(columns={"correct": "generated"})
@@ -50,7 +50,8 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
 
 def _described(rows: pandas.DataFrame) -> pandas.DataFrame:
     """What an item is: its id, place, and whether the benchmark's file has a flag on it."""
-    return rows.rename(columns={"id": "item"})[["item", *KEPT]].assign(flagged=benchmarks.flagged(rows)).reset_index(drop=True)
+    described = rows.rename(columns={"id": "item"})[["item", *KEPT]]
+    return described.assign(flagged=benchmarks.flagged(rows)).reset_index(drop=True)
 
 
 def _whole(folder: Path):

@@ -4,23 +4,24 @@ import pandas
 from lib import records
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables import span
-from lib.tables.base_strength import ABSENT, CHAPTER, measured
+from lib.tables.base_strength import ABSENT, CHAPTER, chances, measured
 
 
 @figure("P1-F1b", CHAPTER, "Accuracy on the released tests after each stage, by setting")
 def test_accuracy(profile: str):
-    """A panel a setting; per task a point a stage with its interval, bases by marker, and the chance level of each task."""
+    """A panel a setting; per task a point a stage with its interval, bases by marker, and the level of chance."""
     found = measured(profile, "accuracy")
     if found.empty:
         return _absent()
-    chance = records.facts(profile, CHAPTER).query("fact == 'accuracy_chance'").groupby(["setting", "task"])["value"].first()
+    chance = chances(profile)
     frame = found[["base", "stage", "setting", "task", "language", "n", "value", "low", "high"]].copy()
     frame["chance"] = [chance[key] for key in zip(frame["setting"], frame["task"])]
     settings = list(frame["setting"].unique())
     drawing, panels = axes(1, len(settings), WIDE, 2.6, sharey=True, squeeze=False)
     for panel, setting in zip(panels.flat, settings):
-        _points(panel, frame[frame["setting"] == setting])
-        panel.set_title(f"{setting}, n = {span(frame[(frame['setting'] == setting) & (frame['task'] != 'all')]['n'])} a task")
+        part = frame[frame["setting"] == setting]
+        _points(panel, part)
+        panel.set_title(f"{setting}, n = {span(part[part['task'] != 'all']['n'])} a task")
     panels[0, 0].set_ylabel("accuracy (%)")
     handles, names = panels[0, 0].get_legend_handles_labels()
     drawing.legend(handles, names, loc="outside lower center", ncols=4)
@@ -51,13 +52,14 @@ def _points(panel, part):
 
 @figure("P1-F2b", CHAPTER, "Loss of task tuning from each stage")
 def tuning_loss(profile: str):
-    """One line a base and stage (LoRA, both languages), mean over seeds, running mean of three points, on the answers."""
+    """One line a base and stage (LoRA, both languages), mean over seeds, running mean of three points."""
     rows = records.rows(profile, CHAPTER, "loss")
     if rows.empty:
         return _absent()
     rows = rows[(rows["method"] == "lora") & (rows["trained_on"] == "both")]
     frame = rows.groupby(["base", "stage", "step"], sort=False)[["tokens", "loss"]].mean().reset_index()
-    frame["smooth"] = frame.groupby(["base", "stage"])["loss"].transform(lambda part: part.rolling(3, min_periods=1).mean())
+    lines = frame.groupby(["base", "stage"])["loss"]
+    frame["smooth"] = lines.transform(lambda part: part.rolling(3, min_periods=1).mean())
     drawing, panel = axes()
     batch = records.load(profile, CHAPTER)["parameters"]["batch_size"]
     stages, bases = list(frame["stage"].unique()), list(frame["base"].unique())

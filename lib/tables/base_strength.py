@@ -8,6 +8,9 @@ from lib.tables.base import interval, span, table
 
 CHAPTER = "07_base_strength"
 ABSENT = "Not run, because the benchmark files were not at hand."
+IDLE = "Not compared in this profile: its parameters name nothing to compare."
+TASKS = {"sentiment", "entailment", "multiple_choice"}
+LEAST = 10  # items: the bootstrap's intervals of fewer are too narrow to count
 
 
 def measured(profile: str, metric: str) -> pandas.DataFrame:
@@ -16,14 +19,20 @@ def measured(profile: str, metric: str) -> pandas.DataFrame:
     return found[found["metric"] == metric] if len(found) else pandas.DataFrame(columns=["metric"])
 
 
+def chances(profile: str) -> pandas.Series:
+    """Share of right answers by guessing, by (setting, task)."""
+    facts = records.facts(profile, CHAPTER).query("fact == 'accuracy_chance'")
+    return facts.groupby(["setting", "task"])["value"].first()
+
+
 def _or_why_not(build):
-    """A table that says so when the chapter had no benchmark files, or when this profile compares nothing of its kind."""
+    """A table that says so when the chapter had no benchmark files, or nothing of its kind to compare."""
     @functools.wraps(build)
     def built(profile: str):
         ready = records.facts(profile, CHAPTER).query("fact == 'available'")["value"].iloc[0]
         if not ready:
             return pandas.DataFrame(), ABSENT
-        return build(profile) or (pandas.DataFrame(), "Not compared in this profile: its parameters name nothing to compare.")
+        return build(profile) or (pandas.DataFrame(), IDLE)
     return built
 
 
@@ -33,10 +42,10 @@ def task_rows(profile: str):
     """One row a source and task."""
     frame = records.rows(profile, CHAPTER, "examples")
     leaked, found = frame["leaked"].sum(), frame["found"].sum()
-    lacking = sorted({"sentiment", "entailment", "multiple_choice"} - set(frame.query("language == 'en'")["task"]))
+    lacking = ", ".join(sorted(TASKS - set(frame.query("language == 'en'")["task"]))) or "none of the tests' tasks"
     return frame[["language", "source", "task", "found", "leaked", "kept"]], (
-        f"{leaked} of {found} rows drawn held a test text or a near twin and were left out; English has no rows of its own "
-        f"for {', '.join(lacking)}." if lacking else f"{leaked} of {found} rows drawn held a test text and were left out.")
+        f"{leaked} of {found} rows drawn held a test text or a near twin and were left out; tasks of the tests that English "
+        f"has no rows for: {lacking}.")
 
 
 @table("P1-T4b", CHAPTER, "Tokens a word of the test questions, by base and stage")
@@ -45,11 +54,13 @@ def test_fertility(profile: str):
     """One row a base and stage; P1-T4 compares ways to extend one tokenizer, on the corpus."""
     found = measured(profile, "fertility")
     sizes = records.facts(profile, CHAPTER).query("fact == 'vocabulary'").set_index(["base", "stage"])["value"]
-    frame = found.assign(cell=found.apply(interval, axis=1)).pivot(index=["base", "stage"], columns="language", values="cell")
+    found = found.assign(cell=[interval(row) for row in found.to_dict("records")])
+    frame = found.pivot(index=["base", "stage"], columns="language", values="cell")
     frame = frame.add_prefix("tokens/word ").loc[list(dict.fromkeys(zip(found["base"], found["stage"])))]
     frame.insert(0, "vocabulary", [int(sizes[key]) for key in frame.index])
     target = found[found["language"] != "en"]
-    ends = [f"{base} {part['value'].iloc[0]:.2f} → {part['value'].iloc[-1]:.2f}" for base, part in target.groupby("base", sort=False)]
+    values = {base: part["value"] for base, part in target.groupby("base", sort=False)}
+    ends = [f"{base} {part.iloc[0]:.2f} → {part.iloc[-1]:.2f}" for base, part in values.items()]
     return frame.rename_axis(columns=None).reset_index(), (
         f"Persian tokens a word, base → last stage: {'; '.join(ends)} (n = {span(target['n'])} test questions).")
 
@@ -57,20 +68,20 @@ def test_fertility(profile: str):
 @table("P1-T5b", CHAPTER, "The released tests after each stage and the same task tuning, accuracy in %")
 @_or_why_not
 def stage_tests(profile: str):
-    """One row a base, setting and task; `sound` rows leave out items whose file has a fault, answers in words stand below."""
+    """One row a base, setting and task, then those without items that have a flag, then answers in words."""
     found = measured(profile, "accuracy").assign(items="all")
     sound = measured(profile, "accuracy_unflagged").assign(items="without flagged")
     words = pandas.concat([measured(profile, name).assign(items=title) for name, title in SPOKEN.items()])
     words = words.query("method == 'lora' and trained_on == 'both'") if len(words) else words
     frame = _wide(pandas.concat([found, sound, words]), ["base", "setting", "task", "items"], "stage")
-    chance = records.facts(profile, CHAPTER).query("fact == 'accuracy_chance'").groupby(["setting", "task"])["value"].first()
-    shown = [(key, items in ("all", "without flagged")) for *key, items in frame[["setting", "task", "items"]].to_numpy()]
+    chance = chances(profile)
+    shown = [(key, not items.startswith("in words")) for *key, items in frame[["setting", "task", "items"]].to_numpy()]
     frame.insert(5, "chance %", [f"{100 * chance[tuple(key)]:.0f}" if choice else "" for key, choice in shown])
-    totals = found[found["task"] == "all"]
+    totals, first = found[found["task"] == "all"], found["base"].iloc[0]
     parts = [f"{setting}: " + ", ".join(f"{row['stage']} {100 * row['value']:.0f}" for _, row in part.iterrows())
-             for (base, setting), part in totals.groupby(["base", "setting"], sort=False) if base == totals["base"].iloc[0]]
-    return frame, (f"All tasks, {totals['base'].iloc[0]}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} "
-                   "items a setting; likelihood of the options' letters; demonstration scale).")
+             for setting, part in totals[totals["base"] == first].groupby("setting", sort=False)]
+    return frame, (f"All tasks, {first}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} items a setting; "
+                   "likelihood of the options' letters; demonstration scale).")
 
 
 SPOKEN = {"generated_accuracy": "in words, read as a choice", "invalid": "in words, invalid answers",
@@ -103,7 +114,8 @@ def steps(profile: str):
     found = measured(profile, "accuracy_difference")
     near = [pair in set(zip(order, order[1:])) for pair in zip(found.get("against", []), found.get("stage", []))]
     found = pandas.concat([found[near], measured(profile, "accuracy_gain_by_base").assign(stage=order[-1])])
-    return _differences(found, ["base", "stage", "against", "language", "task"], "Δ points", "the steps change accuracy by")
+    keys = ["base", "stage", "against", "language", "task"]
+    return _differences(found, keys, "Δ points", "the steps change accuracy by")
 
 
 @table("C07-T3", CHAPTER, "What to train: methods against LoRA on the same task rows")
@@ -137,9 +149,11 @@ def _differences(found: pandas.DataFrame, keys: list[str], column: str, phrase: 
     whole = found[found["task"] == "all"]
     named = [" ".join(str(row[key]) for key in keys if key not in ("task", "against")) for _, row in whole.iterrows()]
     ends = "; ".join(f"{name} {interval(row, 1)}" for name, (_, row) in zip(named, whole.iterrows()))
+    counted = [p for p, n in zip(adjusted, found["n"]) if n >= LEAST]
     return frame.reset_index(drop=True), (
-        f"All tasks, {phrase} {ends} points; {sum(p < 0.05 for p in adjusted)} of {len(found)} differences have p < 0.05 after "
-        f"Holm's correction (n = {span(found['n'])} items; demonstration scale).")
+        f"All tasks, {phrase} {ends} points; of {len(counted)} differences on {LEAST} items or more, "
+        f"{sum(p < 0.05 for p in counted)} have p < 0.05 after Holm's correction (n = {span(found['n'])} items; "
+        "demonstration scale).")
 
 
 def _wide(found: pandas.DataFrame, keys: list[str], column: str) -> pandas.DataFrame:
@@ -149,4 +163,5 @@ def _wide(found: pandas.DataFrame, keys: list[str], column: str) -> pandas.DataF
     frame = found.pivot(index=[*keys, "n"], columns=column, values="cell").fillna("")
     order = list(dict.fromkeys(found[[*keys, "n"]].itertuples(index=False, name=None)))
     # A stage is called base too, and a frame has no two columns of one name.
-    return frame.loc[order, found[column].unique()].rename_axis(columns=None).rename_axis(index={"base": "model"}).reset_index()
+    frame = frame.loc[order, found[column].unique()].rename_axis(columns=None)
+    return frame.rename_axis(index={"base": "model"}).reset_index()

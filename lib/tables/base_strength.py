@@ -147,7 +147,8 @@ def _differences(found: pandas.DataFrame, keys: list[str], column: str, phrase: 
                                           "p": [f"{p:.3f}" for p in found["p"]],
                                           "p (Holm)": [f"{p:.3f}" for p in adjusted]})
     whole = found[found["task"] == "all"]
-    named = [" ".join(str(row[key]) for key in keys if key not in ("task", "against")) for _, row in whole.iterrows()]
+    named = [" ".join(str(row[key]) for key in keys if key not in ("task", "against")) +
+             (f" − {row['against']}" if "against" in keys else "") for _, row in whole.iterrows()]
     ends = "; ".join(f"{name} {interval(row, 1)}" for name, (_, row) in zip(named, whole.iterrows()))
     counted = [p for p, n in zip(adjusted, found["n"]) if n >= LEAST]
     return frame.reset_index(drop=True), (

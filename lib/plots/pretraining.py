@@ -24,15 +24,16 @@ def gain_and_loss(profile: str):
     found = records.metrics(profile, "03_pretraining").query("against == 'base'")
     language = next(code for code in found["language"] if code != "en")
     wide = found.pivot(index="arm", columns="language", values=["value", "low", "high", "n"]).loc[found["arm"].unique()]
-    drawing, panel = axes()
+    drawing, panel = axes(height=3)
     for number, (arm, row) in enumerate(wide.iterrows()):
         gain, cost = -row["value", language], row["value", "en"]
         panel.errorbar(cost, gain, xerr=[[cost - row["low", "en"]], [row["high", "en"] - cost]],
-                       yerr=[[gain + row["high", language]], [-row["low", language] - gain]], fmt="o", capsize=2, color=PALETTE[number])
-        panel.annotate(arm, (cost, gain), (4, -9 if number % 2 else 3), textcoords="offset points", fontsize=7)
+                       yerr=[[gain + row["high", language]], [-row["low", language] - gain]], fmt="osD^vP*X"[number % 8],
+                       capsize=2, color=PALETTE[number % len(PALETTE)], label=arm)
+    drawing.legend(loc="outside lower center", ncols=3, handletextpad=0.3, columnspacing=1)
     panel.axvline(0, color="0.4", linestyle=":", linewidth=0.9)
     panel.axhline(0, color="0.4", linestyle=":", linewidth=0.9)
-    panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte; up is better)")
+    panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
     best = (-wide["value", language]).idxmax()
     frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
     return drawing, frame, (f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "

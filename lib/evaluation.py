@@ -24,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import models, paths, prompts, scoring, statistics, text
+from lib import models, paths, prompts, scoring, statistics
 
 PROMPTS = ("document", "chat")
 
@@ -120,14 +120,12 @@ def generate(model, tokenizer, prompts, max_new_tokens: int, batch_size: int = 1
 
 def chrf(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
     """chrF++ (Popović 2017), 0 to 100, with a bootstrap interval over segments, and sacrebleu's signature."""
-    metric, columns = _chrf_statistics(hypotheses, references)
-    return statistics.of_sums(_chrf_score(metric), columns, seed), str(metric.get_signature())
+    return scoring.corpus_score(CHRF(word_order=2), hypotheses, references, seed)
 
 
 def chrf_difference(before, after, references, seed: int = 0) -> statistics.Difference:
     """chrF++ of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    metric, columns = _chrf_statistics(before, references)
-    return statistics.difference_of_sums(_chrf_score(metric), columns, _chrf_statistics(after, references)[1], seed)
+    return scoring.corpus_difference(CHRF(word_order=2), before, after, references, seed)
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
@@ -135,8 +133,8 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
-    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file a task.
-    Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
+    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
+    a task. Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
@@ -302,10 +300,8 @@ def _request(row: dict, tokenizer, language: str) -> str:
 
 
 def _invalid(row: dict) -> bool:
-    """Empty, a copy of the source, or mostly letters of another script than the reference's language has."""
-    script = text.script(row["direction"].split("-")[1])
-    letters = text.words(row["hypothesis"])
-    return not letters or row["hypothesis"] == row["source"] or text.script_share(row["hypothesis"], script) < 0.5
+    """Whether a translation is none (`scoring.foreign`) in the language of its direction."""
+    return scoring.foreign(row["hypothesis"], row["source"], row["direction"].split("-")[1])
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
@@ -362,19 +358,6 @@ def _quiet():
     datasets.disable_progress_bars()
     with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def _chrf_statistics(hypotheses, references):
-    """The metric and its n-gram counts, array [statistics, segments]: what sacrebleu sums before it scores."""
-    if len(hypotheses) != len(references) or len(references) == 0:
-        raise ValueError(f"chrF++ needs one hypothesis a reference, got {len(hypotheses)} and {len(references)}.")
-    metric = CHRF(word_order=2)
-    return metric, numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
-
-
-def _chrf_score(metric):
-    """Maps summed counts [statistics, draws] to chrF++ [draws]."""
-    return lambda sums: numpy.array([metric._compute_score_from_stats(list(column)).score for column in sums.T])
 
 
 def _batches(rows, batch_tokens: int, title: str):

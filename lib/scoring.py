@@ -78,14 +78,27 @@ def bleu(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, st
 
     Its `intl` tokenizer parts Persian punctuation as well as English.
     """
-    metric, columns = _bleu_statistics(hypotheses, references)
-    return statistics.of_sums(_bleu_score(metric), columns, seed), str(metric.get_signature())
+    return corpus_score(BLEU(tokenize="intl"), hypotheses, references, seed)
 
 
 def bleu_difference(before, after, references, seed: int = 0) -> statistics.Difference:
     """BLEU of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    metric, columns = _bleu_statistics(before, references)
-    return statistics.difference_of_sums(_bleu_score(metric), columns, _bleu_statistics(after, references)[1], seed)
+    return corpus_difference(BLEU(tokenize="intl"), before, after, references, seed)
+
+
+def corpus_score(metric, hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
+    """A corpus score of sacrebleu's `metric` with a bootstrap interval over segments, and the metric's signature.
+
+    Raises ValueError unless there is one hypothesis a reference.
+    """
+    counts = _corpus_counts(metric, hypotheses, references)
+    return statistics.of_sums(_of_counts(metric), counts, seed), str(metric.get_signature())
+
+
+def corpus_difference(metric, before, after, references, seed: int = 0) -> statistics.Difference:
+    """Such a score of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
+    counts = (_corpus_counts(metric, hypotheses, references) for hypotheses in (before, after))
+    return statistics.difference_of_sums(_of_counts(metric), *counts, seed)
 
 
 def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
@@ -110,7 +123,7 @@ def _measures(row: dict, answer: str) -> dict:
         found = label(answer, row)
         return {"invalid": found is None, "label": found, "correct": found == row["answer"]}
     language = row["to"] if row["task"] == "translation" else row["language"]
-    measured = {"invalid": _foreign(answer, row["text"], language), "reference": row["answer"]}
+    measured = {"invalid": foreign(answer, row["text"], language), "reference": row["answer"]}
     if row["task"] == "reading_comprehension":
         # An answer may be a number or a name in another script; only an empty one is invalid.
         references = row["answers"] if row["answers"] is not None else [row["answer"]]
@@ -119,8 +132,8 @@ def _measures(row: dict, answer: str) -> dict:
     return {**measured, **(rouge(answer, row["answer"], language) if row["task"] == "summary" else {})}
 
 
-def _foreign(answer: str, source: str, language: str) -> bool:
-    """Empty, a copy of the source, or mostly letters of another script than the language's."""
+def foreign(answer: str, source: str, language: str) -> bool:
+    """Whether a text is no answer: empty, a copy of its source, or mostly in another script than the language's."""
     share = text.script_share(answer, text.script(language))
     return not text.words(answer) or answer.strip() == source.strip() or share < 0.5
 
@@ -181,15 +194,15 @@ class _Words:
         return words(string, self.language)
 
 
-def _bleu_statistics(hypotheses, references):
-    """The metric and its counts, array [statistics, segments]: what sacrebleu sums before it scores."""
+def _corpus_counts(metric, hypotheses, references) -> numpy.ndarray:
+    """A metric's counts, array [counts, segments]: what sacrebleu sums before it scores."""
     if len(hypotheses) != len(references) or len(references) == 0:
-        raise ValueError(f"BLEU needs one hypothesis a reference, got {len(hypotheses)} and {len(references)}.")
-    metric = BLEU(tokenize="intl")
-    return metric, numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
+        raise ValueError(f"{type(metric).__name__} needs one hypothesis a reference, got {len(hypotheses)} and "
+                         f"{len(references)}.")
+    return numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
 
 
-def _bleu_score(metric):
-    """Maps summed counts [statistics, draws] to BLEU [draws]."""
+def _of_counts(metric):
+    """Maps summed counts [counts, draws] to scores [draws]."""
     return lambda sums: numpy.array([metric._compute_score_from_stats(list(map(int, column))).score
                                      for column in sums.T])

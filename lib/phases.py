@@ -2,11 +2,10 @@
 import random
 from typing import NamedTuple
 
-import datasets
 import pandas
 
 from lib import (alignment, benchmarks, evaluation, models, paths, precision, pretraining, prompts, statistics,
-                 training)
+                 training, tuning)
 
 CHAPTER = "08_phases_and_transfer"
 STAGES = ("text", "instructions")
@@ -64,20 +63,8 @@ def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) ->
     before = State(phase - 1, "instructions") if phase > 1 else State(0, "extended")
     text, tuned = (folder(profile, State(phase, stage), seed) for stage in STAGES)
     first = training.pretrain(text.parent, folder(profile, before, seed), blocks, settings["text"], merge=True)
-    examples = datasets.Dataset.from_list([prompts.example(row) for row in rows.to_dict("records")])
-    tokenizer = prompts.dress(models.tokenizer(text), style)
-    second = training.instruct(tuned.parent, text, examples, settings["instructions"], True, tokenizer)
+    second = tuning.tune(tuned.parent, text, rows, settings["instructions"], style, merge=True)
     return dict(zip(STAGES, (first, second)))
-
-
-def shares(language: str, pair_share: float, replay: float) -> dict[str, float]:
-    """Shares of bytes in each phase's text: the language, translation pairs and English replay.
-
-    Raises ValueError when pairs and replay are more than the whole.
-    """
-    if pair_share + replay > 1:
-        raise ValueError(f"pair_share {pair_share} and replay {replay} are more than the whole: lower one of them.")
-    return {language: 1 - pair_share - replay, "pairs": pair_share, "en": replay}
 
 
 def score(profile: str, state: State, seed: int, texts: dict[str, list[str]]) -> pandas.DataFrame:

@@ -30,7 +30,8 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
     Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`, None to
     leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With
     `max_new_tokens` every row is answered too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a
-    choice's correctness), exact and f1 or ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises ValueError when nothing is left.
+    choice's correctness), exact and f1 or ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises
+    ValueError when nothing is left.
     """
     choices = rows[~rows["task"].isin(list(prompts.PHRASES)) & (prompt is not None)]
     if choices.empty and not max_new_tokens:

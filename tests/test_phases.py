@@ -3,7 +3,7 @@ import numpy
 import pandas
 import pytest
 
-from lib import models, phases, plots, records, statistics, tables, training
+from lib import alignment, models, phases, plots, records, statistics, tables, training
 
 
 def test_states_run_from_the_base_through_both_halves_of_every_phase():
@@ -28,9 +28,9 @@ def test_rows_that_do_not_suffice_and_shares_over_the_whole_are_refused():
     assert phases.own(list(range(7)), 2, 3) == [2, 3]
     with pytest.raises(ValueError, match="2 rows are too few for 3 phases"):
         phases.own([1, 2], 1, 3)
-    assert phases.shares("fa", 0.3, 0.2) == {"fa": pytest.approx(0.5), "pairs": 0.3, "en": 0.2}
+    assert alignment.shares("pairs", "fa", 0.3, 0.2) == {"fa": pytest.approx(0.5), "pairs": 0.3, "en": 0.2}
     with pytest.raises(ValueError, match="lower one of them"):
-        phases.shares("fa", 0.8, 0.3)
+        alignment.shares("pairs", "fa", 0.8, 0.3)
 
 
 def test_perplexity_is_that_of_a_token():

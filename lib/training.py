@@ -67,7 +67,7 @@ def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Sett
     def build(model, tokenizer):
         columns = blocks.select_columns(["input_ids", "labels"])
         return Pretrainer(model=model, args=TrainingArguments(**_arguments(folder, settings, len(blocks))),
-                           train_dataset=columns.with_format("torch"), settings=settings)
+                          train_dataset=columns.with_format("torch"), settings=settings)
 
     counts = numpy.array([len(ids) for ids in blocks["input_ids"]]), numpy.array(blocks["bytes"])
     return _run(folder, start, blocks, settings, merge, build, lambda trainer: counts)
@@ -87,7 +87,7 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
         arguments = SFTConfig(**_arguments(folder, settings, len(examples)), max_length=settings.block_length,
                               packing=False, completion_only_loss=True)
         trainer = Instructor(model=model, args=arguments, train_dataset=examples, processing_class=words,
-                              settings=settings)
+                             settings=settings)
         report.update(eos_labels=_eos_labels(trainer.train_dataset, words, len(examples) - report["answers_truncated"]))
         return trainer
 

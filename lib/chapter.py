@@ -1,5 +1,6 @@
 """The frame around a chapter: begin checks and announces, finish measures and writes the record."""
 import time
+import warnings
 
 from lib import carbon, machine, params, records
 
@@ -15,7 +16,7 @@ def begin(chapter: str, variables: dict) -> records.Record:
     values = {name: variables[name] for name in params.defaults(chapter) | params.injected(variables)}
     values = params.check(chapter, values, "the notebook's parameters")
     record = records.Record(chapter, values, machine.describe())
-    _seed(values["seed"])
+    _settle(values["seed"])
     _announce(record.content["environment"], values["seed"])
     _meters[chapter] = time.monotonic(), carbon.start(chapter)
     return record
@@ -30,11 +31,14 @@ def finish(record: records.Record):
           f"{len(record.content['metrics'])} metrics, {len(record.content['facts'])} facts.")
 
 
-def _seed(seed: int):
+def _settle(seed: int):
+    """Seeds every generator and quietens what a reader cannot act on."""
     import transformers
     transformers.set_seed(seed)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    # PEFT and TRL still ask every model for this attribute, once a training.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
 
 
 def _announce(environment: dict, seed: int):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas
 
-from lib import (alignment, benchmarks, evaluation, models, paths, precision, pretraining, prompts, statistics,
+from lib import (alignment, benchmarks, evaluation, models, paths, precision, pretraining, prompts, scoring, statistics,
                  training, tuning)
 
 CHAPTER = "08_phases_and_transfer"
@@ -141,15 +141,16 @@ def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame)
 
 
 def note_translations(record, translated: pandas.DataFrame, label: str):
-    """chrF++ and invalid answers by direction, and paired differences to the first model, named in column `stage`.
+    """chrF++, BLEU and invalid answers by direction, and paired differences of chrF++ to the first model.
 
-    `label` is what the record calls that column.
+    Column `stage` names the model; `label` is what the record calls that column.
     """
     names = translated["stage"].unique()
     for (stage, direction), rows in translated.groupby(["stage", "direction"], sort=False):
-        value, signature = evaluation.chrf(rows["hypothesis"], rows["reference"])
         where = {"task": direction, label: stage}
-        record.metric("chrf", value, "chrF++", signature=signature, **where)
+        for name, unit, measure in (("chrf", "chrF++", evaluation.chrf), ("bleu", "BLEU", scoring.bleu)):
+            value, signature = measure(rows["hypothesis"], rows["reference"])
+            record.metric(name, value, unit, signature=signature, **where)
         record.metric("invalid", statistics.wilson(rows["invalid"].sum(), len(rows)), "share", **where)
     for stage in names[1:]:
         for where, change in evaluation.paired_translations(translated, names[0], stage):

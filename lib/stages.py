@@ -107,9 +107,11 @@ def train(folder: Path, base: str, frames, language: str, budget: Budget, settin
           style: str) -> dict[str, Path]:
     """The stages base, pretrained, aligned and instructed of a base, each from the one before: stage → folder.
 
-    `frames` are the corpus's documents, pairs, dialogues and items; every base gets the same texts, in bytes. `longest`
-    is that of an instruction in tokens. The text is mixed as in the chapters of these stages.
+    They are written to a folder of the base's name in `folder`. `frames` are the corpus's documents, pairs, dialogues
+    and items; every base gets the same texts, in bytes, mixed as in the chapters of these stages. `longest` is that of
+    an instruction in tokens.
     """
+    folder = folder / Path(base).name
     start = _extended(folder / "extended", base, frames, language, budget.pieces, settings.seed)
     found, streams = {"base": models.base(base)}, alignment.streams(*frames[:2], language)
     for stage, arm, size in (("pretrained", "no-pairs", budget.text), ("aligned", "pairs", budget.pairs)):

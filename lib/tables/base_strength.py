@@ -85,7 +85,7 @@ def stage_tests(profile: str):
 
 
 SPOKEN = {"generated_accuracy": "in words, read as a choice", "invalid": "in words, invalid answers",
-          "rouge_l": "in words, ROUGE-L"}
+          "rouge_l": "in words, ROUGE-L", "chrf": "in words, chrF++"}
 
 
 @table("P1-T6", CHAPTER, "Translated input against Persian input, the same items")
@@ -158,8 +158,9 @@ def _differences(found: pandas.DataFrame, keys: list[str], column: str, phrase: 
 
 
 def _wide(found: pandas.DataFrame, keys: list[str], column: str) -> pandas.DataFrame:
-    """Estimates in % side by side, one row a key, `n` in front."""
-    found = found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
+    """Estimates side by side, shares in %, one row a key, `n` in front."""
+    scale = found["unit"].map(lambda unit: 100 if unit == "share" else 1)
+    found = found.assign(**{name: scale * found[name] for name in ("value", "low", "high")})
     found["cell"] = [interval(row, 1) for _, row in found.iterrows()]
     frame = found.pivot(index=[*keys, "n"], columns=column, values="cell").fillna("")
     order = list(dict.fromkeys(found[[*keys, "n"]].itertuples(index=False, name=None)))

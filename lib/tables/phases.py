@@ -154,9 +154,9 @@ def _questions_reading(found: pandas.DataFrame) -> str:
 
 @table("P2-T5", CHAPTER, "Translation in both directions")
 def phase_translations(profile: str):
-    """A row a model and direction: chrF++ on held-out pairs; reported BLEU and COMET as context, on other texts."""
-    found = _metrics(profile).query("metric == 'chrf' and stage.notna()")
-    rows = [{"model": row["stage"], "direction": row["task"], "measure": "chrF++", "value": interval(row, 1),
+    """A row a model and direction: chrF++ and BLEU on held-out pairs; the papers' BLEU and COMET on other texts."""
+    found = _metrics(profile).query("metric in ['chrf', 'bleu'] and stage.notna()")
+    rows = [{"model": row["stage"], "direction": row["task"], "measure": row["unit"], "value": interval(row, 1),
              "n": row["n"], "from": "here"} for _, row in found.iterrows()]
     known = _reported("P2-T5")
     known = known[known["value"].notna() & ~known["system"].str.startswith("column")]

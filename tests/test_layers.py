@@ -9,7 +9,7 @@ from lib import paths
 
 # A module may import only what stands before it.
 ORDER = """paths statistics machine params records assets text architecture audit claims tables plots sources tokenizer
-dictionary embeddings prompts mixture loss adapters corpus items scoring novelty selfinstruct benchmarks tasks models precision training evaluation tuning pretraining
+dictionary embeddings prompts mixture loss adapters corpus items scoring novelty selfinstruct benchmarks tasks models precision training evaluation teacher tuning pretraining
 alignment stages similarity phases carbon chapter paper run""".split()
 # Exhibits are made from records alone, so nothing that knows a model or a text may reach them.
 PRESENTATION = {"paths", "statistics", "params", "records", "architecture", "audit", "claims", "tables", "plots"}

@@ -33,7 +33,9 @@ def finish(record: records.Record):
 
 def _settle(seed: int):
     """Seeds every generator and quietens what a reader cannot act on."""
+    import datasets
     import transformers
+    datasets.disable_progress_bars()
     transformers.set_seed(seed)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -63,6 +63,11 @@ def load(profile: str, chapter: str) -> dict:
     return check(chapter, values, paths.shown(path))
 
 
+def files_of(profile: str = "*") -> list[Path]:
+    """The parameter files of one profile or of all; `params/sweeps/` belongs to none."""
+    return sorted(file for file in paths.PARAMS.glob(f"{profile}/*.yaml") if file.parent.name != "sweeps")
+
+
 def read(path: Path) -> dict:
     """A flat YAML file as a dict; ParameterError when it is not one, or names a key twice."""
     try:
@@ -82,15 +87,19 @@ def check(chapter: str, values: dict, source: str) -> dict:
 
     Raises ParameterError, naming `source`, for an unknown key, a wrong type, or a value out of its range or choices.
     """
-    known = stated(chapter)
+    return compared(stated(chapter), values, source, f"chapter {chapter}")
+
+
+def compared(known: dict[str, Parameter], values: dict, source: str, whose: str) -> dict:
+    """The defaults of `known` with `values` over them; ParameterError as `check` raises it."""
     for name, value in values.items():
         if name not in known:
-            raise ParameterError(f"{source}: unknown key `{name}` (value {value!r}) for chapter {chapter}; "
+            raise ParameterError(f"{source}: unknown key `{name}` (value {value!r}) for {whose}; "
                                  f"{_nearest(str(name), list(known), 'key')}.")
         problem = _problem(known[name], value)
         if problem:
             raise ParameterError(f"{source}: key `{name}` is {value!r}, but {problem}; "
-                                 f"the notebook's default is {known[name].default!r} ({known[name].comment}).")
+                                 f"the default is {known[name].default!r} ({known[name].comment}).")
     return {name: _convert(parameter.default, values.get(name, parameter.default)) for name, parameter in known.items()}
 
 
@@ -164,7 +173,7 @@ def _problem_of_one(parameter: Parameter, sample, value) -> str:
         return f"{value!r} is {_kind(value)} where {_kind(sample)} is needed{hint}"
     if parameter.choices and str(value) not in parameter.choices:
         return f"{value!r} is not one of {', '.join(parameter.choices)}"
-    if value is None or isinstance(value, (str, bool)):
+    if value is None or isinstance(value, (str, bool, dict)):
         return ""
     if not math.isfinite(value):
         return f"{value!r} is not a finite number"
@@ -179,7 +188,7 @@ def _same_kind(sample, value) -> bool:
         return value is None or isinstance(value, (str, bool, int, float))
     if isinstance(sample, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is type(sample) and isinstance(value, (str, bool, int))
+    return type(value) is type(sample) and isinstance(value, (str, bool, int, dict))
 
 
 def _convert(default, value):
@@ -207,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Checks every parameter file, or those of one profile: `python -m lib.params [profile]`; 1 when one is wrong."""
     parser = argparse.ArgumentParser(description="Check parameter files against the notebooks.")
     parser.add_argument("profile", nargs="?", default="*")
-    files = sorted(paths.PARAMS.glob(f"{parser.parse_args(arguments).profile}/*.yaml"))
+    files = files_of(parser.parse_args(arguments).profile)
     errors = []
     for file in files:
         try:

@@ -14,7 +14,7 @@ import regex
 
 from lib import assets, corpus, records, scoring, text
 
-RELEASED, PARSINLU, XQUAD, REVIEWS = "llama-persian-tests", "parsinlu", "xquad", "movie-reviews"
+RELEASED, PARSINLU, XQUAD, XCOPA, REVIEWS = "llama-persian-tests", "parsinlu", "xquad", "xcopa", "movie-reviews"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
            "flags", "instruction", "input", "output", "forms"]
 FILES = {"fa": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
@@ -70,10 +70,13 @@ SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choi
 SETTINGS, SPLITS = tuple(FILES), ("train", "validation", "test")
 
 
-def available() -> bool:
-    """Whether every benchmark file is at hand or can be fetched; prints the reason when not."""
+def available(*names: str) -> bool:
+    """Whether every file of the benchmarks is at hand or can be fetched; prints the reason when not.
+
+    Names are those of assets, by default the released tests, ParsiNLU and XQuAD.
+    """
     try:
-        for asset in (RELEASED, PARSINLU, XQUAD):
+        for asset in names or (RELEASED, PARSINLU, XQUAD):
             for path in assets.entry(asset)["files"]:
                 assets.file(asset, path)
     except assets.NotAvailable as error:
@@ -105,15 +108,29 @@ def parsinlu(task: str, split: str = "test") -> pandas.DataFrame:
                   for number, raw in enumerate(raw for file in files for raw in _lines(file)))
 
 
-def xquad() -> pandas.DataFrame:
-    """XQuAD's English questions (Artetxe et al. 2020, from SQuAD 1.1's validation part) as reading comprehension."""
-    articles = json.loads(assets.file(XQUAD, "xquad.en.json").read_text("utf8"))["data"]
+def xquad(language: str = "en") -> pandas.DataFrame:
+    """XQuAD (Artetxe et al. 2020, from SQuAD 1.1's validation part) in a language as reading comprehension.
+
+    The same questions in every language, by the end of their id. Raises assets.AssetError for a language that the
+    registry has no file of.
+    """
+    articles = json.loads(assets.file(XQUAD, f"xquad.{language}.json").read_text("utf8"))["data"]
     places = [(paragraph["context"], question) for article in articles for paragraph in article["paragraphs"]
               for question in paragraph["qas"]]
-    return _frame({"id": f"xquad/en/{question['id']}", "benchmark": "XQuAD", "setting": "en", "language": "en",
-                   "task": "reading_comprehension",
-                   **_question(passage, question["question"], [found["text"] for found in question["answers"]], "en")}
+    return _frame({"id": f"xquad/{language}/{question['id']}", "benchmark": "XQuAD", "setting": language,
+                   "language": language, "task": "reading_comprehension",
+                   **_question(passage, question["question"], [found["text"] for found in question["answers"]],
+                               language)}
                   for passage, question in places)
+
+
+def xcopa(language: str) -> dict[str, str]:
+    """Files of XCOPA (Ponti et al. 2020) in a language: validation (100 items) and test (500), by split.
+
+    They are what the harness' own tasks xcopa_<language> read. Raises assets.AssetError for another language.
+    """
+    return {split: str(assets.file(XCOPA, f"data/{language}/{name}.{language}.jsonl"))
+            for split, name in (("validation", "val"), ("test", "test"))}
 
 
 def training(language: str, items: pandas.DataFrame | None = None) -> pandas.DataFrame:

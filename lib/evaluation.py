@@ -3,14 +3,17 @@
 Every score comes back item by item, so that intervals and paired tests can be made from it (lib.statistics).
 """
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
 import json
 import logging
 import sys
+from pathlib import Path
 
 import datasets
+import lm_eval
 import numpy
 import pandas
 import torch
@@ -27,6 +30,7 @@ from transformers import GenerationConfig
 from lib import models, paths, prompts, scoring, statistics
 
 PROMPTS = ("document", "chat")
+SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
 
 
 @torch.inference_mode()
@@ -164,17 +168,25 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16) ->
     return scoring.judge(rows, lines)
 
 
-def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8):
-    """Tasks by the harness' own names, or FLORES+ of lib/tasks: task, item, metric, value, answer, reference.
+def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8,
+          shots: int | None = None, seed: int = 0, own: dict[str, dict] | None = None, folders: list | None = None):
+    """Tasks by the harness' own names, or FLORES+ of lib/tasks: task, item, metric, value, choices, answer, reference.
 
     A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
-    reference (empty for choices). The data come from the hub. `limit` is the most items of a task; samples stay in
-    `folder`, a file a task. Raises ValueError for a name that the harness does not know.
+    reference (empty for choices). The data come from the hub, unless `own`, settings by name that replace the task's,
+    points at files (`files`). `limit` is the most items of a task, `shots` the demonstrations before each (default: the
+    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`, a
+    file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
+    for a name that the harness does not know.
     """
-    manager = known(names)
+    manager = known(names, folders)
+    own = own or {}
+    # Only as members of a group do known tasks take other settings.
+    changed = [{"group": "named", "task": [{"task": name, **own[name]} for name in names if name in own]}] if own else []
     with _quiet():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        samples = simple_evaluate(model=lm, tasks=list(names), limit=limit, bootstrap_iters=0,
+        samples = simple_evaluate(model=lm, tasks=[name for name in names if name not in own] + changed, limit=limit,
+                                  bootstrap_iters=0, num_fewshot=shots, fewshot_random_seed=seed,
                                   task_manager=manager)["samples"]
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
@@ -182,9 +194,15 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
                              for row in _named(task, sample)])
 
 
+def files(paths_by_split: dict[str, str], folder) -> dict:
+    """Settings that point a task of the harness at JSON lines, a file a split; the data set's cache lies in `folder`."""
+    return {"dataset_path": "json", "dataset_name": None,
+            "dataset_kwargs": {"data_files": dict(paths_by_split), "cache_dir": str(folder / "cache")}}
+
+
 def known(names: list[str], folders: list | None = None) -> TaskManager:
     """The harness' manager of its own tasks (or those in `folders`) and lib/tasks; ValueError for an unknown name."""
-    manager = TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
+    manager = _manager(None if folders is None else tuple(folders))
     unknown = sorted(set(names) - set(manager.all_tasks))
     if unknown:
         raise ValueError(f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists their names.")
@@ -285,6 +303,13 @@ def _sides(frame, by: list[str], before: str, after: str):
         yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
+@functools.cache
+def _manager(folders: tuple | None) -> TaskManager:
+    """The manager of tasks in the folders and in lib/tasks; it reads thousands of files when it is to know all."""
+    with _quiet():
+        return TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
+
+
 def _translation(pair: dict, direction: str, language: str) -> dict:
     row = prompts.translation(pair["english"], pair["target"], direction, language)
     return {"source": row["text"], "reference": row["answer"]}
@@ -310,9 +335,8 @@ def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
     if not file.exists():
         raise FileNotFoundError(f"Task {file.stem} has no file {file}: write one, or use the chat prompt.")
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
-    data = {"data_files": {"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))},
-            "cache_dir": str(folder / "cache")}
-    return {**yaml.safe_load(file.read_text("utf8")), "task": name, "dataset_kwargs": data}
+    data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
+    return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}
 
 
 def _document(row: dict, tokenizer, prompt: str) -> dict:
@@ -341,6 +365,7 @@ def _named(task: str, sample: dict):
     for metric in sample["metrics"]:
         value = float(sample[metric]) if isinstance(sample[metric], (bool, int, float)) else None
         yield {"task": task, "item": sample["doc_id"], "metric": metric, "value": value,
+               "choices": None if written else len(sample["filtered_resps"]),
                **{"answer": None, "reference": None, **texts}}
 
 

@@ -91,14 +91,31 @@ def corpus_score(metric, hypotheses, references, seed: int = 0) -> tuple[statist
 
     Raises ValueError unless there is one hypothesis a reference.
     """
-    counts = _corpus_counts(metric, hypotheses, references)
-    return statistics.of_sums(_of_counts(metric), counts, seed), str(metric.get_signature())
+    counts = corpus_counts(metric, hypotheses, references)
+    return statistics.of_sums(of_counts(metric), counts, seed), str(metric.get_signature())
 
 
 def corpus_difference(metric, before, after, references, seed: int = 0) -> statistics.Difference:
     """Such a score of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    counts = (_corpus_counts(metric, hypotheses, references) for hypotheses in (before, after))
-    return statistics.difference_of_sums(_of_counts(metric), *counts, seed)
+    counts = (corpus_counts(metric, hypotheses, references) for hypotheses in (before, after))
+    return statistics.difference_of_sums(of_counts(metric), *counts, seed)
+
+
+def corpus_counts(metric, hypotheses, references) -> numpy.ndarray:
+    """A metric's counts, array [counts, segments]: what sacrebleu sums before it scores.
+
+    Raises ValueError unless there is one hypothesis a reference.
+    """
+    if len(hypotheses) != len(references) or len(references) == 0:
+        raise ValueError(f"{type(metric).__name__} needs one hypothesis a reference, got {len(hypotheses)} and "
+                         f"{len(references)}.")
+    return numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
+
+
+def of_counts(metric):
+    """The function that maps a metric's summed counts, array [counts, draws], to scores [draws]."""
+    return lambda sums: numpy.array([metric._compute_score_from_stats(list(map(int, column))).score
+                                     for column in sums.T])
 
 
 def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
@@ -192,17 +209,3 @@ class _Words:
 
     def tokenize(self, string: str) -> list[str]:
         return words(string, self.language)
-
-
-def _corpus_counts(metric, hypotheses, references) -> numpy.ndarray:
-    """A metric's counts, array [counts, segments]: what sacrebleu sums before it scores."""
-    if len(hypotheses) != len(references) or len(references) == 0:
-        raise ValueError(f"{type(metric).__name__} needs one hypothesis a reference, got {len(hypotheses)} and "
-                         f"{len(references)}.")
-    return numpy.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)])).T
-
-
-def _of_counts(metric):
-    """Maps summed counts [counts, draws] to scores [draws]."""
-    return lambda sums: numpy.array([metric._compute_score_from_stats(list(map(int, column))).score
-                                     for column in sums.T])

@@ -36,7 +36,7 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
     choices = rows[~rows["task"].isin(list(prompts.PHRASES)) & (prompt is not None)]
     if choices.empty and not max_new_tokens:
         raise ValueError("Only choice tasks have a likelihood score: set max_new_tokens to have texts generated.")
-    model, tokenizer = _whole(Path(folder)), prompts.dress(models.tokenizer(folder), style)
+    model, tokenizer = whole(Path(folder)), prompts.dress(models.tokenizer(folder), style)
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
         found = evaluation.harness(model, tokenizer, choices, Path(out), prompt, batch_size)
@@ -49,12 +49,12 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
     return scored
 
 
+def whole(folder: Path):
+    """The model of a folder with its adapter merged: the harness ties weights anew and finds none below an adapter."""
+    return models.merged(folder).eval() if (folder / "adapter_config.json").exists() else models.load(folder)
+
+
 def _described(rows: pandas.DataFrame) -> pandas.DataFrame:
     """What an item is: its id, place, and whether the benchmark's file has a flag on it."""
     described = rows.rename(columns={"id": "item"})[["item", *KEPT]]
     return described.assign(flagged=benchmarks.flagged(rows)).reset_index(drop=True)
-
-
-def _whole(folder: Path):
-    """The model of a folder with its adapter merged: the harness ties weights anew and finds none below an adapter."""
-    return models.merged(folder).eval() if (folder / "adapter_config.json").exists() else models.load(folder)

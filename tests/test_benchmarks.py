@@ -258,7 +258,7 @@ def test_named_tasks_come_back_item_by_item(byte_tokenizer, tiny_model, tmp_path
     import datasets
     pairs = {"eng_Latn": "two cats", "pes_Arab": "دو گربه"}
     monkeypatch.setattr(datasets, "load_dataset", lambda _, code, split: [{"id": 1, "text": pairs[code]}])
-    monkeypatch.setattr(evaluation, "known", lambda names: evaluation.TaskManager(
+    monkeypatch.setattr(evaluation, "known", lambda *_: evaluation.TaskManager(
         include_defaults=False, include_path=str(paths.TASKS)))
     found = evaluation.named(tiny_model(byte_tokenizer), byte_tokenizer, ["flores_fa-en"], tmp_path, limit=1)
     assert list(found["metric"]) == ["chrf", "bleu"] and list(found["reference"]) == ["two cats"] * 2

@@ -1,4 +1,6 @@
 """Figures of the chapter on phases and transfer."""
+from matplotlib.ticker import LogLocator, NullLocator
+
 from lib import records
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import reported, span
@@ -17,15 +19,16 @@ def perplexity_by_phase(profile: str):
     for panel, (metric, label) in zip(panels, {"perplexity": "perplexity per token (log)",
                                                "bits_per_byte": "bits per byte"}.items()):
         part = frame[(frame["metric"] == metric) & ((frame["stage"] != "base") | (metric == "bits_per_byte"))]
-        for marker, (language, line) in zip("os^", part.groupby("language", sort=False)):
-            panel.errorbar([order.index(state) for state in line["state"]], line["value"],
+        for place, (marker, (language, line)) in enumerate(zip("os^", part.groupby("language", sort=False))):
+            panel.errorbar([order.index(state) + 0.12 * place for state in line["state"]], line["value"],
                            [line["value"] - line["low"], line["high"] - line["value"]], marker=marker, capsize=2,
                            label=f"{language}, n = {line['n'].iloc[0]} texts")
         panel.set_xticks(range(len(order)), order, rotation=35, ha="right", rotation_mode="anchor")
         panel.set(ylabel=label, xlim=(-0.4, len(order) - 0.6))
     panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_minor_locator(NullLocator())
     panels[0].yaxis.set_major_formatter("{x:,.0f}")
-    panels[0].yaxis.set_minor_formatter("{x:,.0f}")
     drawing.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     ends = frame[(frame["metric"] == "bits_per_byte") & frame["state"].isin([order[1], order[-1]])]
     parts = [f"{language} {line['value'].iloc[0]:.2f} → {line['value'].iloc[-1]:.2f}"

@@ -285,8 +285,7 @@ def digest(*parts) -> str:
 def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     """Adds ids and splits, and drops (and counts) validation and test rows with a near twin in training."""
     splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
-    frames = {name: frame.assign(split=frame["group"].map(splits),
-                                 id=[digest(name, *row) for row in frame.itertuples(index=False)])
+    frames = {name: frame.assign(split=frame["group"].map(splits), **_identifiers(name, frame))
               for name, frame in frames.items()}
     found, _ = leaks(frames, settings)
     for name, frame in frames.items():
@@ -297,6 +296,12 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
         raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for "
                                   "training and test: give more text, or raise `test_share`.")
     return frames
+
+
+def _identifiers(artefact: str, frame: pandas.DataFrame) -> dict[str, list[str]]:
+    """The column of ids: `item` for multi-way items, whose columns are language codes (`id` is Indonesian's)."""
+    return {"item" if artefact == "multiway" else "id":
+            [digest(artefact, *row) for row in frame.itertuples(index=False)]}
 
 
 def compared(artefact: str, settings: Settings) -> list[str]:
@@ -339,10 +344,10 @@ def _joined(strings: Iterable[str], length: int) -> list[str]:
 
 def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Frames:
     """What is written: the frames with the columns that later chapters read, short texts joined to documents."""
-    codes = [name for name in frames["multiway"] if name not in ("id", "source", "group", "language", "split")]
+    codes = [name for name in frames["multiway"] if name not in ("item", "source", "group", "language", "split")]
     return {"documents": passages(frames["documents"], settings),
             "pairs": frames["pairs"][["id", "source", "group", "split", "english", "target"]],
-            "multiway": frames["multiway"][["id", "split", *codes]],
+            "multiway": frames["multiway"][["item", "split", *codes]],
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 

@@ -207,14 +207,36 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
-@reader("wordpress-l10n", "Django", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
+@reader("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
         "gnome-control-center-data", "gnome-software-common", "vlc-l10n")
 def gettext(name: str, folder: Path, languages: list[str]) -> Content:
     """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English."""
+    return multiway(name, folder, languages[:2])
+
+
+@reader("Django")
+def multiway(name: str, folder: Path, languages: list[str]) -> Content:
+    """Gettext catalogues of which further languages are read too, where they translate what the learned one has."""
+    own, others = _catalogues(folder, languages[1]), {code: _catalogues(folder, code) for code in languages[2:]}
+    units = []
+    for domain, pairs in own.items():
+        tables = {code: dict(found.get(domain, ())) for code, found in others.items()}
+        units += [unit(name, english, {languages[1]: string, **{code: table[english] for code, table in tables.items()
+                                                                if english in table}}) for english, string in pairs]
+    return Content(units)
+
+
+def _catalogues(folder: Path, language: str) -> dict[Path, list[tuple[str, str]]]:
+    """Pairs of every catalogue in a language, by the catalogue's path without the language."""
     places = {path: _place(path) for path in sorted(folder.rglob("*.[mp]o"))}
-    place = locale(languages[1], list(places.values()))
-    return Content([unit(name, english, {languages[1]: string}) for path, own in places.items() if own == place
-                    for english, string in catalogue(path)])
+    place = locale(language, list(places.values()))
+    return {_domain(path, place): catalogue(path) for path, own in places.items() if own == place}
+
+
+def _domain(path: Path, place: str) -> Path:
+    if path.parent.name == "LC_MESSAGES":
+        return path.parents[2] / path.name
+    return path.with_name(path.stem.removesuffix(place) + path.suffix)
 
 
 def _place(path: Path) -> str:

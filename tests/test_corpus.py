@@ -186,3 +186,13 @@ def test_items_have_balanced_answers_from_their_own_split(built):
     assert all(len(set(choices)) == 4 for choices in poems.choices)
     sides = {row["second"]: side for row in lines for side in [corpus.assign({r["group"] for r in lines}, SETTINGS)[row["group"]]]}
     assert all(sides[choice] == row.split for row in poems.itertuples() for choice in row.choices)
+
+
+def test_multiway_items_keep_indonesian_beside_their_identifier():
+    units = [sources.unit("ui", f"The {noun} is here", {"fa": f"{subject} هر روز اینجا است", "id": f"{noun} ada di sini"})
+             for subject, noun in zip(SUBJECTS, ENGLISH)]
+    frames, ledger = corpus.clean(sources.Content(units), ["id"], SETTINGS)
+    frames = corpus.split(frames, SETTINGS, ledger)
+    written = corpus.artefacts(frames, pandas.DataFrame(), SETTINGS)["multiway"]
+    assert list(written) == ["item", "split", "en", "fa", "id"] and written["item"].is_unique
+    assert written["id"].str.endswith("ada di sini").all()

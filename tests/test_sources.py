@@ -64,6 +64,18 @@ def test_catalogues_of_each_layout_without_menu_marks(tmp_path):
     assert len(found) == 6 and not sources.gettext("x", tmp_path, ["en", "ur"]).units
 
 
+def test_catalogues_are_aligned_over_further_languages(tmp_path):
+    texts = {"fa": {"Save": "ذخیره", "Open": "باز کردن"}, "tr": {"Save": "Kaydet"}, "zh_Hans": {"Open": "打开"}}
+    for code, strings in texts.items():
+        book, file = polib.POFile(), tmp_path / f"app/locale/{code}/LC_MESSAGES/django.po"
+        book.extend(polib.POEntry(msgid=english, msgstr=string) for english, string in strings.items())
+        file.parent.mkdir(parents=True)
+        book.save(str(file))
+    units = sources.multiway("x", tmp_path, ["en", "fa", "tr", "zh"]).units
+    assert [{code: unit[code] for code in ("fa", "tr", "zh") if code in unit} for unit in units] == [
+        {"fa": "ذخیره", "tr": "Kaydet"}, {"fa": "باز کردن", "zh": "打开"}]
+
+
 FLUENT = """# a comment = left out
 menu-save =
     .label = ذخیره در { -brand }

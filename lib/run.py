@@ -5,6 +5,7 @@
 """
 import argparse
 import ast
+import contextlib
 import fcntl
 import json
 import os
@@ -21,8 +22,9 @@ from lib import params, paths, records
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
             "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
+            "10_multialpaca": ["01_corpus"],
             "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
-                          "07_base_strength", "08_phases_and_transfer"],
+                          "07_base_strength", "08_phases_and_transfer", "10_multialpaca"],
             "14_paper": ["13_carbon"]}
 # Presentation reads records alone, so a change of it makes only the chapter that collects exhibits stale.
 PRESENTATION = {"tables", "plots"}
@@ -38,10 +40,16 @@ def record(profile: str, chapter: str) -> Path:
     return paths.output() / "runs" / profile / chapter / "record.json"
 
 
+def before(chapter: str) -> list[str]:
+    """Every chapter that this one rests on, in their order."""
+    found = set(UPSTREAM[chapter]).union(*(before(name) for name in UPSTREAM[chapter]))
+    return [name for name in chapters() if name in found]
+
+
 def inputs(profile: str, chapter: str) -> list[Path]:
     """Files that make a chapter stale when they change: notebook, parameters, code it reaches, records before it."""
-    before = [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
-    return [paths.notebook(chapter), paths.parameters(profile, chapter), *code(chapter), *before]
+    earlier = [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
+    return [paths.notebook(chapter), paths.parameters(profile, chapter), *code(chapter), *earlier]
 
 
 def code(chapter: str) -> list[Path]:
@@ -58,15 +66,18 @@ def code(chapter: str) -> list[Path]:
     return sorted(file for files in reached.values() for file in files)
 
 
-def run(profile: str, chapter: str):
+def run(profile: str, chapter: str, given: dict | None = None):
     """Executes the chapter's notebook to `runs/<profile>/<chapter>/notebook.ipynb`, showing what it prints.
 
-    Raises params.ParameterError before a kernel starts, and ChapterError when a cell fails or no record was written.
+    Its parameters are those of the profile, unless others are `given`. Raises params.ParameterError before a kernel
+    starts, and ChapterError when a cell fails or no record was written.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    values = params.load(profile, chapter)
-    given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
+    if given is None:
+        values = params.load(profile, chapter)
+        given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
+    params.check(chapter, given, "the given parameters")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
     executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
@@ -95,7 +106,7 @@ def announce(profile: str, reasons: dict[str, str]):
     print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
           f"{_total(profile, reasons)} on two cores.")
     for chapter, reason in reasons.items():
-        print(f"  {chapter:16} {_span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
 
 
 def why(reason) -> str:
@@ -124,34 +135,57 @@ def minutes(profile: str, chapter: str) -> float | None:
 
 
 def all_chapters(profile: str, options: list[str]) -> int:
-    """Runs every stale chapter of a profile through Snakemake and returns its exit status.
-
-    Raises params.ParameterError before anything runs. A lock that the system drops when its holder dies replaces
-    Snakemake's own, which outlives a kill.
-    """
+    """Runs every stale chapter of a profile and returns the exit status; ParameterError before anything runs."""
     for chapter in chapters():
         params.load(profile, chapter)
         minutes(profile, chapter)
-    lock = open(paths.run(profile, ".") / ".running", "a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        print(f"Profile {profile} is already being run by process {lock.read().strip()}: wait for it or stop it first.")
-        return 1
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile"), "--directory",
-               str(paths.output()), "--cores", "all", "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime",
-               "input", "--quiet", "all", *options, "--config", f"profile={profile}"]
+    with locked(profile) as lock:
+        return 1 if lock is None else make(lock, profile, ["--cores", "all", *options])
+
+
+def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> int:
+    """Runs what is stale, of everything or of what the target records need, under the lock; Snakemake's status."""
     _plan(profile).unlink(missing_ok=True)
-    status = subprocess.run(command, pass_fds=[lock.fileno()]).returncode
+    process = snakemake(lock, [*map(str, targets), *options, "--config", f"profile={profile}"])
+    try:
+        status = process.wait()
+    finally:
+        process.kill()
     if status == 0 and not _plan(profile).exists():
         print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
     elif status != 0:
         print("Stopped. Finished chapters are kept; the same command continues after them.", file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def locked(profile: str):
+    """The profile's lock while it is run: its open file, or None after a sentence when another process holds it.
+
+    The system drops it when its holders die; Snakemake's own, which outlives a kill, is not used.
+    """
+    with open(paths.run(profile, ".") / ".running", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"Profile {profile} is already being run by process {lock.read().strip()}: "
+                  "wait for it or stop it first.")
+            yield None
+            return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
+    """Starts Snakemake on the graph of chapters; it holds the lock too."""
+    # Targets come first: an option with many values would take them for its own.
+    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
+               "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime",
+               "input", "--quiet", "all"]
+    return subprocess.Popen(command, pass_fds=[lock.fileno()], **streams)
 
 
 class _Indented:
@@ -214,16 +248,17 @@ def _name(path: str) -> str:
 
 
 def _total(profile: str, waiting) -> str:
-    return f"about {_span(sum(minutes(profile, chapter) or 0 for chapter in waiting))}"
+    return f"about {span(sum(minutes(profile, chapter) or 0 for chapter in waiting))}"
 
 
-def _span(value: float | None) -> str:
+def span(value: float | None) -> str:
+    """Minutes as a person says them: `40 s`, `12 min`."""
     if value is None:
         return "(not measured)"
     return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
 
 
-def _end_with(parent: int):
+def end_with(parent: int):
     """Ends this process, and with it the kernel, when the one that started it was killed."""
     while os.getppid() == parent:
         time.sleep(1)
@@ -238,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
-        threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     began = time.monotonic()
     try:
         if values.chapter == "all":
@@ -252,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped; the same command continues.", file=sys.stderr)
         return 130
-    spent = _span((time.monotonic() - began) / 60)
+    spent = span((time.monotonic() - began) / 60)
     print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)
     return 0
 

@@ -1,0 +1,79 @@
+"""Figures of the chapter on MultiAlpaca."""
+import pandas
+
+from lib import records
+from lib.plots.base import PALETTE, WIDE, axes, figure
+from lib.tables.base import interval
+
+CHAPTER = "10_multialpaca"
+HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
+
+
+@figure("P3-F5", CHAPTER, "Tasks that survive the checks as the pool grows, and why the others do not")
+def survival(profile: str):
+    """Left: share that survives in each round against tasks before checking, a line a language; right: reasons."""
+    metrics, facts = records.metrics(profile, CHAPTER), records.facts(profile, CHAPTER)
+    rounds = metrics[metrics["metric"] == "survival"] if len(metrics) else metrics
+    drawing, (left, right) = axes(1, 2, WIDE, 2.6)
+    lines = [_line(left, place, code, found, facts)
+             for place, (code, found) in enumerate(rounds.groupby("language", sort=False) if len(rounds) else ())]
+    frame = pandas.concat(lines) if lines else pandas.DataFrame()
+    left.set(xlabel="tasks before checking, all rounds so far", ylabel="tasks that survive (%)", ylim=(-3, 103))
+    reasons = _reasons(facts)
+    _bars(right, reasons)
+    if lines:
+        left.legend(title="language (tasks)")
+    return drawing, pandas.concat([frame, reasons]), _reading(metrics, facts, lines)
+
+
+def _line(panel, place: int, language: str, found: pandas.DataFrame, facts: pandas.DataFrame) -> pandas.DataFrame:
+    """One language's shares with Wilson intervals; returns what is drawn."""
+    made = facts[(facts["fact"] == "generated") & (facts["language"] == language)].set_index("round")["value"]
+    frame = found[["language", "round", "n", "value", "low", "high"]].copy()
+    frame["before"] = [made[made.index <= number].sum() for number in frame["round"]]
+    spread = [100 * (frame["value"] - frame["low"]), 100 * (frame["high"] - frame["value"])]
+    panel.errorbar(frame["before"], 100 * frame["value"], spread, marker="os^Dv<>p"[place % 8], capsize=2,
+                   color=PALETTE[place % len(PALETTE)], label=f"{language} ({made.sum():.0f})")
+    return frame
+
+
+def _reasons(facts: pandas.DataFrame) -> pandas.DataFrame:
+    """Rejected tasks by set, language and reason, as a share of the tasks before checking."""
+    if "reason" not in facts:
+        return pandas.DataFrame(columns=["set", "language", "reason", "rejected", "share"])
+    found = facts[facts["fact"] == "rejected"]
+    frame = found.groupby(["set", "language", "reason"], sort=False)["value"].sum().rename("rejected").reset_index()
+    made = facts[facts["fact"].isin(["generated", "surveyed"])].groupby(["set", "language"])["value"].sum()
+    frame["share"] = [rejected / max(made.get((kind, language), 0), 1)
+                      for kind, language, rejected in frame[["set", "language", "rejected"]].itertuples(index=False)]
+    return frame
+
+
+def _bars(panel, frame: pandas.DataFrame):
+    """Stacked bars of the reasons that occur, generated sets above released ones."""
+    wide = frame.pivot_table(index=["set", "language"], columns="reason", values="share", sort=False)
+    names, base = [f"{language}, {kind}" for kind, language in wide.index], 0
+    for place, reason in enumerate(reason for reason in wide if wide[reason].sum() > 0):
+        panel.barh(names, 100 * wide[reason], left=base, label=reason, color=PALETTE[place % len(PALETTE)],
+                   hatch=HATCHES[place % len(HATCHES)], edgecolor="white", linewidth=0.4)
+        base = base + 100 * wide[reason]
+    panel.set(xlabel="rejected (% of tasks before checking)", xlim=(0, 100))
+    panel.invert_yaxis()
+    if names:
+        panel.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1))
+
+
+def _reading(metrics: pandas.DataFrame, facts: pandas.DataFrame, lines: list) -> str:
+    if not lines:
+        return "No task was generated, so no share stands here; the paper draws its shares without printing them."
+    overall = metrics[metrics["metric"] == "survival_overall"]
+    parts = {kind: ", ".join(f"{row['language']} {interval(_percent(row), 0)} % of {row['n']:,}"
+                             for _, row in found.iterrows()) for kind, found in overall.groupby("set")}
+    reasons = facts[(facts["fact"] == "rejected") & (facts["set"] == "generated")].groupby("reason")["value"].sum()
+    common = f", most often rejected as {reasons.idxmax()}" if reasons.sum() else ""
+    known = f"; of the released tasks the same checks keep {parts['released']}" if "released" in parts else ""
+    return f"Tasks generated here that survive: {parts['generated']}{common}{known}. Demonstration scale."
+
+
+def _percent(row) -> dict:
+    return {name: 100 * row[name] for name in ("value", "low", "high")}

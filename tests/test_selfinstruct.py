@@ -1,0 +1,298 @@
+"""Self-instruct: what is parsed, what is rejected and why, and that nothing is lost when a run is stopped."""
+import hashlib
+import json
+from typing import NamedTuple
+
+import pandas
+import pytest
+
+from lib import assets, novelty, paths, records, selfinstruct
+from lib.selfinstruct import Journal, Settings
+
+SEEDS = [{"instruction": instruction, "input": None, "output": "Fine."} for instruction in (
+    "Explain why the sky is blue.", "Write a recipe for lentil soup.", "Name three famous painters of the Renaissance.",
+    "What is the capital of Peru?")]
+TOPICS = "rivers stars bread winter music bridges clocks spiders trains maps glass honey wolves paper islands".split()
+VERBS = ["Describe the history of {} in two sentences.", "Invent a riddle whose answer has to do with {}.",
+         "Who was the first person to study {} carefully?", "Compare {} with something that children know well."]
+
+
+class Reply(NamedTuple):
+    text: str
+    finish: str = "stop"
+    error: str = ""
+    seconds: float = 0.5
+    tokens: int = 10
+
+
+class Teacher:
+    """Answers with two tasks that depend on the prompt alone; may die after so many replies, or fail at one."""
+
+    def __init__(self, dies_after=None, fails_at=()):
+        self.asked, self.dies_after, self.fails_at = 0, dies_after, fails_at
+
+    def ask(self, prompts):
+        for prompt in prompts:
+            if self.asked == self.dies_after:
+                raise KeyboardInterrupt
+            self.asked += 1
+            if self.asked in self.fails_at:
+                yield Reply("", "error", "HTTP 500")
+            else:
+                yield Reply(_two(prompt[0]["content"]))
+
+
+def _two(prompt):
+    number = int(hashlib.sha256(prompt.encode()).hexdigest(), 16)
+    asked = [VERBS[(number + place) % 4].format(TOPICS[(number // 7 + 3 * place) % len(TOPICS)]) for place in (0, 1)]
+    return "\n###\n".join(f"{place}. Instruction: {text}\n{place}. Input: <noinput>\n{place}. Output: Well, it depends."
+                          for place, text in enumerate(asked, 4))
+
+
+def _settings(**changes):
+    return Settings(**{"language": "en", "rounds": 3, "first_prompts": 2, "prompts": 3, **changes})
+
+
+def _generate(folder, teacher, **changes):
+    journal = Journal(folder / "replies.jsonl")
+    return *selfinstruct.generate(SEEDS, teacher, journal, _settings(**changes), "a teacher"), journal
+
+
+def _reason(task, pooled=(), **changes):
+    settings = _settings(**changes)
+    pool = selfinstruct.filled(list(pooled), settings)
+    return selfinstruct.examine({"input": None, "output": "An answer.", **task}, pool, settings)["reason"]
+
+
+def test_a_numbered_list_is_parsed_with_and_without_inputs_rules_and_bold():
+    reply = """Sure! Here they are:
+
+4. Instruction: Add the numbers.
+4. Input:
+17
+25
+4. Output:
+42
+###
+5. **Instruction:** Write a haiku
+about **rain**.
+**Input:** <noinput>
+**Output:** Rain on the window
+### Task 6:
+Instruction: Sort: b, a
+Output: a, b
+###"""
+    assert selfinstruct.parse(reply) == [
+        {"instruction": "Add the numbers.", "input": "17\n25", "output": "42", "reason": ""},
+        {"instruction": "Write a haiku\nabout **rain**.", "input": None, "output": "Rain on the window", "reason": ""},
+        {"instruction": "Sort: b, a", "input": None, "output": "a, b", "reason": ""}]
+
+
+def test_persian_tasks_with_persian_digits_are_parsed():
+    reply = "۴. Instruction: نام سه رود ایران را بنویس.\n۴. Input: <noinput>\n۴. Output: کارون، زاینده‌رود، سفیدرود"
+    assert selfinstruct.parse(reply) == [{"instruction": "نام سه رود ایران را بنویس.", "input": None,
+                                          "output": "کارون، زاینده‌رود، سفیدرود", "reason": ""}]
+
+
+@pytest.mark.parametrize("reply, reasons", [
+    ("I cannot help with that.", []), ("", []), ("4. Write a story.\n5. Sing a song.", []),
+    ("Instruction: Count.\nInput: 3", ["malformed"]), ("Output: 5", ["malformed"]),
+    ("Instruction: a\nInput: b\nInput: c\nOutput: d", ["malformed"]),
+    ("Instruction: a\nOutput: b\nInstruction: c\nInput:\nOutput:", ["", ""])])
+def test_malformed_replies_give_reasons_and_never_an_error(reply, reasons):
+    assert [task["reason"] for task in selfinstruct.parse(reply)] == reasons
+
+
+def test_the_last_task_of_a_truncated_reply_is_cut_off():
+    reply = "Instruction: a\nInput: b\nOutput: c\nInstruction: d\nInput: e\nOutput: f"
+    assert [task["reason"] for task in selfinstruct.parse(reply, cut=True)] == ["", "cut off"]
+
+
+def test_what_is_rejected_and_why():
+    assert _reason({"instruction": "Describe the sea in one sentence."}) == ""
+    assert _reason({"instruction": "?!"}) == _reason({"instruction": "Describe the sea.", "output": "—"}) == "empty"
+    assert _reason({"instruction": "Summarise this page.", "input": "see https://example.org"}) == "link"
+    assert _reason({"instruction": "یک شعر کوتاه بنویس"}) == "other script"
+    assert _reason({"instruction": "Escribe una oración sobre el mar y la montaña."}) == "other language"
+    assert _reason({"instruction": "یک شعر کوتاه دربارهٔ باران بنویس"}, language="fa") == ""
+    assert _reason({"instruction": "اكتب قصة قصيرة عن القط والفأر في المدينة"}, language="fa") == "other language"
+    assert _reason({"instruction": "Explain why the sky is so blue."}, ["Explain why the sky is blue."]) == "similar"
+
+
+def test_inputs_that_repeat_the_instruction():
+    whole = {"instruction": "Translate the word cat into French.", "input": "the word cat"}
+    settings = _settings()
+    found = selfinstruct.examine({**whole, "output": "chat"}, novelty.Pool("en"), settings)
+    assert (found["input"], found["blanked"], found["reason"]) == (None, True, "")
+    near = {"instruction": "Translate the word cat into French.", "input": "translate this word cat to French"}
+    assert _reason(near) == "repeats input" and _reason(near, overlap=0.9) == ""
+
+
+def test_overlap_limits_by_language():
+    limits = ["other 0.5", "ko 0.3"]
+    assert (selfinstruct.overlap_limit(limits, "ko"), selfinstruct.overlap_limit(limits, "fa")) == (0.3, 0.5)
+    with pytest.raises(ValueError, match="other 0.5"):
+        selfinstruct.overlap_limit(["ko 0.3"], "fa")
+
+
+def test_rounds_show_seeds_first_and_a_generated_task_later(tmp_path):
+    class Listener(Teacher):
+        heard = []
+
+        def ask(self, prompts):
+            self.heard.append([prompt[0]["content"] for prompt in prompts])
+            return super().ask(prompts)
+
+    tasks, replies, _ = _generate(tmp_path, Listener())
+    assert [len(prompts) for prompts in Listener.heard] == [2, 3, 3] and len(replies) == 8
+    seeds = [[sum(seed["instruction"] in prompt for seed in SEEDS) for prompt in prompts] for prompts in Listener.heard]
+    assert seeds == [[3, 3], [2] * 3, [2] * 3]
+    assert "Write the other 17" in Listener.heard[0][0] and "written in English" in Listener.heard[0][0]
+    assert set(tasks["reason"]) <= {"", *selfinstruct.REASONS} and (tasks["reason"] == "").sum() >= 4
+    kept = tasks.loc[tasks["reason"] == "", "instruction"].tolist()
+    assert not any(novelty.repeats([seed["instruction"] for seed in SEEDS] + kept, "en"))
+
+
+def test_a_stopped_run_comes_to_the_same_tasks_and_asks_nothing_twice(tmp_path):
+    whole, _, _ = _generate(tmp_path / "a", Teacher())
+    with pytest.raises(KeyboardInterrupt):
+        _generate(tmp_path / "b", Teacher(dies_after=4))
+    path = tmp_path / "b/replies.jsonl"
+    with open(path, "a") as stream:
+        stream.write('{"prompt": "half a li')
+    teacher = Teacher()
+    again, replies, journal = _generate(tmp_path / "b", teacher)
+    assert again.equals(whole) and teacher.asked == 4 and journal.damaged == 1
+    assert len(path.read_text().splitlines()) == 8 and all(map(json.loads, path.read_text().splitlines()))
+    finished = Teacher(dies_after=0)
+    assert _generate(tmp_path / "b", finished)[0].equals(whole) and finished.asked == 0
+
+
+def test_a_bad_reply_costs_no_other_and_is_asked_again_while_its_round_is_the_last(tmp_path):
+    tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={1, 8}))
+    assert replies["outcome"].tolist() == ["error", *["tasks"] * 6, "error"] and replies["error"][0] == "HTTP 500"
+    teacher = Teacher()
+    again, replies, _ = _generate(tmp_path, teacher)
+    assert teacher.asked == 1 and replies["outcome"].tolist() == ["error", *["tasks"] * 7]
+    assert again.head(len(tasks)).equals(tasks)
+
+
+def test_another_teacher_or_seed_is_asked_anew(tmp_path):
+    _generate(tmp_path, Teacher())
+    teacher = Teacher()
+    selfinstruct.generate(SEEDS, teacher, Journal(tmp_path / "replies.jsonl"), _settings(), "another teacher")
+    assert teacher.asked == 8
+
+
+def test_too_few_seeds_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="too few"):
+        selfinstruct.generate(SEEDS[:2], Teacher(), Journal(tmp_path / "r.jsonl"), _settings(), "")
+
+
+def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):
+    tasks, _, _ = _generate(tmp_path, Teacher())
+    path = selfinstruct.write(tmp_path / "en.jsonl", tasks)
+    lines = path.read_text("utf8").splitlines()
+    assert len(lines) == (tasks["reason"] == "").sum() and '"input": null' in lines[0]
+    assert list(json.loads(lines[0])) == ["instruction", "input", "output"]
+    assert selfinstruct.read(path)["input"].isna().all()
+
+
+def test_every_task_is_counted_in_the_record(tmp_path, output, monkeypatch):
+    monkeypatch.setattr(records, "_open", {})
+    record = records.Record("10_multialpaca", {"profile": "smoke", "seed": 0}, {})
+    tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
+    selfinstruct.note(record, "en", tasks, replies)
+    selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""])
+    record.rows("examples", selfinstruct.examples(tasks, "en", 1))
+    record.write()
+    facts, metrics = records.facts("smoke", "10_multialpaca"), records.metrics("smoke", "10_multialpaca")
+    sums = facts.groupby("fact")["value"].sum()
+    assert sums["generated"] == len(tasks) == sums["kept"] + sums["rejected"] and sums["replies"] == 8
+    overall = metrics[metrics["metric"] == "survival_overall"].iloc[0]
+    assert overall["n"] == len(tasks) and overall["low"] < overall["value"] < overall["high"]
+
+
+def test_derived_rows_become_tasks():
+    rows = pandas.DataFrame([
+        {"task": "translation", "language": "fa", "text": "سلام دنیا", "answer": "Hello world", "to": "en"},
+        {"task": "passage", "language": "fa", "text": "کتاب", "answer": "کتاب خوب است.", "to": None},
+        {"task": "dialogue", "language": "en", "text": "hi", "answer": "hello", "to": None}])
+    assert selfinstruct.derived(rows, "fa") == [
+        {"instruction": "به انگلیسی ترجمه کن:", "input": "سلام دنیا", "output": "Hello world"},
+        {"instruction": "زیر عنوان «کتاب» یک بند بنویس.", "input": None, "output": "کتاب خوب است."}]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Small stand-ins of the published files where COMPANION_DATA looks for them."""
+    seeds = [{"id": "seed_task_0", "name": name, "instruction": f"Do {name} well.", "is_classification": False,
+              "instances": [{"input": "", "output": "Done."}]} for name in (*selfinstruct.CULTURE_BOUND, "sorting")]
+    rows = [{"instruction": f"Haz {number} cosas {'muy ' * number}distintas.", "input": None, "output": "Sí."}
+            for number in range(9)]
+    for name, path, content in ((selfinstruct.SEEDS, "seed_tasks.jsonl", seeds),
+                                (selfinstruct.RELEASED, "multialpaca/es.jsonl", rows)):
+        asset = assets.entry(name)
+        place = tmp_path / asset["repository"] / asset["commit"] / path
+        place.parent.mkdir(parents=True)
+        place.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), "utf8")
+        monkeypatch.setitem(asset["files"], path, hashlib.sha256(place.read_bytes()).hexdigest())
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+
+
+def test_the_culture_filter_is_a_parameter(files):
+    tasks, left_out = selfinstruct.seed_tasks(["culture-bound"])
+    assert [task["instruction"] for task in tasks] == ["Do sorting well."] and len(left_out) == 13
+    assert len(selfinstruct.seed_tasks([])[0]) == 14 and len(selfinstruct.seed_tasks(["sorting"])[0]) == 13
+    with pytest.raises(ValueError, match="No seed task is called nonsense"):
+        selfinstruct.seed_tasks(["nonsense"])
+
+
+def test_seeds_come_from_the_language_where_they_can(files):
+    own = [{"instruction": "چرا آسمان آبی است؟", "input": None, "output": "برای نور."}] * 3
+    released = selfinstruct.released("es").to_dict("records")
+    spanish, persian = _settings(language="es"), _settings(language="fa")
+    found, origin = selfinstruct.choose_seeds({"released": released, "derived": [], "seed": SEEDS}, spanish, 4)
+    assert origin == "released" and len(found) == 3 and all("cosas" in task["instruction"] for task in found)
+    assert selfinstruct.choose_seeds({"released": None, "derived": own, "seed": SEEDS}, persian, 4) == (own[:1], "derived")
+    found, origin = selfinstruct.choose_seeds({"derived": [], "seed": SEEDS}, _settings(language="de"), 2)
+    assert origin == "seed" and len(found) == 2
+    assert selfinstruct.choose_seeds({"seed": []}, spanish, 4) == ([], "none")
+
+
+def test_a_published_set_goes_through_the_same_checks(files):
+    found = selfinstruct.survey(selfinstruct.released("es"), _settings(language="es"))
+    assert len(found) == 9 and (found["reason"] == "similar").sum() == 5
+    assert len(selfinstruct.survey(selfinstruct.released("es"), _settings(language="es"), 5)) == 5
+
+
+def test_absent_files_are_told(tmp_path, monkeypatch, capsys):
+    def absent(*arguments):
+        raise assets.NotAvailable("no network")
+
+    monkeypatch.setattr(assets, "file", absent)
+    assert not selfinstruct.available(selfinstruct.SEEDS) and "no network" in capsys.readouterr().out
+
+
+def test_seeds_can_be_translated_by_the_teacher(tmp_path):
+    class Translator:
+        def ask(self, prompts):
+            for prompt in prompts:
+                good = "sky" in prompt[0]["content"]
+                yield Reply("1. Instruction: توضیح بده چرا آسمان آبی است.\n1. Input: <noinput>\n1. Output: خوب."
+                            if good else "Sorry.")
+
+    tasks, lost = selfinstruct.translated(SEEDS, Translator(), Journal(tmp_path / "r.jsonl"),
+                                          _settings(language="fa"), "t")
+    assert [task["instruction"] for task in tasks] == ["توضیح بده چرا آسمان آبی است."] and lost == 3
+
+
+def test_damaged_lines_are_counted(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"prompt": "a", "round": 1, "text": "", "finish": "stop"}\nnonsense\n[1]\n')
+    journal = Journal(path)
+    assert journal.damaged == 2 and list(journal.replies) == ["a"]
+
+
+def test_the_registry_names_the_files_of_the_paper():
+    assert selfinstruct.published() == ["es", "ja", "pt"] and (paths.ROOT / "lib/assets.yaml").exists()

@@ -6,8 +6,10 @@ COMPANION_API_KEY only; it is read when a request is made and kept nowhere.
 """
 import functools
 import hashlib
+import itertools
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from lib import models, prompts as turns, training
 
 KEY = "COMPANION_API_KEY"
 CONNECT = 10  # seconds: a server that is there takes a connection at once, however long it thinks afterwards
+AHEAD = 2  # so many batches are asked before their replies are taken: one slow reply does not hold up all the others
 SECRET = 8  # characters: shorter keys are the dummies of local servers ("ollama"), which may well stand in a text
 
 
@@ -85,16 +88,20 @@ class Endpoint:
     batch_size: int
 
     def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
-        """See Teacher: TeacherError when no server answers, or it refuses key or model, and nothing was got before."""
-        with self._client() as client, ThreadPoolExecutor(self.batch_size) as pool:
-            asked = [pool.submit(self._reply, client, prompt) for prompt in prompts]
+        """See Teacher: TeacherError when no server answers, or it refuses key or model, and nothing was got before.
+
+        No more than AHEAD × `batch_size` prompts are asked before their replies are taken, and may be lost in a crash.
+        """
+        bar = tqdm(total=len(prompts), desc=f"asking {self.name}", unit="prompt", disable=not training.interactive())
+        with bar, self._client() as client, ThreadPoolExecutor(self.batch_size) as pool:
+            futures = (pool.submit(self._reply, client, prompt) for prompt in prompts)
+            asked, got = deque(itertools.islice(futures, AHEAD * self.batch_size)), False
             try:
-                for future in tqdm(asked, desc=f"asking {self.name}", unit="prompt", disable=not training.interactive()):
-                    refused = future.exception()
-                    if isinstance(refused, TeacherError) and any(map(_answered, asked)):
-                        yield Reply("", "error", str(refused))
-                    else:
-                        yield future.result()
+                while asked:
+                    reply, got = _settled(asked.popleft(), asked, got), True
+                    asked.extend(itertools.islice(futures, 1))
+                    bar.update()
+                    yield reply
             finally:
                 for future in asked:
                     future.cancel()
@@ -116,7 +123,7 @@ class Endpoint:
             found = Reply("", "error", f"HTTP {error.status_code}: {_said(error)}")
         except openai.APITimeoutError as error:
             self._reachable(error)
-            found = Reply("", "error", f"no reply within {self.timeout:g} s, asked {self.retries + 1} times")
+            found = Reply("", "error", f"no reply within {self.timeout:g} s (attempts: {self.retries + 1})")
         except openai.APIConnectionError as error:
             self._reachable(error)
             found = Reply("", "error", f"the connection broke off: {_shown(error.__cause__ or error)}")
@@ -236,8 +243,14 @@ def _read(completion) -> Reply:
     return Reply(_hidden(text or "").strip(), "length" if finish == "length" else "stop", tokens=tokens or 0)
 
 
-def _answered(future) -> bool:
-    return future.done() and not future.cancelled() and not isinstance(future.exception(), TeacherError)
+def _settled(future, others, got: bool) -> Reply:
+    """The reply that `future` comes to; a refusal is one too, if anything was got or another request was answered."""
+    try:
+        return future.result()
+    except TeacherError as error:
+        if not got and not any(other.done() and other.exception() is None for other in others):
+            raise
+        return Reply("", "error", str(error))
 
 
 def _key() -> str:
@@ -245,7 +258,8 @@ def _key() -> str:
 
 
 def _hidden(text: str) -> str:
-    """`text` without the key, should a server repeat it."""
+    """`text` without the key, should a server repeat it, and without half characters, which no file can hold."""
+    text = text.encode("utf8", "replace").decode("utf8")
     return text.replace(_key(), f"[{KEY}]") if len(_key()) >= SECRET else text
 
 

@@ -125,6 +125,7 @@ SCRIPT = {
     "odd choices": _always(lambda handler: handler.send(body={**completion(""), "choices": 5})),
     "null": _always(lambda handler: handler.send(body=completion(None))),
     "bare": _always(lambda handler: handler.send(body={"choices": [{"message": {"content": "bare"}}]})),
+    "half a character": _always(lambda handler: handler.send(body=completion("a \ud83d b"))),
     "cut off": _always(lambda handler: handler.send(body=completion(" the first hal", "length", 64))),
     "filtered": _always(lambda handler: handler.send(body=completion("", "content_filter"))),
     "too long": _always(_status(400, message="more than 2048 tokens")),

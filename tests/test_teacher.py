@@ -1,22 +1,22 @@
 """Teachers: a server that errs in every way, a real `transformers serve`, and a local model."""
+import contextlib
 import copy
 import inspect
 import logging
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 import traceback
-import urllib.request
 
 import fake_server
 import httpx2
+import huggingface_hub
 import openai
 import pytest
 import torch
+import transformers
 from transformers import GenerationMixin
+from transformers.cli.serve import Serve
 
 from lib import models, teacher
 
@@ -102,7 +102,7 @@ def test_retry_after_is_waited_for(pupil, server):
 
 def test_a_late_reply_is_given_up(pupil, server):
     reply = ask(pupil(timeout=0.3), "slow")[0]
-    assert (reply.finish, reply.error) == ("error", "no reply within 0.3 s, asked 2 times") and server.seen["slow"] == 2
+    assert (reply.finish, reply.error) == ("error", "no reply within 0.3 s (attempts: 2)") and server.seen["slow"] == 2
 
 
 FAULTS = {"busy": "HTTP 429: .*slow down", "broken": "HTTP 500: .*a bug", "reset": "the connection broke off",
@@ -130,6 +130,11 @@ def test_a_bare_reply_will_do(pupil):
     assert (reply.text, reply.finish, reply.tokens) == ("bare", "stop", 0)
 
 
+def test_half_a_character_can_be_written_down(pupil):
+    """A server that cuts an emoji in two sends a lone surrogate."""
+    assert ask(pupil(), "half a character")[0].text.encode("utf8") == b"a ? b"
+
+
 def test_reasoning_models_get_the_limit_under_its_other_name(pupil):
     reply = ask(pupil(), "other limit")[0]
     assert (reply.text, reply.finish) == ("at most 16", "length")
@@ -153,9 +158,17 @@ def test_no_server_is_one_error(pupil, server):
         ask(pupil(retries=0), "one", "two")
 
 
-def test_an_unknown_host_is_one_error():
-    with pytest.raises(teacher.TeacherError, match="No server answers"):
-        ask(teacher.open("m", endpoint="http://nowhere.invalid/v1", **{**SETTINGS, "retries": 0}), "one")
+def test_a_server_that_takes_no_connection_is_one_error():
+    """A full queue of connections drops new ones silently, as a firewall does."""
+    with contextlib.ExitStack() as held:
+        deaf = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        with pytest.raises(teacher.TeacherError, match="No server answers"):
+            ask(teacher.open("m", endpoint=url, **{**SETTINGS, "retries": 0, "timeout": 0.5}), "one")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:8000", "http://me:word@host/v1", "https://host/v1?key=word", "ftp://x"])
@@ -197,36 +210,30 @@ def test_a_broken_key_is_not_repeated(pupil, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def real_server(folder, tmp_path_factory):
-    """Base URL of `transformers serve` with the tiny model, without network."""
-    log, port = tmp_path_factory.mktemp("serve") / "log", _free_port()
-    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve", folder,
-               "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    try:
-        _await(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(10)
+def real_server(folder):
+    """Base URL of `transformers serve` with the tiny model: its server over HTTP, in a thread as its own tests start it.
 
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _await(url, process, log, limit=120):
-    """Returns once the server answers; a cold start compiles and reads much, hence the limit (seconds)."""
-    end = time.monotonic() + limit
-    while time.monotonic() < end and process.poll() is None:
+    What it sets for the whole process (seed, log level) is set back.
+    """
+    state, level = torch.get_rng_state(), transformers.logging.get_verbosity()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        running = Serve(folder, host="127.0.0.1", port=0, device="cpu", log_level="error", non_blocking=True)
         try:
-            return urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"transformers serve did not start:\n{log.read_text()[-2000:]}")
+            yield f"http://127.0.0.1:{_port(running.server)}/v1"
+        finally:
+            running.kill_server()
+    torch.set_rng_state(state)
+    transformers.logging.set_verbosity(level)
+
+
+def _port(server, limit=60):
+    """The port that the server took, once it listens."""
+    end = time.monotonic() + limit
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.02)
+    assert server.started, f"transformers serve did not start within {limit} s"
+    return server.servers[0].sockets[0].getsockname()[1]
 
 
 def test_a_real_server_says_what_the_model_says(real_server, folder):

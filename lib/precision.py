@@ -1,6 +1,7 @@
-"""Number formats of a model's weights (fp32, bf16, LLM.int8, NF4), and what each costs to run."""
+"""Number formats of a model's weights (fp32, bf16, LLM.int8, NF4), what each costs to run, and formats to train in."""
 import logging
 import time
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from lib import machine, models, statistics
 
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 KINDS = (*FLOATS, "int8", "nf4")
+# Between the matrix products of a model in training: residual stream, norms, attention's scores and soft-max.
+COMPUTED = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-fp32-residual": torch.float32}
 
 
 class NotAvailable(RuntimeError):
@@ -48,6 +51,26 @@ def load(folder: Path, kind: str) -> PreTrainedModel:
                            f"{reason}") from error
 
 
+def compute(model: PreTrainedModel, kind: str) -> PreTrainedModel:
+    """The model, its weights fp32, computing in a format of `COMPUTED` from here on.
+
+    In both bf16 formats the linear layers multiply bf16 by bf16, sum in fp32 and round the sum; fp32 weights stay
+    behind as masters of the optimizer, as in Megatron-LM. All between them is bf16 in `bf16`, and fp32 in
+    `bf16-fp32-residual` (Megatron-LM's `--fp32-residual-connection --attention-softmax-in-fp32`, PolyLM's remedy).
+    Raises ValueError for another kind.
+    """
+    if kind not in COMPUTED:
+        raise ValueError(f"Nothing is computed in {kind!r}: choose one of {', '.join(COMPUTED)}.")
+    model.set_attn_implementation("eager")  # its soft-max keeps the format it is given; fused ones choose their own
+    if kind != "fp32":
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.forward = types.MethodType(_product, module)
+            if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) or "Norm" in type(module).__name__:
+                module.register_forward_hook(lambda module, inputs, output: output.to(COMPUTED[kind]))
+    return model
+
+
 @torch.inference_mode()
 def cost(model, tokenizer, prompts: list[str], new_tokens: int = 32) -> Cost:
     """What a loaded model costs: `new_tokens` are generated greedily behind each prompt, one prompt at a time.
@@ -71,6 +94,14 @@ def size(model) -> int:
     own = {parameter.data_ptr() for parameter in model.parameters() if parameter.dtype == torch.float32}
     saved = {tensor.data_ptr(): tensor for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)}
     return sum(tensor.nbytes // (2 if quantised and place in own else 1) for place, tensor in saved.items())
+
+
+def _product(layer, x):
+    """A linear layer in bf16. Where the hardware has none, fp32 multiplies the rounded numbers, to the same sums."""
+    kind = machine.dtype()[0]
+    x, weight = (part.to(torch.bfloat16).to(kind) for part in (x, layer.weight))
+    bias = None if layer.bias is None else layer.bias.to(kind)
+    return torch.nn.functional.linear(x, weight, bias).to(torch.bfloat16)
 
 
 def _quantisation(kind: str) -> BitsAndBytesConfig:

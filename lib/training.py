@@ -6,6 +6,7 @@ killed goes on from its last checkpoint to the same end; one that is finished is
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import (PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed)
 from trl import SFTConfig, SFTTrainer
 
-from lib import adapters, loss, machine, models, records
+from lib import adapters, loss, machine, models, precision, records, spikes
 
 METHODS = ("lora", "frozen", "full")
 LOGGED = 100  # points of a loss curve at most
@@ -33,6 +34,8 @@ class Settings:
     method: `lora` (LoRA on all linear layers, and the new vocabulary rows), `frozen` (embeddings and head only, as in
     the paper's frozen-transformer arm) or `full`. `rows_learning_rate` is for embeddings and head, `learning_rate` for
     all else. `block_length` is also the longest example in `instruct`. `scheduler` is any name the Trainer knows.
+    `precision` is one of precision.COMPUTED, for `frozen` and `full`; empty means what is fast on the machine.
+    `guard` watches every step for spikes; without one nothing is watched.
     """
 
     method: str = "lora"
@@ -50,10 +53,14 @@ class Settings:
     beta2: float = 0.99
     checkpoint_steps: int = 50
     seed: int = 0
+    precision: str = ""
+    guard: spikes.Rule | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"Training method {self.method!r} is none of {', '.join(METHODS)}.")
+        if self.precision and self.method == "lora":
+            raise ValueError(f"Precision {self.precision!r} is for the methods frozen and full: leave it out for lora.")
 
 
 def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Settings, merge: bool = False) -> dict:
@@ -62,7 +69,7 @@ def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Sett
     The adapter is written to `folder`, and with `merge` the merged model to `folder/model`; methods without adapter
     always write `folder/model`. The result has seconds, tokens, bytes, tokens_per_second, peak_memory (bytes),
     trainable, total, parts (trainable parameters by place) and log (step, tokens, bytes, seconds, loss, grad_norm,
-    learning_rate).
+    learning_rate; with a guard every step, and spike, the curves that stood out, and action).
     """
     def build(model, tokenizer):
         columns = blocks.select_columns(["input_ids", "labels"])
@@ -108,6 +115,9 @@ class _Fast:
         super().__init__(**options)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
+        self.guard = spikes.Guard(settings.guard) if settings.guard else None
+        if self.guard:
+            self.add_callback(self.guard)
 
     def __enter__(self):
         self.threads = torch.get_num_threads()
@@ -140,7 +150,15 @@ class _Fast:
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if self.pool is None:
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        else:
+            loss = self.in_pieces(model, inputs, num_items_in_batch)
+        if self.guard:
+            self.guard.see(loss, model)
+        return loss
+
+    def in_pieces(self, model, inputs, num_items_in_batch):
+        """The step with its batch split over the pool."""
         model.train()
         parts = [tensor.chunk(self.pieces()) for tensor in inputs.values()]
         return sum(self.pool.map(lambda *part: self.backward(model, dict(zip(inputs, part)), num_items_in_batch), *parts))
@@ -236,21 +254,23 @@ def _trainable(start: Path, settings: Settings):
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad = settings.method == "full" or _is_row(name)
-    return adapters.quicken(model), models.tokenizer(start)
+    ready = precision.compute(model, settings.precision) if settings.precision else adapters.quicken(model)
+    return ready, models.tokenizer(start)
 
 
 def _arguments(folder: Path, settings: Settings, examples: int) -> dict:
     """Trainer arguments: order of the data kept, fp32 masters, checkpoints at points of the curve."""
     steps = -(-examples // settings.batch_size)
-    every = max(1, -(-steps // LOGGED))
+    every = 1 if settings.guard else max(1, -(-steps // LOGGED))
+    autocast = settings.method != "lora" and not settings.precision and machine.dtype()[0] == torch.bfloat16
     return dict(output_dir=str(folder / "checkpoints"), per_device_train_batch_size=settings.batch_size,
                 num_train_epochs=1, train_sampling_strategy="sequential", learning_rate=settings.learning_rate,
                 lr_scheduler_type=settings.scheduler, warmup_steps=settings.warmup,
                 max_grad_norm=settings.gradient_clip, seed=settings.seed, logging_steps=every, logging_first_step=False,
                 save_strategy="steps", save_steps=-(-settings.checkpoint_steps // every) * every, save_total_limit=1,
-                bf16=settings.method != "lora" and machine.dtype()[0] == torch.bfloat16, fp16=False,
-                activation_checkpointing=False, report_to="none", disable_tqdm=True, remove_unused_columns=False,
-                use_cpu=machine.device() == "cpu", dataloader_pin_memory=machine.device() == "cuda")
+                bf16=autocast, fp16=False, activation_checkpointing=False, report_to="none", disable_tqdm=True,
+                remove_unused_columns=False, use_cpu=machine.device() == "cpu",
+                dataloader_pin_memory=machine.device() == "cuda")
 
 
 def _key(start: Path, dataset: datasets.Dataset, settings: Settings, extra: str) -> str:
@@ -259,7 +279,7 @@ def _key(start: Path, dataset: datasets.Dataset, settings: Settings, extra: str)
     for name in sorted(dataset.column_names):
         total.update(json.dumps([name, dataset[:][name]]).encode())
     total.update(records.digest(start).encode())
-    for module in (loss, adapters, sys.modules[__name__]):
+    for module in (loss, adapters, precision, spikes, sys.modules[__name__]):
         total.update(Path(module.__file__).read_bytes())
     return total.hexdigest()
 
@@ -292,10 +312,16 @@ def _checkpoint(folder: Path) -> str | None:
 def _measured(trainer, tokens, sizes) -> dict:
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     seconds = log[-1]["seconds"]
-    fields = ("step", "tokens", "bytes", "seconds", "loss", "grad_norm", "learning_rate")
+    fields = ["step", "tokens", "bytes", "seconds", "loss", "grad_norm", "learning_rate"]
+    fields += ["spike", "action"] if trainer.guard else []
     return {"seconds": seconds, "tokens": int(tokens.sum()), "bytes": int(sizes.sum()),
             "tokens_per_second": float(tokens.sum() / seconds), "peak_memory": machine.peak_memory(),
-            "log": [{field: entry.get(field) for field in fields} for entry in log]}
+            "log": [{field: _known(entry.get(field)) for field in fields} for entry in log]}
+
+
+def _known(value):
+    """The value, or None where a run that diverged has none: JSON knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sizes(model) -> dict:

@@ -9,8 +9,8 @@ from lib import paths
 
 # A module may import only what stands before it.
 ORDER = """paths statistics machine params records assets text architecture audit claims tables plots sources tokenizer
-dictionary embeddings prompts mixture loss adapters corpus items scoring novelty selfinstruct benchmarks tasks models precision training evaluation teacher tuning pretraining
-alignment stages similarity phases carbon chapter paper run""".split()
+dictionary embeddings prompts schedule mixture loss adapters corpus items scoring novelty selfinstruct benchmarks tasks models precision spikes training evaluation stability teacher tuning pretraining
+alignment stages multilingual similarity phases curriculum carbon chapter paper run sweep""".split()
 # Exhibits are made from records alone, so nothing that knows a model or a text may reach them.
 PRESENTATION = {"paths", "statistics", "params", "records", "architecture", "audit", "claims", "tables", "plots"}
 FOREIGN = re.compile(r"/tmp/|/work/|\.\./shared|pypi\.org|deb\.debian\.org|download\.pytorch\.org|files\.pythonhosted"

@@ -6,7 +6,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.trainable_tokens import TrainableTokensLayer
-from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
+from transformers import (AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback,
+                          TrainingArguments)
+from transformers.trainer_callback import CallbackHandler
 from trl import SFTConfig, SFTTrainer
 
 CALLS = {
@@ -21,6 +23,11 @@ CALLS = {
     Trainer.train: ["resume_from_checkpoint"],
     Trainer.compute_loss: ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
     Trainer.create_optimizer: ["self", "model"],
+    Trainer.training_step: ["self", "model", "inputs", "num_items_in_batch"],
+    TrainerCallback.on_pre_optimizer_step: ["args", "state", "control"],
+    TrainerCallback.on_log: ["args", "state", "control"],
+    PreTrainedTokenizerFast.train_new_from_iterator: ["text_iterator", "vocab_size"],
+    torch.nn.utils.get_total_norm: ["tensors"],
     SFTTrainer: ["model", "args", "train_dataset", "processing_class"],
     TrainingArguments: ["output_dir", "per_device_train_batch_size", "num_train_epochs", "train_sampling_strategy",
                         "learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm", "seed", "logging_steps",
@@ -50,3 +57,18 @@ def test_layers_keep_the_parts_we_compute_with(byte_tokenizer, tiny_model):
 def test_gguf_loading_is_still_there():
     assert "gguf_file" in inspect.getsource(AutoModelForCausalLM.from_pretrained.__func__) or \
         "gguf_file" in inspect.getsource(PreTrainedModel.from_pretrained.__func__)
+
+
+def test_callbacks_are_given_what_the_guard_acts_on():
+    source = inspect.getsource(CallbackHandler.call_event)
+    missing = [name for name in ("model", "optimizer", "lr_scheduler") if f"{name}=self.{name}" not in source]
+    assert not missing, f"callbacks of the Trainer no longer get {missing}: adapt lib/spikes."
+
+
+def test_a_schedule_starts_from_base_rates():
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    schedule.base_lrs = [0.5]
+    optimizer.step()
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0.5 and schedule.state_dict()["base_lrs"] == [0.5]

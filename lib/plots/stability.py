@@ -1,0 +1,75 @@
+"""Figures of the curriculum chapter's section on stability."""
+import pandas
+
+from lib import records
+from lib.plots.base import PALETTE, axes, figure
+
+CHAPTER = "09_curriculum"
+CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
+
+
+@figure("P3-F2", CHAPTER, "Loss, gradient norm and learning rate of runs that hold and that spike")
+def spikes(profile: str):
+    """A line a fp32 run of the first seed; circles mark its spikes. Norm and rate are on logarithmic axes."""
+    frame = _curves(profile).query("precision == 'fp32'")
+    lines = frame.loc[(frame["on_spike"] != "none") | frame["rate"].isin(_rates(frame))]
+    drawing, panels = axes(3, 1, height=4.6, sharex=True)
+    for number, (name, line) in enumerate(lines.groupby("run", sort=False)):
+        colour, met = PALETTE[number % len(PALETTE)], line[line["spike"]]
+        for panel, curve in zip(panels, CURVES):
+            panel.plot(line["step"], line[curve], color=colour, label=name, linewidth=0.9)
+            panel.plot(met["step"], met[curve], "o", color=colour, markersize=3.5, markerfacecolor="none")
+    for panel, (curve, label) in zip(panels, CURVES.items()):
+        panel.set(ylabel=label, yscale="linear" if curve == "loss" else "log")
+    panels[-1].set_xlabel("step")
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return drawing, lines, _reading(lines)
+
+
+@figure("P3-F2b", CHAPTER, "What the number format changes: the loss beside that of fp32")
+def formats(profile: str):
+    """Loss minus the loss of fp32 at the same step, rate and seed, as a running mean of ten steps; a line a format and seed."""
+    frame = records.rows(profile, CHAPTER, "stability")
+    frame = frame[(frame["on_spike"] == "none")]
+    rates = frame.loc[frame["precision"] != "fp32", "rate"]
+    frame = frame[frame["rate"].isin(rates)].explode(["step", "loss"])[["precision", "seed", "step", "loss"]]
+    wide = frame.astype({"loss": float}).pivot(index=["seed", "step"], columns="precision", values="loss")
+    gaps = wide.drop(columns="fp32").sub(wide["fp32"], axis=0)
+    drawing, panel = axes()
+    for number, precision in enumerate(gaps):
+        for seed, line in gaps[precision].groupby("seed"):
+            smooth = line.rolling(10, min_periods=1).mean().droplevel("seed")
+            panel.plot(smooth.index, smooth, color=PALETTE[number + 1], linewidth=0.9,
+                       label=precision if seed == gaps.index[0][0] else None)
+    panel.axhline(0, color="0.4", linestyle=":", linewidth=0.9)
+    panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
+    panel.legend()
+    parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
+    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: {' and '.join(parts)} nats "
+                                         f"over {len(gaps)} steps.")
+
+
+def _curves(profile: str) -> pandas.DataFrame:
+    """One row a step of the first seed's runs, and whether it was a spike."""
+    rows = records.rows(profile, CHAPTER, "stability")
+    rows = rows[rows["seed"] == rows["seed"].iloc[0]].explode(["step", *CURVES], ignore_index=True)
+    met = records.rows(profile, CHAPTER, "spikes")
+    marked = set() if met.empty else set(met[["run", "seed", "step"]].itertuples(index=False, name=None))
+    rows["spike"] = [key in marked for key in rows[["run", "seed", "step"]].itertuples(index=False, name=None)]
+    return rows.astype({curve: float for curve in CURVES})
+
+
+def _rates(frame: pandas.DataFrame) -> list[float]:
+    """The first rate and the last: those that hold and that spike."""
+    rates = frame["rate"].unique()
+    return [rates[0], rates[-1]]
+
+
+def _reading(lines: pandas.DataFrame) -> str:
+    parts = []
+    for name, line in lines.groupby("run", sort=False):
+        steps = line.loc[line["spike"], "step"]
+        first = f", the first at step {steps.min():.0f}" if len(steps) else ""
+        parts.append(f"{name}: {len(steps)} spikes{first}, loss at most {line['loss'].max():.1f}, "
+                     f"at last {line['loss'].tail(10).mean():.2f}")
+    return f"{'; '.join(parts)} nats/token (circles: steps that stand out; mean of the last ten steps)."

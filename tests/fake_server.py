@@ -1,4 +1,4 @@
-"""A scripted stand-in for an OpenAI-compatible server: what it does to a request is the last turn's text, as in `SCRIPT`.
+"""A scripted stand-in for an OpenAI-compatible server: what it does to a request is the last turn's text (`SCRIPT`).
 
 Over real HTTP on a free port of this machine, so that a client meets the same faults as in the wild.
 """

@@ -171,7 +171,7 @@ def test_a_server_that_takes_no_connection_is_one_error():
             ask(teacher.open("m", endpoint=url, **{**SETTINGS, "retries": 0, "timeout": 0.5}), "one")
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:8000", "http://me:word@host/v1", "https://host/v1?key=word", "ftp://x"])
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:8000", "http://me:word@host/v1", "https://me/v1?key=word", "ftp://x"])
 def test_an_endpoint_is_a_plain_url(endpoint):
     with pytest.raises(ValueError, match=f"plain base URL.*{teacher.KEY}") as raised:
         teacher.open("m", endpoint=endpoint, **SETTINGS)
@@ -211,7 +211,7 @@ def test_a_broken_key_is_not_repeated(pupil, monkeypatch):
 
 @pytest.fixture(scope="module")
 def real_server(folder):
-    """Base URL of `transformers serve` with the tiny model: its server over HTTP, in a thread as its own tests start it.
+    """Base URL of `transformers serve` with the tiny model: its server over HTTP, in a thread as its own tests do.
 
     What it sets for the whole process (seed, log level) is set back.
     """

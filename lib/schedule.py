@@ -30,7 +30,7 @@ class Schedule(NamedTuple):
         return list(dict.fromkeys(name for _, shares in self.points for name in shares))
 
     def shares(self, blocks: int) -> pandas.DataFrame:
-        """Planned shares of every block (at its middle) of `blocks` equal ones; columns are streams, rows add up to 1."""
+        """Planned shares of every block (at its middle) of `blocks` equal ones, a column a stream; rows add up to 1."""
         starts = numpy.array([at for at, _ in self.points])
         values = numpy.array([[shares.get(name, 0.0) for name in self.streams] for _, shares in self.points])
         middles = (numpy.arange(blocks) + 0.5) / blocks
@@ -69,7 +69,7 @@ def two_stage(division: Shares, first: float = 0.3, second: float = 0.6, boundar
 
 
 def named(kind: str, levels: list[float], boundaries: list[float], division: Shares, rest: str = "en") -> Schedule:
-    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `rest` is the rest's.
+    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `rest` has the rest.
 
     `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
     straight from level to level, at 0, the boundaries and 1 (two more). Raises ValueError for other numbers of levels.
@@ -86,7 +86,7 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
 
 
 def temperature(sizes: dict[str, float], heat: float) -> Shares:
-    """Shares ∝ size^(1/heat): 1 as available, more is more even (Devlin et al. 2019; Conneau et al. 2020, α = 1/heat)."""
+    """Shares ∝ size^(1/heat): 1 is as available, more is more even (Conneau et al. 2020, arXiv 1911.02116, α = 1/heat)."""
     if heat < 1 or not sizes or min(sizes.values()) <= 0:
         raise ValueError(f"Temperature sampling needs sizes above 0 and a temperature of 1 or more, got {heat} and "
                          f"{sizes}: leave empty streams out.")
@@ -138,7 +138,7 @@ def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.D
 
 
 def realised(plan: list[str], schedule: Schedule, window: int) -> pandas.DataFrame:
-    """Planned and realised shares over the last `window` blocks (fewer at the beginning): blocks, stream, planned, realised.
+    """Planned and realised shares over the last `window` blocks (fewer at first): blocks, stream, planned, realised.
 
     `blocks` are those seen up to there; a row every `window` / 2 blocks and stream, and the last.
     """

@@ -365,7 +365,7 @@ def _documents(path: Path, column: str) -> Iterator[str]:
 
 def _opened(path: Path) -> bytes:
     if not path.is_file():
-        raise SourceError(f"There is no file {path}; check `corpus_files`.")
+        raise SourceError(f"There is no file {path}; check `corpus_files` (in 09_curriculum `corpora`).")
     data = path.read_bytes()
     try:
         return gzip.decompress(data) if path.suffix == ".gz" else data

@@ -1,7 +1,7 @@
 """Seconds to deduplicate 50,000 instructions by Rouge-L, and whether the verdicts are those of comparing every pair.
 
-The instructions are MultiAlpaca's (es, ja, pt) and copies with some words changed, in one pool. The exact check compares
-a sample of them with every pooled one by rouge_score's own Rouge-L; both are timed in the same run.
+The instructions are MultiAlpaca's (es, ja, pt) and copies with some words changed, in one pool. The exact check
+compares a sample of them with every pooled one by rouge_score's own Rouge-L; both are timed in the same run.
 
     python benchmarks/pool.py                        # 50,000 instructions, 20 of them checked against all others
     python benchmarks/pool.py --count 5000           # a shorter run
@@ -78,7 +78,8 @@ def main(arguments=None):
     print(json.dumps({
         "instructions": len(texts), "kept": len(kept), "seconds": round(seconds, 1), "cpu_seconds": round(busy, 1),
         "exact_pairs": pairs, "exact_cpu_seconds": round(spent, 1),
-        "exact_cpu_seconds_for_all": round(spent / pairs * sum(sizes)), "ratio": round(spent / pairs * sum(sizes) / busy),
+        "exact_cpu_seconds_for_all": round(spent / pairs * sum(sizes)),
+        "ratio": round(spent / pairs * sum(sizes) / busy),
         "sample": len(sample), "similar_in_sample": sum(verdicts),
         "agreement": sum(a == similar[number] for a, number in zip(verdicts, sample)) / len(sample)}, indent=1))
 

@@ -367,7 +367,7 @@ def _unfit(task: dict, settings: Settings) -> str:
     if task.get("reason"):
         return task["reason"]
     instruction, language = task["instruction"], settings.language
-    if not text.words(instruction) or not text.words(task["output"]):
+    if not text.words(instruction) or not task["output"].strip():
         return "empty"
     if any(LINK.search(task[part] or "") for part in PARTS):
         return "link"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas
 import pytest
 
-from lib import assets, novelty, paths, records, selfinstruct
+from lib import assets, novelty, paths, plots, records, selfinstruct, tables
 from lib.selfinstruct import Journal, Settings
 
 SEEDS = [{"instruction": instruction, "input": None, "output": "Fine."} for instruction in (
@@ -110,7 +110,7 @@ def test_the_last_task_of_a_truncated_reply_is_cut_off():
 
 def test_what_is_rejected_and_why():
     assert _reason({"instruction": "Describe the sea in one sentence."}) == ""
-    assert _reason({"instruction": "?!"}) == _reason({"instruction": "Describe the sea.", "output": "—"}) == "empty"
+    assert _reason({"instruction": "?!"}) == _reason({"instruction": "Describe the sea.", "output": " "}) == "empty"
     assert _reason({"instruction": "Summarise this page.", "input": "see https://example.org"}) == "link"
     assert _reason({"instruction": "یک شعر کوتاه بنویس"}) == "other script"
     assert _reason({"instruction": "Escribe una oración sobre el mar y la montaña."}) == "other language"
@@ -198,9 +198,14 @@ def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):
     assert selfinstruct.read(path)["input"].isna().all()
 
 
-def test_every_task_is_counted_in_the_record(tmp_path, output, monkeypatch):
+@pytest.fixture
+def record(output, monkeypatch):
+    """An open record of the chapter in profile smoke."""
     monkeypatch.setattr(records, "_open", {})
-    record = records.Record("10_multialpaca", {"profile": "smoke", "seed": 0}, {})
+    return records.Record("10_multialpaca", {"profile": "smoke", "seed": 0, "teacher": "a teacher"}, {})
+
+
+def test_every_task_is_counted_in_the_record(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
     selfinstruct.note(record, "en", tasks, replies)
     selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""])
@@ -211,6 +216,33 @@ def test_every_task_is_counted_in_the_record(tmp_path, output, monkeypatch):
     assert sums["generated"] == len(tasks) == sums["kept"] + sums["rejected"] and sums["replies"] == 8
     overall = metrics[metrics["metric"] == "survival_overall"].iloc[0]
     assert overall["n"] == len(tasks) and overall["low"] < overall["value"] < overall["high"]
+
+
+def test_exhibits_say_what_the_record_says(record, tmp_path):
+    tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
+    kept = tasks[tasks["reason"] == ""]
+    selfinstruct.note(record, "en", tasks, replies)
+    selfinstruct.card(record, "en", "generated", kept)
+    selfinstruct.card(record, "es", "released", kept)
+    selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
+    record.rows("examples", selfinstruct.examples(tasks, "en", 1))
+    frame, reading = tables.TABLES["C10-T1"].build("smoke")
+    assert (frame["kept"] + frame[list(selfinstruct.REASONS)].sum(axis=1)).tolist() == frame["tasks"].tolist()
+    assert frame["failed"].tolist() == [1, 0, 0] and f"% of {len(tasks)}" in reading and "a teacher" in reading
+    frame, reading = tables.TABLES["P3-T4"].build("smoke")
+    ours = frame[frame["set"] == "released"].iloc[0]
+    assert (ours["tasks"], ours["paper's tasks"], ours["empty inputs"]) == (len(kept), 9958, len(kept))
+    assert frame.iloc[-1]["paper's tasks"] == 132701 and "0 of 1 counts" in reading
+    frame, reading = tables.TABLES["C10-T2"].build("smoke")
+    assert frame["verdict"].tolist()[0] == "kept" and set(frame["verdict"]) - {"kept"} <= set(selfinstruct.REASONS)
+    assert "survive" in plots.save("P3-F5", "smoke")
+
+
+def test_exhibits_hold_without_teacher_and_files(record):
+    record.fact("seeds", 0, "tasks", language="es", origin="none")
+    assert "could not be had" in tables.TABLES["P3-T4"].build("smoke")[1]
+    assert "No teacher" in tables.TABLES["C10-T1"].build("smoke")[1]
+    assert "No task" in tables.TABLES["C10-T2"].build("smoke")[1] and "No task" in plots.save("P3-F5", "smoke")
 
 
 def test_derived_rows_become_tasks():
@@ -254,7 +286,8 @@ def test_seeds_come_from_the_language_where_they_can(files):
     spanish, persian = _settings(language="es"), _settings(language="fa")
     found, origin = selfinstruct.choose_seeds({"released": released, "derived": [], "seed": SEEDS}, spanish, 4)
     assert origin == "released" and len(found) == 3 and all("cosas" in task["instruction"] for task in found)
-    assert selfinstruct.choose_seeds({"released": None, "derived": own, "seed": SEEDS}, persian, 4) == (own[:1], "derived")
+    candidates = {"released": None, "derived": own, "seed": SEEDS}
+    assert selfinstruct.choose_seeds(candidates, persian, 4) == (own[:1], "derived")
     found, origin = selfinstruct.choose_seeds({"derived": [], "seed": SEEDS}, _settings(language="de"), 2)
     assert origin == "seed" and len(found) == 2
     assert selfinstruct.choose_seeds({"seed": []}, spanish, 4) == ([], "none")

@@ -20,7 +20,8 @@ def survival(profile: str):
     frame = pandas.concat(lines) if lines else pandas.DataFrame()
     left.set(xlabel="tasks before checking, all rounds so far", ylabel="tasks that survive (%)", ylim=(-3, 103))
     reasons = _reasons(facts)
-    _bars(right, reasons)
+    if len(reasons):
+        _bars(right, reasons)
     if lines:
         left.legend(title="language (tasks)")
     return drawing, pandas.concat([frame, reasons]), _reading(metrics, facts, lines)
@@ -59,7 +60,7 @@ def _bars(panel, frame: pandas.DataFrame):
         base = base + 100 * wide[reason]
     panel.set(xlabel="rejected (% of tasks before checking)", xlim=(0, 100))
     panel.invert_yaxis()
-    if names:
+    if frame["rejected"].sum():
         panel.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1))
 
 

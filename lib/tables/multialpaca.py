@@ -14,7 +14,8 @@ def dataset_card(profile: str):
     """A row a language and set; median lengths in characters, of inputs only where there is one; blanks are unknown."""
     facts = records.facts(profile, CHAPTER).query("fact in ['tasks', 'empty_inputs', 'duplicates', 'median_length']")
     theirs = reported("P3-T4").query("table == 'Table 7'").pivot(index="language", columns="quantity", values="printed")
-    rows = [_counted(key, found, theirs) for key, found in facts.groupby(["set", "language"], sort=False)]
+    sets = facts.groupby(["set", "language"], sort=False) if len(facts) else ()
+    rows = [_counted(key, found, theirs) for key, found in sets]
     shown = {row["language"] for row in rows if row["set"] == "released"}
     others = theirs.drop(index=["sum", *shown])
     rows += [{"set": "paper only", "language": language, "paper's tasks": int(row["tasks"]), PRINTED: row["share"]}
@@ -58,9 +59,8 @@ def _card_reading(frame: pandas.DataFrame) -> str:
 def rejections(profile: str):
     """A row a language and round: replies, those without a task or failed, tasks, kept, rejected by reason."""
     facts = records.facts(profile, CHAPTER)
-    facts = facts[facts["round"].notna()] if "round" in facts else facts[:0]
-    rows = [{"language": language, "round": int(number), **_round(found)}
-            for (language, number), found in facts.groupby(["language", "round"], sort=False)]
+    rounds = facts.groupby(["language", "round"], sort=False) if "round" in facts else ()
+    rows = [{"language": language, "round": int(number), **_round(found)} for (language, number), found in rounds]
     return pandas.DataFrame(rows), _rejections_reading(profile)
 
 

@@ -18,7 +18,7 @@ import numpy
 import pandas
 import torch
 import yaml
-from lm_eval import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows
@@ -146,8 +146,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        samples = simple_evaluate(model=lm, tasks=configs, bootstrap_iters=0,
-                                  task_manager=TaskManager(include_defaults=False))["samples"]
+        samples = _samples(lm, TaskManager(include_defaults=False), configs)
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
     scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
@@ -157,12 +156,14 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     return scored
 
 
-def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16) -> pandas.DataFrame:
+def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, shown=None) -> pandas.DataFrame:
     """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
 
-    Only the first line of an answer counts where a choice, a phrase or a translation is asked for.
+    With `shown`, rows for one-shot, each is asked as a document instead (`prompts.document`), behind the row of its
+    setting if `shown` has one. Only the first line of an answer counts where a choice, a phrase or a translation is
+    asked for.
     """
-    asked = [prompts.render(tokenizer, prompts.messages(row)) for row in rows.to_dict("records")]
+    asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
     answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
     lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
     return scoring.judge(rows, lines)
@@ -185,9 +186,7 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     changed = [{"group": "named", "task": [{"task": name, **own[name]} for name in names if name in own]}] if own else []
     with _quiet():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        samples = simple_evaluate(model=lm, tasks=[name for name in names if name not in own] + changed, limit=limit,
-                                  bootstrap_iters=0, num_fewshot=shots, fewshot_random_seed=seed,
-                                  task_manager=manager)["samples"]
+        samples = _samples(lm, manager, [name for name in names if name not in own] + changed, limit, shots, seed)
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
@@ -303,11 +302,28 @@ def _sides(frame, by: list[str], before: str, after: str):
         yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
+def _samples(lm, manager: TaskManager, tasks: list, limit: int | None = None, shots: int | None = None, seed: int = 0):
+    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call."""
+    loaded = manager.load(tasks)
+    for task in loaded["tasks"].values():
+        task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
+        task.set_fewshot_seed(seed)
+    return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+
+
 @functools.cache
 def _manager(folders: tuple | None) -> TaskManager:
     """The manager of tasks in the folders and in lib/tasks; it reads thousands of files when it is to know all."""
     with _quiet():
         return TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
+
+
+def _asked(tokenizer, row: dict, shown) -> str:
+    """The text that asks for a row's answer: a chat, or a document with the first row of its setting in `shown`."""
+    if shown is None:
+        return prompts.render(tokenizer, prompts.messages(row))
+    same = [one for one in shown.to_dict("records") if (one["task"], one["setting"]) == (row["task"], row["setting"])]
+    return prompts.begin_document(tokenizer, prompts.document(row, *same[:1]))
 
 
 def _translation(pair: dict, direction: str, language: str) -> dict:

@@ -34,6 +34,7 @@ PHRASES = {
                               "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
 }
+REPLY = {"en": "Answer", "fa": "پاسخ"}
 # Persian exams number their options الف، ب، ج، د (abjad order).
 LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
 HEMISTICH = 70  # characters: longer lines are prose
@@ -129,6 +130,18 @@ def pair_document(english: str, target: str, direction: str, language: str) -> s
     """A translation pair as one pretraining document: each text on a line behind its language's own name."""
     texts = (english, target) if direction.startswith("en-") else (target, english)
     return f"{pair_prompt(texts[0], direction, language)} {texts[1]}"
+
+
+def document(row, shown=None) -> str:
+    """Beginning of a document that goes on with the row's answer: a translation, or a passage and a question on it.
+
+    `shown` is a row of the same kind that stands before it with its answer: the one shot of one-shot.
+    """
+    before = f"{document(shown)} {shown['answer']}\n\n" if shown is not None else ""
+    if row["task"] == "translation":
+        language = row["to"] if row["language"] == "en" else row["language"]
+        return before + pair_prompt(row["text"], f"{row['language']}-{row['to']}", language)
+    return f"{before}{row['text']}\n{REPLY.get(row['language'], REPLY['en'])}:"
 
 
 def begin_document(tokenizer, text: str) -> str:

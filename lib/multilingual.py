@@ -1,0 +1,386 @@
+"""One benchmark over many languages: what is asked of which model, and what is noted of the answers.
+
+All answers come in one frame, a row an item and run: base, instructions, seed, task (choice, reading_comprehension or
+translation), benchmark, language (of a translation: its direction), asked, item, and what the task is measured by. The
+same items are asked in every language where a benchmark has them, so averages over languages resample whole items.
+"""
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import pandas
+import regex
+from sacrebleu.metrics import BLEU, CHRF
+
+from lib import (assets, benchmarks, corpus, evaluation, models, paths, prompts, scoring, selfinstruct, stages, statistics,
+                 tuning)
+
+CHAPTER = "11_multilingual_benchmark"
+MADE = "10_multialpaca"
+SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
+          "invalid": "invalid"}
+UNITS = {"chrf": "chrF++", "bleu": "BLEU"}
+MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehension": ["f1", "exact_match", "invalid"],
+            "translation": ["chrf", "bleu", "invalid"]}
+ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
+# The harness' names → the benchmark's; a language is called as in the rest of this companion.
+NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES"}
+CODES = {"jp": "ja"}
+CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
+AVERAGE = "average"
+ASKED = ("zero-shot", "one-shot")
+
+
+class Run(NamedTuple):
+    """A model of the chapter: a base as it is (instructions `none`) or tuned on a set of instructions with a seed."""
+
+    base: str
+    instructions: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run."""
+        return f"{Path(self.base).name}-{self.instructions}-{self.seed}"
+
+
+def plan(bases: list[str], instructions: list[str], seeds: list[int]) -> list[Run]:
+    """Every model to score: each base as it is, then the first one tuned on each set of instructions, once a seed."""
+    tuned = [Run(bases[0], kind, seed) for kind in instructions for seed in seeds]
+    return [Run(base, "none", 0) for base in bases] + tuned
+
+
+def start(profile: str, base: str, stage: str, first: bool) -> Path:
+    """Model folder that a base begins with: the first one's stage of the earlier chapters, or the base itself.
+
+    Raises ValueError for a stage of a base that those chapters did not train.
+    """
+    if stage == "base" or not first:
+        return models.base(base)
+    if not stages.own(profile, base):
+        raise ValueError(f"The chapters before trained another base than {base!r}: set start to base, or put theirs "
+                         "first in bases.")
+    return models.stage(profile, stage)
+
+
+def pools(profile: str, frames, languages: list[str], source: str, made: bool, longest: int, seed: int):
+    """Instruction rows to draw from, language → frame: English, and the languages of the multilingual set.
+
+    English is Alpaca's seed tasks, or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with
+    `made` what chapter 10 wrote, and of the corpus's own language (`frames`: documents, pairs, dialogues, items) its
+    derived instructions, translations apart, since no set shall be taught a task of the test. Rows of more than
+    `longest` characters are left out. Raises ValueError for a language without rows.
+    """
+    found, learned = {"en": _alpaca(source)}, corpus.language(profile)
+    for code in [code for code in languages if code != "en"]:
+        parts = [_rows(selfinstruct.released(code), code)] if code in selfinstruct.published() else []
+        path = written(profile, code)
+        parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
+        parts += [_derived(frames, code, longest, seed)] if code == learned else []
+        found[code] = pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
+    short = {code: rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest]
+             for code, rows in found.items()}
+    bare = [code for code, rows in short.items() if rows.empty]
+    if bare:
+        raise ValueError(f"There is no instruction of at most {longest} characters in {', '.join(bare)}: raise "
+                         "longest_example, or leave the language out of instruction_languages.")
+    return {code: rows.assign(bytes=_sizes(rows)).reset_index(drop=True) for code, rows in short.items()}
+
+
+def written(profile: str, language: str) -> Path:
+    """Where chapter 10 puts the tasks that it kept in a language."""
+    return paths.output() / "runs" / profile / MADE / f"{language}.jsonl"
+
+
+def sets(found: dict[str, pandas.DataFrame], languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
+    """English and multilingual instructions of equal size, in the seed's order: set → rows.
+
+    The multilingual rows take their languages by turns, each the row whose size in bytes is nearest to that of the
+    English row in its place. Raises ValueError when a language has too few rows.
+    """
+    needed = {"en": count} | {code: -(-count // len(languages)) for code in languages if code != "en"}
+    few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
+    if few:
+        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or raise "
+                         "longest_example.")
+    english = found["en"].sample(count, random_state=seed).reset_index(drop=True)
+    left = {code: found[code].sample(frac=1, random_state=seed) for code in languages}
+    chosen = []
+    for place, size in enumerate(english["bytes"]):
+        code = languages[place % len(languages)]
+        nearest = (left[code]["bytes"] - size).abs().idxmin()
+        chosen.append(left[code].loc[nearest])
+        left[code] = left[code].drop(nearest)
+    return {"en": english, "multilingual": pandas.DataFrame(chosen).reset_index(drop=True)}
+
+
+def questions(languages: list[str], count: int, longest: int, seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """XQuAD's questions on passages of at most `longest` characters with question, the same in every language.
+
+    `count` a language, the passages by turns, and one question a language on another passage to be shown: two frames
+    of task rows. Raises ValueError when no two passages are that short.
+    """
+    frames = [benchmarks.xquad(code) for code in languages]
+    found = pandas.concat([frame.assign(item=frame["id"].str.rsplit("/", n=1).str[1]) for frame in frames])
+    lengths = found["text"].str.len().groupby(found["item"]).max()
+    found = found[found["item"].map(lengths) <= longest]
+    first = found[found["language"] == languages[0]]
+    passage = dict(zip(first["item"], first["text"].str.rsplit("\n", n=1).str[0]))
+    order = sorted(set(passage.values()), key=lambda text: corpus.digest(seed, text))
+    if len(order) < 2:
+        raise ValueError(f"XQuAD has {len(order)} passages of at most {longest} characters in {', '.join(languages)}, "
+                         "and one is shown, one asked: raise longest_passage.")
+    spread = pandas.DataFrame({"item": passage.keys(), "passage": [order.index(text) for text in passage.values()]})
+    spread["turn"] = spread.groupby("passage").cumcount()
+    spread = spread.sort_values(["turn", "passage"])
+    shown = spread.loc[spread["passage"] == 0, "item"].head(1)
+    asked = spread.loc[spread["passage"] > 0, "item"].head(count)
+    return tuple(found[found["item"].isin(items)].reset_index(drop=True) for items in (asked, shown))
+
+
+def translations(multiway, languages: list[str], count: int, longest: int, seed: int):
+    """Translations of the same test sentences from and into English, and one validation sentence a direction to show.
+
+    Two frames of task rows; no sentence has more than `longest` characters in any of the languages. Raises ValueError
+    for a language that the multi-way items lack, or when no sentence is left.
+    """
+    missing = sorted(set(languages) - set(multiway.columns))
+    if missing:
+        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of 01_corpus.")
+    lengths = multiway[["en", *languages]].map(len).max(axis=1)
+    drawn = multiway[lengths <= longest].drop_duplicates("en").sample(frac=1, random_state=seed)
+    parts = [drawn[drawn["split"] == split].head(number) for split, number in (("test", count), ("validation", 1))]
+    if parts[0].empty:
+        raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_sentence.")
+    return tuple(_translations(part, languages) for part in parts)
+
+
+def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
+            batch_size: int, seed: int) -> pandas.DataFrame:
+    """Choices of a run, by likelihood: XCOPA in the languages from its files, and `names` of the harness by hub.
+
+    The first `items` of each; those of the first `one_shot` are asked behind a demonstration too when the run is a base
+    as it is. acc is by the sum of the log-likelihoods, acc_norm by that over the characters.
+    """
+    local = {f"xcopa_{code}": {**evaluation.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
+             for code in languages}
+    found, shots = [], [(0, items)] + [(1, one_shot)] * (one_shot > 0 and run.instructions == "none")
+    for number, limit in shots:
+        place = folder / run.name / ASKED[number]
+        for own, places in ((local, [evaluation.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)):
+            if own:
+                rows = evaluation.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
+                found.append(_wide(rows).assign(asked=ASKED[number]))
+    return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
+
+
+def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: int, batch_size: int):
+    """Answers of a run in words: a base goes on with a document behind `shown`, a tuned one is asked in its prompt."""
+    if rows.empty:
+        return pandas.DataFrame()
+    untuned = run.instructions == "none"
+    tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
+    found = evaluation.answer(model, tokenizer, rows, max_new_tokens, batch_size, shown if untuned else None)
+    return found.assign(language=found["setting"], asked=_manner(shown), item=found["item"].str.rsplit("/", n=1).str[-1],
+                        **run._asdict())
+
+
+def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Path, batch_size: int):
+    """Translations of the harness' own tasks by hub (FLORES+ and others), asked as a document of every run."""
+    if not names:
+        return pandas.DataFrame()
+    found = evaluation.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
+    found = found[found["answer"].notna()].drop_duplicates(["task", "item"])
+    found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(_language),
+                         hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
+    return found.assign(task="translation", asked=ASKED[0], **run._asdict())
+
+
+def load(folder: Path):
+    """The model of a folder, adapters merged, and its tokenizer."""
+    return tuning.whole(folder), models.tokenizer(folder)
+
+
+def note(record, answers: pandas.DataFrame):
+    """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
+    keys = ["base", "instructions", "task", "benchmark", "asked"]
+    for key, rows in answers.groupby(keys, sort=False):
+        labels = dict(zip(keys, key))
+        for language, part in parts(rows):
+            for name in MEASURES[labels["task"]]:
+                if name in UNITS or SHARES[name] in part and part[SHARES[name]].notna().all():
+                    record.metric(name, measured(part, name), UNITS.get(name, "share"), language=language, **labels)
+    for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
+        record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
+    told = answers[answers["task"] != "choice"]
+    record.rows("answers", told.reindex(columns=["base", "instructions", "seed", "benchmark", "language", "item",
+                                                 "hypothesis", "invalid"]).to_dict("records"))
+
+
+def compare(record, answers: pandas.DataFrame, runs: list[Run]):
+    """Paired differences on the same items, by language and over them: `<measure>_difference` with label contrast.
+
+    `instructions`: a tuned base against the base as it is. `languages`: multilingual instructions against English ones.
+    `base`: each further base against the first, both as they are.
+    """
+    for contrast, before, after in contrasts(runs):
+        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)] for base, kind in (before, after)]
+        labels = {"contrast": contrast, "base": after[0], "instructions": after[1],
+                  "against": before[0] if contrast == "base" else before[1]}
+        for (task, benchmark, asked), rows in sides[1].groupby(["task", "benchmark", "asked"], sort=False):
+            other = sides[0][(sides[0]["benchmark"] == benchmark) & (sides[0]["asked"] == asked)]
+            for (language, b), (_, a) in zip(parts(rows), parts(other)):
+                for name in [name for name in MEASURES[task] if name != "invalid"]:
+                    record.metric(f"{name}_difference", changed(a, b, name), UNITS.get(name, "share"), **labels,
+                                  task=task, benchmark=benchmark, asked=asked, language=language)
+
+
+def compare_scoring(record, answers: pandas.DataFrame):
+    """How a choice is scored, over the same items: `normalisation_difference` (by length minus by the sum) of every
+    model zero-shot, and `shots_difference` (one-shot minus zero-shot) of those that were asked both ways."""
+    chosen = answers[answers["task"] == "choice"]
+    for key, rows in chosen.groupby(["base", "instructions", "benchmark"], sort=False):
+        labels = dict(zip(["base", "instructions", "benchmark"], key))
+        zero, one = (rows[rows["asked"] == asked] for asked in ASKED)
+        for language, part in parts(zero):
+            change = statistics.difference(_values(part, "acc"), _values(part, "acc_norm"))
+            record.metric("normalisation_difference", change, "share", language=language, **labels)
+        for language, part in parts(one) if len(one) else ():
+            same = zero[zero["language"].isin(part["language"]) & zero["item"].isin(part["item"])]
+            record.metric("shots_difference", changed(same, part, "accuracy"), "share", language=language, **labels)
+
+
+def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
+    """What is compared: (contrast, (base, instructions) before, the same after)."""
+    first, kinds = runs[0].base, list(dict.fromkeys(run.instructions for run in runs))
+    found = [("instructions", (first, "none"), (first, kind)) for kind in kinds if kind != "none"]
+    if {"en", "multilingual"} <= set(kinds):
+        found.append(("languages", (first, "en"), (first, "multilingual")))
+    return found + [("base", (first, "none"), (base, "none"))
+                    for base in dict.fromkeys(run.base for run in runs) if base != first]
+
+
+def parts(rows: pandas.DataFrame):
+    """(language, rows) for each language, then over all; of translations also over those from and into English."""
+    yield from rows.groupby("language", sort=False)
+    codes = rows["language"]
+    for name, chosen in (("from English", codes.str.startswith("en-")), ("into English", codes.str.endswith("-en")),
+                         (AVERAGE, codes.notna())):
+        if codes[chosen].nunique() > 1:
+            yield name, rows[chosen]
+
+
+def measured(rows: pandas.DataFrame, name: str) -> statistics.Estimate:
+    """A score of a run's rows, seeds pooled item by item, the mean of the languages' scores where there are several."""
+    if name in SHARES:
+        return stages.accuracy(_values(rows, SHARES[name]))
+    return statistics.of_sums(*_counted(rows, name))
+
+
+def changed(before: pandas.DataFrame, after: pandas.DataFrame, name: str) -> statistics.Difference:
+    """The paired difference of such a score over the same items. Raises ValueError when the items are others."""
+    if name in SHARES:
+        return statistics.difference(_values(before, SHARES[name]), _values(after, SHARES[name]))
+    (function, a), (_, b) = _counted(before, name), _counted(after, name)
+    return statistics.difference_of_sums(function, a, b)
+
+
+def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
+    """Rows, bytes and tokens of each set of instructions by language, as facts."""
+    for kind, rows in drawn.items():
+        texts = [f"{prompts.messages(row)[0]['content']} {prompts.answer(row)}" for row in rows.to_dict("records")]
+        rows = rows.assign(tokens=[len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids])
+        for code, part in rows.groupby("language", sort=False):
+            labels = {"instructions": kind, "language": code, "seed": seed}
+            record.fact("instruction_rows", len(part), "rows", **labels)
+            record.fact("instruction_bytes", int(part["bytes"].sum()), "bytes", **labels)
+            record.fact("instruction_tokens", int(part["tokens"].sum()), "tokens", **labels)
+
+
+def _values(rows: pandas.DataFrame, column: str) -> pandas.Series:
+    """A value an item, such that their mean is the mean of the languages' means; seeds are averaged first."""
+    values = rows.assign(value=rows[column].astype(float)).groupby(["language", "item"])["value"].mean()
+    sizes, items = values.groupby("language").transform("size"), values.index.get_level_values("item")
+    weights = items.nunique() / (sizes * values.index.get_level_values("language").nunique())
+    # Rounded, because a mean of right answers only shall be 1 and not a bit above it.
+    return (values * weights).groupby("item").sum().round(12)
+
+
+def _counted(rows: pandas.DataFrame, name: str):
+    """The function and the columns of `statistics.of_sums` for a corpus score, averaged over the languages."""
+    blocks, scores = [], []
+    for language, part in rows.groupby("language"):
+        metric = CHRF(word_order=2) if name == "chrf" else bleu(language)
+        counts = scoring.corpus_counts(metric, part["hypothesis"], part["reference"])
+        blocks.append(pandas.DataFrame(counts.T).groupby(part["item"].to_numpy()).sum())
+        scores.append(scoring.of_counts(metric))
+    columns, size = pandas.concat(blocks, axis=1).fillna(0).sort_index().to_numpy().T, blocks[0].shape[1]
+
+    def function(sums):
+        return numpy.mean([score(sums[size * at:size * (at + 1)]) for at, score in enumerate(scores)], axis=0)
+    return function, columns
+
+
+def bleu(direction: str) -> BLEU:
+    """BLEU with a tokenizer that parts the words, or characters, of the language translated into."""
+    return BLEU(tokenize=CHARACTERS.get(direction.split("-")[-1], "intl"))
+
+
+def _manner(shown) -> str:
+    """How spoken answers are asked for, which is not the same for tuned models and others."""
+    return ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
+
+
+def _wide(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """A row an item with both accuracies, from the harness' row a metric."""
+    found = rows.pivot(index=["task", "item", "choices"], columns="metric", values="value").reset_index()
+    return found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(_language)).drop(
+        columns="task").rename_axis(columns=None)
+
+
+def _benchmark(name: str) -> str:
+    return "XCOPA" if name == "copa" else NAMES.get(regex.split("[_-]", name)[0], name)
+
+
+def _language(name: str) -> str:
+    """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
+    found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
+    code = "en" if name == "copa" else found[0]
+    return CODES.get(code, code)
+
+
+def _alpaca(source: str) -> pandas.DataFrame:
+    """Alpaca's seed tasks, or from the hub its generated instructions."""
+    if source == "hub":
+        file = next(assets.fetch("alpaca").rglob("*.parquet"))
+        return _rows(pandas.read_parquet(file), "en")
+    return _rows(pandas.DataFrame(selfinstruct.seed_tasks([])[0]), "en")
+
+
+def _rows(tasks: pandas.DataFrame, language: str) -> pandas.DataFrame:
+    """Tasks of instruction, input and output as task rows."""
+    found = [{"task": "dialogue", "language": language, "answer": task["output"],
+              "text": "\n".join(filter(None, [task["instruction"], task["input"]]))}
+             for task in tasks.to_dict("records")]
+    return pandas.DataFrame(found, columns=["task", "language", "text", "answer"])
+
+
+def _derived(frames, language: str, longest: int, seed: int) -> pandas.DataFrame:
+    """All derived instructions of the corpus in its language, translations apart."""
+    everything = sum(map(len, frames)) * 2
+    rows, _ = prompts.instructions(*frames, language, everything, everything, longest, seed)
+    return rows[(rows["language"] == language) & (rows["task"] != "translation")]
+
+
+def _sizes(rows: pandas.DataFrame) -> list[int]:
+    """Bytes of what is asked and answered."""
+    return [len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode()) for row in rows.to_dict("records")]
+
+
+def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
+    """Task rows of multi-way items, both directions of every language."""
+    found = [{**dict.fromkeys(benchmarks.COLUMNS), "id": f"{direction}/{pair['item']}", "benchmark": "multi-way items",
+              "setting": direction, "category": "", "flags": [],
+              **prompts.translation(pair["en"], pair[code], direction, code)}
+             for code in languages for direction in prompts.directions(code) for pair in pairs.to_dict("records")]
+    return pandas.DataFrame(found, columns=benchmarks.COLUMNS, dtype=object)

@@ -1,0 +1,192 @@
+"""Tables of the multilingual benchmark: every score beside the paper's, instructions compared, how choices are scored."""
+import pandas
+
+from lib import records, statistics
+from lib.tables.base import interval, reported, span, table
+
+CHAPTER = "11_multilingual_benchmark"
+ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
+NAMES = {"accuracy": "accuracy %", "f1": "F1×100", "exact_match": "exact match %", "chrf": "chrF++", "bleu": "BLEU",
+         "F1": "F1×100", "ROUGE": "ROUGE×100"}
+SHOWN = ["accuracy", "f1", "exact_match", "chrf", "bleu"]
+AVERAGES = ("from English", "into English", "average")
+SYSTEMS = ["BLOOM-7.1B", "LLaMA-13B", "PolyLM-13B", "BLOOMZ-MT-7.1B", "LLaMA-Alpaca-13B", "PolyLM-MultiAlpaca-13B"]
+
+
+def measured(profile: str, *names: str) -> pandas.DataFrame:
+    """The chapter's metrics of these names, shares in %, with a column model."""
+    found = records.metrics(profile, CHAPTER)
+    labels = ["base", "instructions", "task", "benchmark", "asked", "language", "contrast", "against", "p"]
+    found = found.reindex(columns=[*dict.fromkeys([*found.columns, "metric", "n", "value", "low", "high", "unit", *labels])])
+    found = found[found["metric"].isin(names)].copy()
+    scale = found["unit"].map({"share": 100.0}).fillna(1.0)
+    for name in ("value", "low", "high"):
+        found[name] = found[name].astype(float) * scale
+    return found.assign(model=[_model(row.base, row.instructions) for row in found.itertuples()])
+
+
+def zero_shot(found: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows as the paper asks: choices without a demonstration."""
+    return found[(found["task"] != "choice") | (found["asked"] == "zero-shot")]
+
+
+def chances(profile: str) -> pandas.Series:
+    """Accuracy in % by guessing, by benchmark."""
+    facts = records.facts(profile, CHAPTER)
+    facts = facts[facts["fact"] == "chance"] if len(facts) else facts.reindex(columns=["benchmark", "value"])
+    return 100 * facts.set_index("benchmark")["value"].astype(float)
+
+
+@table("P3-T5", CHAPTER, "Every task and language: ours, and beside or below it what PolyLM reports")
+def by_language(profile: str):
+    """One row a task, measure and language; a column a model of ours, then the paper's systems."""
+    ours = zero_shot(measured(profile, *SHOWN))
+    ours = ours.assign(cell=[interval(row, 1) for row in ours.to_dict("records")])
+    theirs = _theirs()
+    keys = ["task", "measure", "language"]
+    mine = ours.assign(task=ours["benchmark"], measure=ours["metric"].map(NAMES))
+    order = list(dict.fromkeys(zip(*(pandas.concat([mine[keys], theirs[keys]])[key] for key in keys))))
+    wide = pandas.concat([mine.pivot_table(index=keys, columns="model", values="cell", aggfunc="first", sort=False),
+                          theirs.pivot_table(index=keys, columns="system", values="printed", aggfunc="first")], axis=1)
+    sizes = mine.groupby(keys)["n"].max()
+    wide.insert(0, "n", [f"{sizes[key]:.0f}" if key in sizes.index else "" for key in wide.index])
+    columns = ["n", *mine["model"].unique(), *SYSTEMS]
+    frame = wide.reindex(columns=columns).loc[order].fillna("").rename_axis(columns=None).reset_index()
+    return frame, _language_reading(profile, ours)
+
+
+def _language_reading(profile: str, ours: pandas.DataFrame) -> str:
+    means = ours[(ours["metric"] == "accuracy") & (ours["language"] == "average")]
+    if means.empty:
+        return f"{ABSENT} What stands here besides translations is what the paper reports."
+    chance = chances(profile)
+    single = ours[(ours["metric"] == "accuracy") & ~ours["language"].isin(AVERAGES)]
+    above = sum(row.low > chance[row.benchmark] for row in single.itertuples())
+    named = [f"{row['benchmark']} {row['model']} {interval(row, 1)} %" for row in means.to_dict("records")]
+    return (f"Mean accuracy over the languages: {'; '.join(named)} (n = {span(means['n'])} items, the same in each "
+            f"language); {above} of {len(single)} accuracies of a language lie above chance with their whole interval. "
+            "The paper's systems are 50 to 100 times as large. Demonstration scale.")
+
+
+@table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size")
+def instructions(profile: str):
+    """One row a task, measure and language, ours with its paired difference; then the paper's own table."""
+    found = zero_shot(measured(profile, *(f"{name}_difference" for name in SHOWN)))
+    found = found[found["contrast"] == "languages"]
+    scores = zero_shot(measured(profile, *SHOWN))
+    cells = {(row["benchmark"], row["metric"], row["language"], row["instructions"]): interval(row, 1)
+             for row in scores[scores["base"].isin(found["base"])].to_dict("records")}
+    rows = [{"from": "here", "task": row["benchmark"], "measure": NAMES[row["metric"].removesuffix("_difference")],
+             "language": row["language"], "n": row["n"],
+             **{kind: cells[row["benchmark"], row["metric"].removesuffix("_difference"), row["language"], kind]
+                for kind in ("en", "multilingual")},
+             "difference": interval(row, 1), "p": f"{row['p']:.3f}", "p (Holm)": _digits(row["holm"])}
+            for row in _corrected(found).to_dict("records")]
+    frame = pandas.DataFrame([*rows, *_paper_instructions()], dtype=object).fillna("")
+    return frame, _instructions_reading(found)
+
+
+def _instructions_reading(found: pandas.DataFrame) -> str:
+    paper = reported("P3-T6", "PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B").query("table == 'text'")
+    said = ", ".join(f"{row.printed} {row.unit} on {row.item}" for row in paper.itertuples())
+    if found.empty:
+        return f"{ABSENT} The paper reports gains of {said}."
+    means = found[found["language"] == "average"]
+    ends = "; ".join(f"{row['benchmark']} {NAMES[row['metric'].removesuffix('_difference')]} {interval(row, 1)}"
+                     for row in means.to_dict("records"))
+    return (f"Multilingual minus English-only instructions, mean over the languages: {ends} (n = {span(means['n'])} "
+            f"items, paired); the paper reports {said} at 13 billion parameters. Demonstration scale.")
+
+
+@table("C11-T1", CHAPTER, "How a choice is scored: by length, and behind a demonstration")
+def scoring_of_choices(profile: str):
+    """One row a way, model and language: the change of accuracy in points, the same items."""
+    found = measured(profile, "normalisation_difference", "shots_difference")
+    if found.empty:
+        return pandas.DataFrame(), ABSENT
+    ways = {"normalisation_difference": "log-likelihood a character − summed", "shots_difference": "one-shot − zero-shot"}
+    frame = _shown(found.assign(way=found["metric"].map(ways)), ["way", "model", "benchmark", "language"])
+    means = found[found["language"] == "average"]
+    ends = [f"{ways[row['metric']]}, {row['model']}, {row['benchmark']} {interval(row, 1)}"
+            for row in means.to_dict("records")]
+    return frame, (f"Points of accuracy, mean over the languages: {'; '.join(ends) or 'one language only'} "
+                   f"(n = {span(found['n'])} items, paired; demonstration scale).")
+
+
+@table("C11-T2", CHAPTER, "Two sets of instructions of equal size")
+def instruction_sets(profile: str):
+    """One row a set and language, mean over the seeds' draws: rows, bytes, and the tokens that the base cuts these to."""
+    facts = records.facts(profile, CHAPTER)
+    facts = facts[facts["fact"].str.startswith("instruction_")] if len(facts) else facts
+    if facts.empty:
+        return pandas.DataFrame(), ABSENT
+    sizes = facts.assign(value=facts["value"].astype(float), fact=facts["fact"].str.removeprefix("instruction_"))
+    frame = sizes.pivot_table(index=["instructions", "language"], columns="fact", values="value", sort=False)
+    frame = frame[["rows", "bytes", "tokens"]].rename_axis(columns=None)
+    whole = frame.groupby(level=0, sort=False).sum().round().astype(int)
+    total = [f"{kind} {row.rows} rows, {row.bytes:,} bytes, {row.tokens:,} tokens" for kind, row in whole.iterrows()]
+    return frame.round().astype(int).reset_index(), f"A set, mean over the seeds: {'; '.join(total)}."
+
+
+@table("C11-T3", CHAPTER, "Instructions against none, and a further base against the first")
+def contrasts(profile: str):
+    """One row a contrast, task, measure and language: the paired difference, p by Holm over the languages."""
+    found = zero_shot(measured(profile, *(f"{name}_difference" for name in SHOWN)))
+    found = found[found["contrast"].isin(["instructions", "base"])]
+    if found.empty:
+        return pandas.DataFrame(), ABSENT
+    against = [_model(row.against, "none") if row.contrast == "base" else f"{row.base}" for row in found.itertuples()]
+    measure = found["metric"].str.removesuffix("_difference").map(NAMES)
+    found = found.assign(measure=measure, against=against)
+    frame = _shown(found, ["model", "against", "benchmark", "measure", "language"])
+    means = found[(found["language"] == "average") & found["metric"].isin(["accuracy_difference", "chrf_difference"])]
+    ends = [f"{row['model']} against {row['against']}, {row['benchmark']} {row['measure']} {interval(row, 1)}"
+            for row in means.to_dict("records")]
+    return frame, (f"Mean over the languages: {'; '.join(ends) or 'one language only'} (n = {span(found['n'])} items, "
+                   "paired; bases answer in words behind a demonstration, tuned models without; demonstration scale).")
+
+
+def _shown(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
+    """Differences as they are printed, with p and, over the languages of a group, Holm's p."""
+    found = _corrected(found)
+    return found[[*keys, "n"]].assign(difference=[interval(row, 1) for row in found.to_dict("records")],
+                                      p=[f"{p:.3f}" for p in found["p"]],
+                                      **{"p (Holm)": [_digits(p) for p in found["holm"]]}).reset_index(drop=True)
+
+
+def _corrected(found: pandas.DataFrame) -> pandas.DataFrame:
+    """With a column holm: p corrected over the languages of a metric, model and benchmark; averages have none."""
+    found = found.reset_index(drop=True).assign(holm=float("nan"))
+    single = found[~found["language"].isin(AVERAGES)]
+    for _, rows in single.groupby(["metric", "model", "benchmark", "against", "asked"], dropna=False):
+        found.loc[rows.index, "holm"] = statistics.holm(rows["p"])
+    return found
+
+
+def _theirs() -> pandas.DataFrame:
+    """The paper's scores of its systems: task, measure, language, system, printed."""
+    found = reported("P3-T5")
+    found = found[found["system"].isin(SYSTEMS) & (found["printed"] != "")]
+    task = [f"MTG {row.item}" if row.group == "MTG" else row.item for row in found.itertuples()]
+    language = [f"average, {row.group}" if row.language == "average" and row.group != "MTG" else row.language
+                for row in found.itertuples()]
+    measure = found["quantity"].map(lambda name: NAMES.get(name, name))
+    return found.assign(task=task, measure=measure, language=language)[["task", "measure", "language", "system", "printed"]]
+
+
+def _paper_instructions() -> list[dict]:
+    """The paper's comparison of instruction sets, and the difference that its numbers give."""
+    found = reported("P3-T6")
+    wide = found.pivot_table(index=["item", "quantity", "language"], columns="system", values="value", sort=False)
+    return [{"from": "PolyLM", "task": task, "measure": NAMES.get(quantity, quantity), "language": language,
+             "en": f"{row['PolyLM-Alpaca-13B']:.1f}", "multilingual": f"{row['PolyLM-MultiAlpaca-13B']:.1f}",
+             "difference": f"{row['PolyLM-MultiAlpaca-13B'] - row['PolyLM-Alpaca-13B']:.1f}"}
+            for (task, quantity, language), row in wide.iterrows()]
+
+
+def _model(base, kind) -> str:
+    return f"{base}" if kind in ("none", None) or pandas.isna(kind) else f"{base} + {kind}"
+
+
+def _digits(p: float) -> str:
+    return "" if pandas.isna(p) else f"{p:.3f}"

@@ -1,0 +1,266 @@
+"""The multilingual benchmark: equal sets, the same items in every language, paired scores, and its exhibits."""
+import json
+
+import numpy
+import pandas
+import pytest
+from sacrebleu.metrics import CHRF
+
+from lib import assets, benchmarks, multilingual, paths, plots, prompts, records, tables
+from lib.multilingual import Run
+
+CHAPTER = multilingual.CHAPTER
+
+
+@pytest.fixture
+def found():
+    """Instruction rows of English and two other languages, of many sizes."""
+    def rows(code, sizes):
+        frame = pandas.DataFrame([{"task": "dialogue", "language": code, "text": "x" * size, "answer": str(size)}
+                                  for size in sizes])
+        return frame.assign(bytes=[len(row.text) + len(row.answer) for row in frame.itertuples()])
+    return {"en": rows("en", range(10, 60)), "es": rows("es", range(5, 65)), "ja": rows("ja", range(8, 62, 2))}
+
+
+def test_the_first_base_is_tuned_and_every_base_is_asked_as_it_is():
+    runs = multilingual.plan(["small", "strong"], ["en", "multilingual"], [0, 1])
+    assert [run.name for run in runs] == ["small-none-0", "strong-none-0", "small-en-0", "small-en-1",
+                                          "small-multilingual-0", "small-multilingual-1"]
+    assert [name for name, *_ in multilingual.contrasts(runs)] == ["instructions", "instructions", "languages", "base"]
+
+
+def test_both_sets_have_as_many_rows_and_about_as_many_bytes(found):
+    drawn = multilingual.sets(found, ["en", "es", "ja"], 12, 3)
+    assert [len(drawn[kind]) for kind in ("en", "multilingual")] == [12, 12]
+    assert drawn["multilingual"]["language"].value_counts().to_dict() == {"en": 4, "es": 4, "ja": 4}
+    sizes = [rows["bytes"].sum() for rows in drawn.values()]
+    assert abs(sizes[0] - sizes[1]) < 0.05 * sizes[0]
+    assert not drawn["multilingual"].duplicated(["language", "text"]).any()
+    again = multilingual.sets(found, ["en", "es", "ja"], 12, 3)
+    assert all(drawn[kind].equals(again[kind]) for kind in drawn)
+    assert not drawn["en"].equals(multilingual.sets(found, ["en", "es", "ja"], 12, 4)["en"])
+
+
+def test_too_few_instructions_are_refused(found):
+    with pytest.raises(ValueError, match="only {'ja': 27}: lower examples"):
+        multilingual.sets(found, ["ja"], 40, 0)
+
+
+@pytest.fixture
+def xquad(monkeypatch):
+    """Four passages in two languages, two questions each; the last passage is long in Spanish."""
+    def rows(code):
+        texts = [f"passage {place} {code}" + " long" * 30 * (place == 3 and code == "es") for place in range(4)]
+        return pandas.DataFrame([{**dict.fromkeys(benchmarks.COLUMNS), "id": f"xquad/{code}/{place}{number}",
+                                  "benchmark": "XQuAD", "setting": code, "language": code, "category": "", "flags": [],
+                                  "task": "reading_comprehension", "text": f"{texts[place]}\nwhich {number}?",
+                                  "answer": "one", "answers": ["one"]} for place in range(4) for number in range(2)])
+    monkeypatch.setattr(benchmarks, "xquad", rows)
+
+
+def test_questions_are_the_same_in_every_language_and_what_is_shown_is_not_asked(xquad):
+    asked, shown = multilingual.questions(["en", "es"], 3, 60, 0)
+    items = asked["item"].groupby(asked["language"]).apply(sorted)
+    assert items["en"] == items["es"] and len(items["en"]) == 3
+    assert list(shown["language"]) == ["en", "es"] and shown["item"].nunique() == 1
+    assert shown["item"].iloc[0][0] not in {item[0] for item in asked["item"]}
+    assert "3" not in {item[0] for item in asked["item"]}
+    with pytest.raises(ValueError, match="XQuAD has 0 passages of at most 5 characters in en, es"):
+        multilingual.questions(["en", "es"], 3, 5, 0)
+
+
+@pytest.fixture
+def multiway(english, persian):
+    """Multi-way items, among them Indonesian, whose code is `id`."""
+    rows = [{"item": f"m{at}", "split": split, "en": f"{english[at]} {at}", "fa": persian[at], "id": f"kalimat {at}"}
+            for at, split in enumerate(["test", "test", "validation", "train", "train"])]
+    return pandas.DataFrame(rows)
+
+
+def test_translations_ask_the_same_sentences_in_every_direction(multiway):
+    asked, shown = multilingual.translations(multiway, ["fa", "id"], 5, 200, 0)
+    assert sorted(asked["setting"].unique()) == ["en-fa", "en-id", "fa-en", "id-en"] and len(asked) == 8
+    assert list(shown["id"]) == ["en-fa/m2", "fa-en/m2", "en-id/m2", "id-en/m2"]
+    assert set(asked.loc[asked["setting"] == "id-en", "text"]) == {"kalimat 0", "kalimat 1"}
+    with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
+        multilingual.translations(multiway, ["xx"], 5, 200, 0)
+    with pytest.raises(ValueError, match="at most 3 characters: raise longest_sentence"):
+        multilingual.translations(multiway, ["fa"], 5, 3, 0)
+
+
+def test_one_shot_shows_an_answered_row_of_the_same_direction(multiway):
+    asked, shown = multilingual.translations(multiway, ["fa"], 1, 200, 0)
+    text = prompts.document(asked.iloc[1].to_dict(), shown.iloc[1].to_dict())
+    before, after = text.split("\n\n")
+    assert before.startswith("فارسی: ") and before.endswith(shown["answer"].iloc[1])
+    assert after == f"فارسی: {asked['text'].iloc[1]}\nEnglish:"
+
+
+@pytest.fixture
+def xcopa(monkeypatch, tmp_path):
+    """Three validation and three test items in Indonesian, as XCOPA's files are."""
+    def row(place):
+        return {"premise": f"Premis {place}.", "choice1": "Pilihan satu.", "choice2": "Lain dua.", "idx": place,
+                "question": ["cause", "effect"][place % 2], "label": place % 2, "changed": False}
+
+    def files(code):
+        found = {}
+        for split, first in (("validation", 10), ("test", 0)):
+            found[split] = tmp_path / f"{split}.{code}.jsonl"
+            found[split].write_text("".join(json.dumps(row(first + place)) + "\n" for place in range(3)), "utf8")
+        return {split: str(path) for split, path in found.items()}
+    monkeypatch.setattr(benchmarks, "xcopa", files)
+
+
+def test_choices_go_through_the_harness_with_and_without_a_demonstration(xcopa, byte_tokenizer, tiny_model, tmp_path):
+    asked = (tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), ["id"], [], 3, 2, tmp_path, 4, 5)
+    found = multilingual.choices(*asked)
+    assert found.groupby("asked")["item"].apply(list).to_dict() == {"zero-shot": [0, 1, 2], "one-shot": [0, 1]}
+    assert set(found["benchmark"]) == {"XCOPA"} and set(found["language"]) == {"id"} and set(found["choices"]) == {2}
+    place = tmp_path / "tiny-none-0" / "one-shot" / "xcopa_id.samples.jsonl"
+    context = json.loads(place.read_text("utf8").splitlines()[0])["arguments"][0][0]
+    shown, asked_for = context.split("\n\n")
+    assert shown.startswith("Premis 1") and asked_for == "Premis 0 karena"
+    tuned = multilingual.choices(*asked[:2], Run("tiny", "en", 0), *asked[3:])
+    assert set(tuned["asked"]) == {"zero-shot"}
+    columns = ["asked", "item", "acc", "acc_norm"]
+    assert multilingual.choices(*asked)[columns].equals(found[columns])
+
+
+def answers(base, instructions, seed, right, benchmark="XCOPA", languages=("id", "zh"), asked="zero-shot"):
+    """Choice rows of a run: `right` of six items in each language are right."""
+    return pandas.DataFrame([{"base": base, "instructions": instructions, "seed": seed, "task": "choice",
+                              "benchmark": benchmark, "language": code, "asked": asked, "item": item, "choices": 2,
+                              "acc": float(item < right), "acc_norm": float(item < 3)}
+                             for code in languages for item in range(6)])
+
+
+def told(base, instructions, seed, hypotheses):
+    """Translations of a run in two directions."""
+    references = ["the cat sat on the mat", "a dog ran away", "it is late", "we are here"]
+    return pandas.DataFrame([{"base": base, "instructions": instructions, "seed": seed, "task": "translation",
+                              "benchmark": "multi-way items", "language": direction, "item": f"m{item}",
+                              "asked": "one-shot untuned, zero-shot tuned", "hypothesis": hypothesis,
+                              "reference": reference, "invalid": False}
+                             for direction in ("en-es", "es-en")
+                             for item, (hypothesis, reference) in enumerate(zip(hypotheses, references))])
+
+
+def test_seeds_are_pooled_and_languages_weigh_alike():
+    both = pandas.concat([answers("b", "en", 0, 2), answers("b", "en", 1, 4)])
+    assert multilingual.measured(both, "accuracy")[:2] == (pytest.approx(0.5), 6)
+    assert multilingual.measured(answers("b", "none", 0, 3, languages=["id"]), "accuracy").low > 0.1
+    uneven = pandas.concat([answers("b", "en", 0, 6, languages=["id"]),
+                            answers("b", "en", 0, 0, languages=["zh"]).query("item < 2")])
+    assert multilingual.measured(uneven, "accuracy").value == pytest.approx(0.5)
+    change = multilingual.changed(answers("b", "none", 0, 2), both, "accuracy")
+    assert change.value == pytest.approx(1 / 6) and change.n == 6
+
+
+def test_a_corpus_score_over_directions_is_the_mean_of_theirs():
+    rows = told("b", "none", 0, ["the cat sat", "a dog ran away", "late", "here we are"])
+    rows.loc[rows["language"] == "es-en", "hypothesis"] = "a dog"
+    single = [CHRF(word_order=2).corpus_score(list(part["hypothesis"]), [list(part["reference"])]).score
+              for _, part in rows.groupby("language")]
+    assert multilingual.measured(rows, "chrf").value == pytest.approx(numpy.mean(single))
+    assert multilingual.changed(rows, rows, "chrf")[2:] == (0, 0, 1)
+    assert multilingual.bleu("en-zh").corpus_score(["我喜欢猫和狗"], [["我喜欢猫和狗"]]).score > 99
+
+
+@pytest.mark.parametrize("name, benchmark, language", [
+    ("xcopa_id", "XCOPA", "id"), ("copa", "XCOPA", "en"), ("xwinograd_jp", "XWinograd", "ja"), ("xnli_de", "XNLI", "de"),
+    ("paws_es", "PAWS-X", "es"), ("flores_en-fa", "FLORES", "en-fa"), ("wmt16-de-en", "wmt16-de-en", "de-en")])
+def test_the_harness_names_say_benchmark_and_language(name, benchmark, language):
+    assert (multilingual._benchmark(name), multilingual._language(name)) == (benchmark, language)
+
+
+@pytest.fixture
+def record(output):
+    """A record of made-up answers of a small base, its two tunings and a strong base."""
+    made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
+    runs = multilingual.plan(["small", "strong"], ["en", "multilingual"], [0])
+    rights, lines = [2, 5, 3, 4], ["the cat", "a dog ran away", "it is late", "we here"]
+    rows = [part for run, right in zip(runs, rights) for part in
+            (answers(*run, right), told(*run, [line[:right * 4] for line in lines]))]
+    rows = pandas.concat([*rows, answers("small", "none", 0, 4, asked="one-shot")], ignore_index=True)
+    multilingual.note(made, rows)
+    multilingual.compare(made, rows, runs)
+    multilingual.compare_scoring(made, rows)
+    made.write()
+    return made
+
+
+def test_every_difference_is_named_by_its_contrast(record):
+    found = records.metrics("smoke", CHAPTER)
+    means = found[(found["metric"] == "accuracy_difference") & (found["language"] == "average")]
+    values = {(row.contrast, row.base, row.against): row.value for row in means.itertuples()}
+    assert values[("languages", "small", "en")] == pytest.approx(1 / 6)
+    assert values[("base", "strong", "small")] == pytest.approx(3 / 6)
+    keys = ["metric", "base", "instructions", "contrast", "against", "benchmark", "asked", "language"]
+    assert not found.duplicated(keys).any()
+    assert {"from English", "into English", "average"} & set(found["language"]) == {"average"}
+
+
+def test_exhibits_show_ours_beside_the_papers(record):
+    frame, reading = tables.TABLES["P3-T5"].build("smoke")
+    mine = frame[(frame["task"] == "XCOPA") & (frame["language"] == "id")].iloc[0]
+    assert mine["small"].startswith("33.3") and mine["PolyLM-13B"] == "70.2" and mine["n"] == "6"
+    assert {"XNLI", "PAWS-X", "XWinograd", "TyDiQA", "WMT20", "MTG SG"} <= set(frame["task"])
+    assert "XCOPA small 33.3" in reading and "Demonstration scale" in reading
+    frame, reading = tables.TABLES["P3-T6"].build("smoke")
+    ours, theirs = frame[frame["from"] == "here"], frame[frame["from"] == "PolyLM"]
+    assert len(theirs) == 15 and set(theirs.loc[theirs["language"] == "average", "difference"]) == {"9.8", "1.4"}
+    assert ours.loc[ours["language"] != "average", "p (Holm)"].ne("").all() and "10 BLEU on WMT20" in reading
+    for name in ("C11-T1", "C11-T3"):
+        frame, reading = tables.TABLES[name].build("smoke")
+        assert len(frame) and "paired" in reading
+    drawing, frame, reading = plots.FIGURES["P3-F4"].build("smoke")
+    assert len(drawing.axes) == 2 and "lie above chance" in reading
+    for name in ("P3-T5", "P3-T6", "C11-T1", "C11-T3"):
+        tables.save(name, "smoke")
+
+
+def test_without_the_files_the_exhibits_say_so(output):
+    made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
+    rows = told("small", "none", 0, ["a", "b", "c", "d"])
+    multilingual.note(made, rows)
+    multilingual.compare(made, rows, multilingual.plan(["small"], [], [0]))
+    multilingual.compare_scoring(made, rows)
+    made.write()
+    for name in ("C11-T1", "C11-T2", "C11-T3", "P3-T6", "P3-T5"):
+        assert "Not run" in tables.TABLES[name].build("smoke")[1]
+    assert "were not at hand" in plots.FIGURES["P3-F4"].build("smoke")[2]
+
+
+def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, output):
+    monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
+        [{"instruction": "Say hi", "input": None, "output": "hi"}, {"instruction": "x" * 99, "input": "", "output": "y"}], []))
+    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(
+        [{"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}]))
+    monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es"])
+    monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
+    found = multilingual.pools("smoke", [], ["en", "es"], "seed tasks", True, 50, 0)
+    assert list(found["en"]["text"]) == ["Say hi"] and list(found["es"]["text"]) == ["Di hola\nfuerte"]
+    with pytest.raises(ValueError, match="in de: raise longest_example, or leave the language out"):
+        multilingual.pools("smoke", [], ["de"], "seed tasks", True, 50, 0)
+    path = multilingual.written("smoke", "de")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"instruction": "Sag hallo", "input": None, "output": "Hallo"}) + "\n", "utf8")
+    assert list(multilingual.pools("smoke", [], ["de"], "seed tasks", True, 50, 0)["de"]["text"]) == ["Sag hallo"]
+
+
+def test_profiles_name_tasks_that_the_harness_has():
+    """Their folders only, since the reading of all tasks takes long."""
+    from lib import evaluation, params
+    names = {name for profile in ("colab", "paper") for key in ("harness_tasks", "translation_tasks")
+             for name in params.load(profile, CHAPTER)[key]}
+    folders = [evaluation.SHIPPED / folder for folder in ("xcopa", "xnli", "paws-x", "xwinograd", "super_glue")]
+    evaluation.known(sorted(names), folders)
+
+
+def test_every_language_offered_has_its_files():
+    offered = {"xcopa": {f"data/{code}/test.{code}.jsonl" for code in ("id", "it", "tr", "vi", "zh", "et", "sw")},
+               "xquad": {f"xquad.{code}.json" for code in ("en", "ar", "tr", "hi", "ru", "zh", "es")}}
+    for name, files in offered.items():
+        assert files <= set(assets.entry(name)["files"])
+    assert paths.TASKS.exists()

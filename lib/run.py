@@ -22,9 +22,11 @@ from lib import params, paths, records
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
             "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
-            "10_multialpaca": ["01_corpus"], "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
+            "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
+            "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
             "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
-                          "07_base_strength", "08_phases_and_transfer", "10_multialpaca", "11_multilingual_benchmark"],
+                          "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
+                          "11_multilingual_benchmark"],
             "14_paper": ["13_carbon"]}
 # Presentation reads records alone, so a change of it makes only the chapter that collects exhibits stale.
 PRESENTATION = {"tables", "plots"}

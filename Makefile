@@ -8,7 +8,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '$(SUITABLE)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab figures check clean
+.PHONY: help setup reproduce sweep test lab figures check clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -26,6 +26,9 @@ $(INSTALLED): pyproject.toml
 reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full) that is not up to date
 	@$(BIN)/python -m lib.run all --profile $(PROFILE)
 
+sweep: $(INSTALLED) ## run a chapter over lists of parameters: SWEEP=params/sweeps/smoke.yaml, CLUSTER=slurm on a cluster
+	@$(BIN)/python -m lib.sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
+
 test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS="-m 'not chain'" leaves that out
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -35,8 +38,9 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.paper $(PROFILE)
 
-check: $(INSTALLED) ## check every parameter file against its notebook
+check: $(INSTALLED) ## check every parameter file and sweep against its notebook
 	@$(BIN)/python -m lib.params
+	@$(BIN)/python -m lib.sweep
 
 clean: ## remove runs/ and what tools left; downloads and .venv stay
 	rm -rf $(OUTPUT)/runs $(OUTPUT)/.snakemake .pytest_cache *.egg-info

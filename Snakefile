@@ -1,5 +1,7 @@
 # The graph of the chapters. A chapter is stale when its notebook, its parameters, the code it reaches or a record
 # before it changed. `make reproduce` is the local case; executor plugins (SLURM, Kubernetes) take the same file.
+# With `--config sweep=<plan>` it is the graph of a sweep's cells instead: lib/sweep.py writes the plan.
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -7,33 +9,58 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from lib import paths, run
 
-PROFILE = config.get("profile", "laptop")
+if "sweep" in config:
+    PLAN = json.loads(Path(config["sweep"]).read_text(encoding="utf8"))
 
-
-rule all:
-    input:
-        [run.record(PROFILE, chapter) for chapter in run.chapters()],
-
-
-for chapter in run.chapters():
-
-    rule:
-        name:
-            chapter
+    rule cells:
         input:
-            run.inputs(PROFILE, chapter),
+            [f"{PLAN['folder']}/{cell}/{PLAN['record']}" for cell in PLAN["waiting"]],
+
+    rule cell:
+        wildcard_constraints:
+            cell="[0-9a-f]+",
         output:
-            run.record(PROFILE, chapter),
-        threads: workflow.cores or 1
+            f"{PLAN['folder']}/{{cell}}/{PLAN['record']}",
+        log:
+            f"{PLAN['folder']}/{{cell}}/log.txt",
+        threads: PLAN["cores"]
+        resources:
+            **PLAN["resources"],
+        retries: 1
         params:
-            root=shlex.quote(workflow.basedir),
+            root=shlex.quote(str(paths.ROOT)),
             python=shlex.quote(sys.executable),
-            chapter=chapter,
-            profile=PROFILE,
+            folder=shlex.quote(PLAN["folder"]),
         shell:
-            "cd {params.root} && exec {params.python} -m lib.run {params.chapter} --profile {params.profile} --child"
+            "export PYTHONPATH={params.root}${{PYTHONPATH:+:$PYTHONPATH}};"
+            " exec {params.python} -m lib.sweep --cell {params.folder}/{wildcards.cell} --record {output:q} --child"
+            " > {log:q} 2>&1"
 
+else:
+    PROFILE = config.get("profile", "laptop")
 
-onstart:
-    reasons = {job.rule.name: run.why(workflow.dag.reason(job)) for job in workflow.dag.needrun_jobs()}
-    run.announce(PROFILE, {chapter: reasons[chapter] for chapter in run.chapters() if chapter in reasons})
+    rule all:
+        input:
+            [run.record(PROFILE, chapter) for chapter in run.chapters()],
+
+    for chapter in run.chapters():
+
+        rule:
+            name:
+                chapter
+            input:
+                run.inputs(PROFILE, chapter),
+            output:
+                run.record(PROFILE, chapter),
+            threads: workflow.cores or 1
+            params:
+                root=shlex.quote(workflow.basedir),
+                python=shlex.quote(sys.executable),
+                chapter=chapter,
+                profile=PROFILE,
+            shell:
+                "cd {params.root} && exec {params.python} -m lib.run {params.chapter} --profile {params.profile} --child"
+
+    onstart:
+        reasons = {job.rule.name: run.why(workflow.dag.reason(job)) for job in workflow.dag.needrun_jobs()}
+        run.announce(PROFILE, {chapter: reasons[chapter] for chapter in run.chapters() if chapter in reasons})

@@ -1,51 +1,22 @@
 """The engine on a small house of two chapters: what runs, why, what is left, and how it stops."""
 import os
 import re
-import shutil
-import subprocess
-import sys
 
-import nbformat
 import pytest
 
+from house import END, build, call, write
 from lib import paths, run
-
-PARAMETERS = 'profile = "laptop"  # profile\nseed = 0  # seed [0..9]\nrows = 3  # rows to count [1..9]'
-# No chapter.begin: it loads torch, and the engine does not care.
-BEGIN = ('from lib import records, tables\n\n'
-         'record = records.Record("{}", {{"profile": profile, "rows": rows}}, {{}})\nprint("hello from", rows)')
-END = "record.write(seconds=0)"
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """A checkout of lib/ and the Snakefile with two tiny chapters."""
-    root = tmp_path_factory.mktemp("house")
-    shutil.copytree(paths.ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(paths.ROOT / "Snakefile", root)
-    (root / "params/smoke").mkdir(parents=True)
-    (root / "notebooks").mkdir()
-    (root / "params/minutes.yaml").write_text("smoke: {01_corpus: 0.5, 02_tokenizer: 0.5}\n")
-    for chapter in ("01_corpus", "02_tokenizer"):
-        _write(root, chapter, END)
-        (root / f"params/smoke/{chapter}.yaml").write_text("profile: smoke\n")
-    return root
-
-
-def _write(root, chapter, last):
-    new = nbformat.v4
-    cells = [new.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new.new_code_cell(BEGIN.format(chapter)),
-             new.new_code_cell(last)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new.new_notebook(cells=cells, metadata=kernel), root / f"notebooks/{chapter}.ipynb")
+    return build(tmp_path_factory.mktemp("house"))
 
 
 def _run(root, *arguments):
     """The command of `make reproduce` in that checkout; (exit status, what it printed)."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("COMPANION_OUTPUT", "PYTHONPATH")}
-    done = subprocess.run([sys.executable, "-m", "lib.run", *arguments, "--profile", "smoke"], cwd=root, text=True,
-                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-    return done.returncode, done.stdout
+    return call(root, "lib.run", *arguments, "--profile", "smoke")
 
 
 def test_it_announces_runs_and_then_has_nothing_to_do(house):
@@ -75,9 +46,9 @@ def test_a_wrong_parameter_is_refused_before_a_kernel_starts(house):
 
 
 def test_a_failing_cell_is_told_in_a_sentence(house):
-    _write(house, "02_tokenizer", 'raise ValueError("The corpus is empty: give a file.")')
+    write(house, "02_tokenizer", 'raise ValueError("The corpus is empty: give a file.")')
     status, printed = _run(house, "all")
-    _write(house, "02_tokenizer", END)
+    write(house, "02_tokenizer", END)
     assert status == 1 and "Traceback" not in printed
     assert "Chapter 02_tokenizer stopped in cell" in printed
     assert "ValueError: The corpus is empty: give a file." in printed
@@ -85,7 +56,7 @@ def test_a_failing_cell_is_told_in_a_sentence(house):
 
 
 def test_a_chapter_without_its_record_is_told(house):
-    _write(house, "02_tokenizer", "pass")
+    write(house, "02_tokenizer", "pass")
     status, printed = _run(house, "02_tokenizer")
     assert status == 1 and "without writing its record" in printed
 

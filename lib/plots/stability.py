@@ -17,7 +17,7 @@ def spikes(profile: str):
     for number, (name, line) in enumerate(lines.groupby("run", sort=False)):
         colour, met = PALETTE[number % len(PALETTE)], line[line["spike"]]
         for panel, curve in zip(panels, CURVES):
-            panel.plot(line["step"], line[curve], color=colour, label=name, linewidth=0.9)
+            panel.plot(line["step"], line[curve].where(line[curve] > 0), color=colour, label=name, linewidth=0.9)
             panel.plot(met["step"], met[curve], "o", color=colour, markersize=3.5, markerfacecolor="none")
     for panel, (curve, label) in zip(panels, CURVES.items()):
         panel.set(ylabel=label, yscale="linear" if curve == "loss" else "log")

@@ -10,7 +10,7 @@ CHAPTER = "09_curriculum"
 @table("C09-T2", CHAPTER, "Spikes of a toy trained from scratch: rates, remedies and number formats")
 def stability(profile: str):
     """One row a run, seeds pooled: what stood out, what was done, held-out bits per byte, and what changes against the first."""
-    facts = records.facts(profile, CHAPTER).query("fact.str.startswith('stability_')")
+    facts = records.facts(profile, CHAPTER).query("fact.str.startswith('stability_') and unit == 'steps'")
     runs = facts[facts["fact"] == "stability_steps"].drop_duplicates("run").set_index("run")
     counts = facts.pivot_table("value", "run", "fact", aggfunc=lambda values: sum(map(int, values)))
     frame = runs[["rate", "precision", "on_spike"]].rename(columns={"on_spike": "on a spike"})

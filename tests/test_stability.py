@@ -121,7 +121,7 @@ def test_a_guarded_run_goes_on_to_the_same_end(on_spike, stop, start, blocks, tm
 
 
 @pytest.mark.parametrize("on_spike, lost", [("none", True), ("skip", False), ("lower", False)])
-def test_a_loss_that_is_no_number_is_told_and_kept_from_the_weights(on_spike, lost, start, blocks, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_stays_out_of_the_weights(on_spike, lost, start, blocks, tmp_path, monkeypatch):
     plain, calls = training.Pretrainer.compute_loss, []
 
     def broken(self, *args, **options):
@@ -164,7 +164,8 @@ def test_formats_round_where_they_say(byte_tokenizer, tiny_model):
 
 def test_the_soft_max_computes_in_the_format_of_the_stream(byte_tokenizer, tiny_model, monkeypatch):
     seen, plain = [], torch.nn.functional.softmax
-    monkeypatch.setattr(torch.nn.functional, "softmax", lambda scores, **rest: (seen.append(scores.dtype), plain(scores, **rest))[1])
+    monkeypatch.setattr(torch.nn.functional, "softmax",
+                        lambda scores, **rest: (seen.append(scores.dtype), plain(scores, **rest))[1])
     for kind in precision.COMPUTED:
         precision.compute(tiny_model(byte_tokenizer, True), kind)(input_ids=torch.arange(9)[None])
     assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2 + [torch.float32] * 2

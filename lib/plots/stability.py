@@ -28,7 +28,7 @@ def spikes(profile: str):
 
 @figure("P3-F2b", CHAPTER, "What the number format changes: the loss beside that of fp32")
 def formats(profile: str):
-    """Loss minus the loss of fp32 at the same step, rate and seed, as a running mean of ten steps; a line a format and seed."""
+    """Loss minus that of fp32 at the same step, rate and seed, a running mean of ten steps; a line a format and seed."""
     frame = records.rows(profile, CHAPTER, "stability")
     frame = frame[(frame["on_spike"] == "none")]
     rates = frame.loc[frame["precision"] != "fp32", "rate"]
@@ -45,8 +45,8 @@ def formats(profile: str):
     panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
     panel.legend()
     parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
-    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: {' and '.join(parts)} nats "
-                                         f"over {len(gaps)} steps.")
+    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: {' and '.join(parts)} "
+                                         f"nats, over {len(gaps)} steps.")
 
 
 def _curves(profile: str) -> pandas.DataFrame:

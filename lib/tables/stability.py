@@ -9,7 +9,7 @@ CHAPTER = "09_curriculum"
 
 @table("C09-T2", CHAPTER, "Spikes of a toy trained from scratch: rates, remedies and number formats")
 def stability(profile: str):
-    """One row a run, seeds pooled: what stood out, what was done, held-out bits per byte, and what changes against the first."""
+    """One row a run, seeds pooled: what stood out, what was done, where it ends, and the difference from the first."""
     facts = records.facts(profile, CHAPTER).query("fact.str.startswith('stability_') and unit == 'steps'")
     runs = facts[facts["fact"] == "stability_steps"].drop_duplicates("run").set_index("run")
     counts = facts.pivot_table("value", "run", "fact", aggfunc=lambda values: sum(map(int, values)))
@@ -32,7 +32,7 @@ def _metric(profile: str, name: str) -> pandas.DataFrame:
 
 
 def _done(counts) -> str:
-    """`12 updates skipped, rate lowered twice`, in figures."""
+    """`skipped 12×, lowered 2×`, or a dash."""
     parts = [(counts["stability_skip"], "skipped"), (counts["stability_lower"], "lowered")]
     return ", ".join(f"{word} {count:.0f}×" for count, word in parts if count) or "–"
 
@@ -46,7 +46,8 @@ def _reading(frame: pandas.DataFrame, bits: pandas.DataFrame, changes: pandas.Da
     parts += [f"with {row['on a spike']} at {_value(bits, name)}" for name, row in treated.iterrows()]
     formats = changes[changes["against"] != frame.index[0]]
     parts += [f"{name} − {row['against']} = {interval(row, 3)}" for name, row in formats.iterrows()]
-    return (f"{'; '.join(parts)} bits/byte (n = {span(bits['n'])} texts; a toy trained from scratch, demonstration scale).")
+    return (f"{'; '.join(parts)} bits/byte (n = {span(bits['n'])} texts; a toy trained from scratch, demonstration "
+            "scale).")
 
 
 def _value(bits: pandas.DataFrame, name: str) -> str:

@@ -183,7 +183,8 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     manager = known(names, folders)
     own = own or {}
     # Only as members of a group do known tasks take other settings.
-    changed = [{"group": "named", "task": [{"task": name, **own[name]} for name in names if name in own]}] if own else []
+    members = [{"task": name, **own[name]} for name in names if name in own]
+    changed = [{"group": "named", "task": members}] if members else []
     with _quiet():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         samples = _samples(lm, manager, [name for name in names if name not in own] + changed, limit, shots, seed)
@@ -194,7 +195,7 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
 
 
 def files(paths_by_split: dict[str, str], folder) -> dict:
-    """Settings that point a task of the harness at JSON lines, a file a split; the data set's cache lies in `folder`."""
+    """Settings that point a task of the harness at JSON lines, a file a split; the cache of these lies in `folder`."""
     return {"dataset_path": "json", "dataset_name": None,
             "dataset_kwargs": {"data_files": dict(paths_by_split), "cache_dir": str(folder / "cache")}}
 

@@ -12,8 +12,8 @@ import pandas
 import regex
 from sacrebleu.metrics import BLEU, CHRF
 
-from lib import (assets, benchmarks, corpus, evaluation, models, paths, prompts, scoring, selfinstruct, stages, statistics,
-                 tuning)
+from lib import (assets, benchmarks, corpus, evaluation, models, paths, prompts, scoring, selfinstruct, stages,
+                 statistics, tuning)
 
 CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
@@ -92,7 +92,7 @@ def written(profile: str, language: str) -> Path:
     return paths.output() / "runs" / profile / MADE / f"{language}.jsonl"
 
 
-def sets(found: dict[str, pandas.DataFrame], languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
+def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
     """English and multilingual instructions of equal size, in the seed's order: set → rows.
 
     The multilingual rows take their languages by turns, each the row whose size in bytes is nearest to that of the
@@ -101,8 +101,8 @@ def sets(found: dict[str, pandas.DataFrame], languages: list[str], count: int, s
     needed = {"en": count} | {code: -(-count // len(languages)) for code in languages if code != "en"}
     few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
     if few:
-        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or raise "
-                         "longest_example.")
+        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
+                         "raise longest_example.")
     english = found["en"].sample(count, random_state=seed).reset_index(drop=True)
     left = {code: found[code].sample(frac=1, random_state=seed) for code in languages}
     chosen = []
@@ -146,7 +146,8 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
     """
     missing = sorted(set(languages) - set(multiway.columns))
     if missing:
-        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of 01_corpus.")
+        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
+                         "01_corpus.")
     lengths = multiway[["en", *languages]].map(len).max(axis=1)
     drawn = multiway[lengths <= longest].drop_duplicates("en").sample(frac=1, random_state=seed)
     parts = [drawn[drawn["split"] == split].head(number) for split, number in (("test", count), ("validation", 1))]
@@ -169,7 +170,8 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
         place = folder / run.name / ASKED[number]
         for own, places in ((local, [evaluation.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)):
             if own:
-                rows = evaluation.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
+                rows = evaluation.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own,
+                                        places)
                 found.append(_wide(rows).assign(asked=ASKED[number]))
     return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
 
@@ -181,8 +183,8 @@ def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: 
     untuned = run.instructions == "none"
     tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
     found = evaluation.answer(model, tokenizer, rows, max_new_tokens, batch_size, shown if untuned else None)
-    return found.assign(language=found["setting"], asked=_manner(shown), item=found["item"].str.rsplit("/", n=1).str[-1],
-                        **run._asdict())
+    return found.assign(language=found["setting"], asked=_manner(shown),
+                        item=found["item"].str.rsplit("/", n=1).str[-1], **run._asdict())
 
 
 def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Path, batch_size: int):
@@ -224,7 +226,8 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
     `base`: each further base against the first, both as they are.
     """
     for contrast, before, after in contrasts(runs):
-        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)] for base, kind in (before, after)]
+        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)]
+                 for base, kind in (before, after)]
         labels = {"contrast": contrast, "base": after[0], "instructions": after[1],
                   "against": before[0] if contrast == "base" else before[1]}
         for (task, benchmark, asked), rows in sides[1].groupby(["task", "benchmark", "asked"], sort=False):
@@ -360,8 +363,8 @@ def _alpaca(source: str) -> pandas.DataFrame:
 def _rows(tasks: pandas.DataFrame, language: str) -> pandas.DataFrame:
     """Tasks of instruction, input and output as task rows."""
     found = [{"task": "dialogue", "language": language, "answer": task["output"],
-              "text": "\n".join(filter(None, [task["instruction"], task["input"]]))}
-             for task in tasks.to_dict("records")]
+              "text": f"{task['instruction']}\n{task['input'] or ''}".strip()}
+             for task in tasks.astype(object).where(tasks.notna(), None).to_dict("records")]
     return pandas.DataFrame(found, columns=["task", "language", "text", "answer"])
 
 
@@ -374,7 +377,8 @@ def _derived(frames, language: str, longest: int, seed: int) -> pandas.DataFrame
 
 def _sizes(rows: pandas.DataFrame) -> list[int]:
     """Bytes of what is asked and answered."""
-    return [len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode()) for row in rows.to_dict("records")]
+    return [len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
+            for row in rows.to_dict("records")]
 
 
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:

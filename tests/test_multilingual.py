@@ -168,8 +168,8 @@ def test_a_corpus_score_over_directions_is_the_mean_of_theirs():
 
 
 @pytest.mark.parametrize("name, benchmark, language", [
-    ("xcopa_id", "XCOPA", "id"), ("copa", "XCOPA", "en"), ("xwinograd_jp", "XWinograd", "ja"), ("xnli_de", "XNLI", "de"),
-    ("paws_es", "PAWS-X", "es"), ("flores_en-fa", "FLORES", "en-fa"), ("wmt16-de-en", "wmt16-de-en", "de-en")])
+    ("xcopa_id", "XCOPA", "id"), ("copa", "XCOPA", "en"), ("xwinograd_jp", "XWinograd", "ja"),
+    ("xnli_de", "XNLI", "de"), ("paws_es", "PAWS-X", "es"), ("flores_en-fa", "FLORES", "en-fa"), ("wmt16-de-en", "wmt16-de-en", "de-en")])
 def test_the_harness_names_say_benchmark_and_language(name, benchmark, language):
     assert (multilingual._benchmark(name), multilingual._language(name)) == (benchmark, language)
 
@@ -234,7 +234,8 @@ def test_without_the_files_the_exhibits_say_so(output):
 
 def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, output):
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
-        [{"instruction": "Say hi", "input": None, "output": "hi"}, {"instruction": "x" * 99, "input": "", "output": "y"}], []))
+        [{"instruction": "Say hi", "input": None, "output": "hi"},
+         {"instruction": "x" * 99, "input": "", "output": "y"}], []))
     monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(
         [{"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}]))
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es"])

@@ -41,8 +41,8 @@ def _points(panel, rows, models: list[str]):
         place = models.index(model)
         at = [languages.index(code) + (place - (len(models) - 1) / 2) * 0.16 for code in line["language"]]
         spread = [(line["value"] - line["low"]).clip(lower=0), (line["high"] - line["value"]).clip(lower=0)]
-        panel.errorbar(at, line["value"], spread, fmt="os^Dv"[place % 5], color=PALETTE[place % len(PALETTE)], capsize=1.5,
-                       markersize=3, linewidth=0.9, label=model)
+        panel.errorbar(at, line["value"], spread, fmt="os^Dv"[place % 5], color=PALETTE[place % len(PALETTE)],
+                       capsize=1.5, markersize=3, linewidth=0.9, label=model)
     panel.set_xticks(range(len(languages)), languages, rotation=45 if "-" in languages[0] else 0)
 
 
@@ -64,6 +64,6 @@ def _reading(found, chance) -> str:
         return f"Translations only (n = {span(found['n'])} sentences); benchmark files were not at hand."
     above = sum(row.low > chance[row.benchmark] for row in choices.itertuples())
     best = choices.loc[choices["value"].idxmax()]
-    return (f"{above} of {len(choices)} accuracies lie above chance (dotted) with their whole 95 % interval; the highest is "
-            f"{best['model']} in {best['language']} with {best['value']:.0f} % (n = {span(choices['n'])} items; "
+    return (f"{above} of {len(choices)} accuracies lie above chance (dotted) with their whole 95 % interval; the highest "
+            f"is {best['model']} in {best['language']} with {best['value']:.0f} % (n = {span(choices['n'])} items; "
             "demonstration scale).")

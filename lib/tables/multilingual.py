@@ -1,4 +1,4 @@
-"""Tables of the multilingual benchmark: every score beside the paper's, instructions compared, how choices are scored."""
+"""Tables of the multilingual benchmark: scores beside the paper's, instructions compared, how choices are scored."""
 import pandas
 
 from lib import records, statistics
@@ -16,8 +16,9 @@ SYSTEMS = ["BLOOM-7.1B", "LLaMA-13B", "PolyLM-13B", "BLOOMZ-MT-7.1B", "LLaMA-Alp
 def measured(profile: str, *names: str) -> pandas.DataFrame:
     """The chapter's metrics of these names, shares in %, with a column model."""
     found = records.metrics(profile, CHAPTER)
-    labels = ["base", "instructions", "task", "benchmark", "asked", "language", "contrast", "against", "p"]
-    found = found.reindex(columns=[*dict.fromkeys([*found.columns, "metric", "n", "value", "low", "high", "unit", *labels])])
+    needed = ["metric", "n", "value", "low", "high", "p", "unit", "base", "instructions", "task", "benchmark", "asked",
+              "language", "contrast", "against"]
+    found = found.reindex(columns=list(dict.fromkeys([*found.columns, *needed])))
     found = found[found["metric"].isin(names)].copy()
     scale = found["unit"].map({"share": 100.0}).fillna(1.0)
     for name in ("value", "low", "high"):
@@ -104,7 +105,8 @@ def scoring_of_choices(profile: str):
     found = measured(profile, "normalisation_difference", "shots_difference")
     if found.empty:
         return pandas.DataFrame(), ABSENT
-    ways = {"normalisation_difference": "log-likelihood a character − summed", "shots_difference": "one-shot − zero-shot"}
+    ways = {"normalisation_difference": "log-likelihood a character − summed",
+            "shots_difference": "one-shot − zero-shot"}
     frame = _shown(found.assign(way=found["metric"].map(ways)), ["way", "model", "benchmark", "language"])
     means = found[found["language"] == "average"]
     ends = [f"{ways[row['metric']]}, {row['model']}, {row['benchmark']} {interval(row, 1)}"
@@ -115,7 +117,7 @@ def scoring_of_choices(profile: str):
 
 @table("C11-T2", CHAPTER, "Two sets of instructions of equal size")
 def instruction_sets(profile: str):
-    """One row a set and language, mean over the seeds' draws: rows, bytes, and the tokens that the base cuts these to."""
+    """One row a set and language, mean over the seeds: rows, bytes, and the tokens that the base cuts these to."""
     facts = records.facts(profile, CHAPTER)
     facts = facts[facts["fact"].str.startswith("instruction_")] if len(facts) else facts
     if facts.empty:
@@ -171,7 +173,8 @@ def _theirs() -> pandas.DataFrame:
     language = [f"average, {row.group}" if row.language == "average" and row.group != "MTG" else row.language
                 for row in found.itertuples()]
     measure = found["quantity"].map(lambda name: NAMES.get(name, name))
-    return found.assign(task=task, measure=measure, language=language)[["task", "measure", "language", "system", "printed"]]
+    found = found.assign(task=task, measure=measure, language=language)
+    return found[["task", "measure", "language", "system", "printed"]]
 
 
 def _paper_instructions() -> list[dict]:

@@ -24,8 +24,9 @@ MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehensio
             "translation": ["chrf", "bleu", "invalid"]}
 ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
 # The harness' names → the benchmark's; a language is called as in the rest of this companion.
-NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES"}
-CODES = {"jp": "ja"}
+NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
+         "belebele": "Belebele"}
+CODES = {"jp": "ja", "eng": "en", "pes": "fa"}
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
 AVERAGE = "average"
 ASKED = ("zero-shot", "one-shot")
@@ -347,6 +348,7 @@ def _benchmark(name: str) -> str:
 
 def _language(name: str) -> str:
     """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
+    name = regex.sub(r"_[A-Z][a-z]{3}$", "", name)  # Belebele's names have the script behind the language
     found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
     code = "en" if name == "copa" else found[0]
     return CODES.get(code, code)

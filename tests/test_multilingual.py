@@ -255,8 +255,12 @@ def test_profiles_name_tasks_that_the_harness_has():
     from lib import evaluation, params
     names = {name for profile in ("colab", "paper") for key in ("harness_tasks", "translation_tasks")
              for name in params.load(profile, CHAPTER)[key]}
-    folders = [evaluation.SHIPPED / folder for folder in ("xcopa", "xnli", "paws-x", "xwinograd", "super_glue")]
+    folders = [evaluation.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
+                                                              "super_glue")]
     evaluation.known(sorted(names), folders)
+    assert {"belebele_pes_Arab", "xnli_en", "xcopa_th", "flores_en-fa"} <= names
+    spoken = {name: multilingual._language(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
+    assert list(spoken.values()) == ["fa", "de", "ja", "en"]
 
 
 def test_every_language_offered_has_its_files():

@@ -86,7 +86,7 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
 
 
 def temperature(sizes: dict[str, float], heat: float) -> Shares:
-    """Shares ∝ size^(1/heat): 1 is as available, more is more even (Conneau et al. 2020, arXiv 1911.02116, α = 1/heat)."""
+    """Shares ∝ size^(1/heat): 1 is as available, more is more even (Conneau et al. 2020, arXiv 1911.02116)."""
     if heat < 1 or not sizes or min(sizes.values()) <= 0:
         raise ValueError(f"Temperature sampling needs sizes above 0 and a temperature of 1 or more, got {heat} and "
                          f"{sizes}: leave empty streams out.")

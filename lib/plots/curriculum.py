@@ -30,8 +30,8 @@ def schedule(profile: str):
     gap = 100 * (frame["planned"] - frame["realised"]).abs().max()
     ends = frame[frame["arm"] == frame["arm"].iloc[-1]]
     first, last = 100 * ends["realised"].iloc[0], 100 * ends["realised"].iloc[-1]
-    return drawing, frame, (f"In {ends['arm'].iloc[0]} the realised share goes from {first:.0f} to {last:.0f} %, at most "
-                            f"{gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; PolyLM "
+    return drawing, frame, (f"In {ends['arm'].iloc[0]} the realised share goes from {first:.0f} to {last:.0f} %, at "
+                            f"most {gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; PolyLM "
                             f"goes from {paper['value'].min():.0f} to {paper['value'].max():.0f} %.")
 
 

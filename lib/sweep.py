@@ -102,7 +102,7 @@ def load(path: Path) -> Sweep:
         raise ParameterError(f"There is no sweep file {path}; there are: {known}.")
     source = paths.shown(path.resolve())
     values = params.compared(KEYS, params.read(path), source, "a sweep")
-    base = params.load(values["profile"], values["chapter"])
+    base = _profile(values["profile"], values["chapter"], source)
     fixed, varied = values["set"], _combinations(values["grid"], values["zip"], source)
     cells = [Cell(values["chapter"], _checked(values["chapter"], base, fixed | chosen, source), chosen)
              for chosen in varied]
@@ -173,7 +173,7 @@ def run_cell(folder: Path, wanted: Path | None = None) -> int:
 
 
 def table(found: Sweep) -> pandas.DataFrame:
-    """The cells, one row each: key, varied parameters, state, seconds, record (relative to the output folder), error."""
+    """The cells, one row each: key, varied parameters, state, seconds, record (from the output folder), error."""
     rows = []
     for cell in found.cells:
         state = cell.state
@@ -250,17 +250,23 @@ def _misfortune(cell: Cell, engine: Path) -> str:
 
 
 def _announce(found: Sweep, cluster: str):
-    """Prints what will run, and which finished cells are older than today's code."""
+    """Prints what will run, and how many cells at a time."""
     done = [cell for cell in found.cells if cell.record.exists()]
     place = f"on {cluster}" if cluster else f"{_at_a_time(found)} at a time"
     print(f"Sweep {found.name}: {len(found.cells)} cells of {found.chapter} in profile {found.profile}, {len(done)} "
           f"finished before; {place}, cores {found.cores} and memory {found.memory / 1024:.3g} GB each.", flush=True)
-    code = [paths.notebook(found.chapter), *run.code(found.chapter)]
-    old = [cell for cell in done if cell.record.stat().st_mtime < max(file.stat().st_mtime for file in code)]
+    _tell_old(found, done)
+
+
+def _tell_old(found: Sweep, done: list[Cell]):
+    """Says which finished cells rest on other code or other chapters before them than there are now."""
+    earlier = [run.record(found.profile, name) for name in run.before(found.chapter)]
+    files_now = [paths.notebook(found.chapter), *run.code(found.chapter), *(file for file in earlier if file.exists())]
+    newest = max(files_now, key=lambda file: file.stat().st_mtime)
+    old = [cell for cell in done if cell.record.stat().st_mtime < newest.stat().st_mtime]
     if old:
-        newest = paths.shown(max(code, key=lambda file: file.stat().st_mtime))
-        print(f"  {len(old)} finished cells are older than {newest} and are kept: remove the folder of a cell in "
-              f"{paths.shown(_folder(found.profile, found.chapter))} to run it again.")
+        print(f"  {len(old)} finished cells are older than {paths.shown(newest)} and are kept: remove the folder of a "
+              f"cell in {paths.shown(_folder(found.profile, found.chapter))} to run it again.")
 
 
 def _local(found: Sweep) -> list[str]:
@@ -309,18 +315,29 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
             raise ParameterError(f"{source}: key `{name}` is {values!r}, but it needs a list of one value or more.")
     lengths = {name: len(values) for name, values in together.items()}
     if len(set(lengths.values())) > 1 or set(grid) & set(together) or not {**grid, **together}:
-        raise ParameterError(f"{source}: `grid` names {', '.join(grid) or 'nothing'} and `zip` has {lengths or 'none'}; "
-                             "name each parameter once, and give the lists of `zip` one length.")
+        raise ParameterError(f"{source}: `grid` names {', '.join(grid) or 'nothing'} and the lists of `zip` have lengths "
+                             f"{lengths or 'none'}; name each parameter once, and give those lists one length.")
     axes = [[{name: value} for value in values] for name, values in grid.items()]
     axes += [[dict(zip(together, values)) for values in zip(*together.values())]] if together else []
     return [{name: value for part in parts for name, value in part.items()} for parts in itertools.product(*axes)]
 
 
+def _profile(profile: str, chapter: str, source: str) -> dict:
+    """The chapter's parameters in the profile that the file names."""
+    if not profile or not chapter:
+        missing = "chapter" if profile else "profile"
+        raise ParameterError(f"{source}: key `{missing}` is missing; a sweep needs `profile` and `chapter`.")
+    try:
+        return params.load(profile, chapter)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}") from error
+
+
 def _checked(chapter: str, base: dict, values: dict, source: str) -> dict:
     """All parameters of a cell."""
     if "profile" in values:
-        raise ParameterError(f"{source}: key `profile` is {values['profile']!r} among the parameters, but a sweep stays "
-                             "within one profile: name it at the top of the file.")
+        raise ParameterError(f"{source}: key `profile` is {values['profile']!r} among the parameters, but a sweep "
+                             "stays within one profile: name it at the top of the file.")
     return params.check(chapter, base | values, source)
 
 

@@ -67,7 +67,7 @@ def test_a_cell_is_known_by_what_it_computes(small):
     ("grid: {rate: [1, 1.0]}", ["twice"]),
     ("grid: {profile: [laptop]}", ["`profile`", "one profile"]),
     ("set: {rows: 0}\ngrid: {seed: [1]}", ["`rows` is 0"]),
-    ("zip: {rows: [1, 2], seed: [1]}", ["'rows': 2", "one length"]),
+    ("zip: {rows: [1, 2], seed: [1]}", ["'rows': 2", "those lists one length"]),
     ("grid: {rows: [1]}\nzip: {rows: [2]}", ["once"]),
     ("cores: 1", ["`grid` names nothing"]),
     ("grid: {rows: [1]}\ncores: 0", ["`cores` is 0", "[1..]"]),
@@ -83,12 +83,13 @@ def test_a_wrong_line_is_refused_by_name(small, text, words):
 
 @pytest.mark.parametrize("line, words", [("profile: smoke\nchapter: 02_token\ngrid: {rows: [1]}", "02_tokenizer"),
                                          ("profile: smok\nchapter: 02_tokenizer\ngrid: {rows: [1]}", "smoke"),
+                                         ("chapter: 02_tokenizer\ngrid: {rows: [1]}", "`profile` is missing"),
                                          ("chapter: 02_tokenizer\nprofile: smoke\nmemory: 4\n", "`memory` is 4"),
                                          ("profile: smoke\nchapter: 02_tokenizer\nmemory: much\ngrid: {rows: [1]}",
                                           "like `4 GB`")])
 def test_a_wrong_head_is_refused_too(small, output, line, words):
     (output / "params/sweeps/tiny.yaml").write_text(line)
-    with pytest.raises(params.ParameterError, match=words):
+    with pytest.raises(params.ParameterError, match=f"^params/sweeps/tiny.yaml: .*{words}"):
         sweep.load(output / "params/sweeps/tiny.yaml")
 
 
@@ -182,7 +183,9 @@ def test_a_cell_runs_alone_from_its_records_parameters_and_gives_the_same(home, 
     cell = sweep.Cell(first["chapter"], first["parameters"], {})
     assert cell.key == table.cell[3]
     cell.record.unlink()
-    status, printed = house.call(home, "lib.sweep", "--cell", str(sweep.prepare(cell, 1)))
+    folder = sweep.prepare(cell, 1)
+    status, printed = house.call(home, "lib.sweep", "--cell", str(folder), "--record", "copies/one.json")
     assert status == 0, printed
-    second = json.loads(cell.record.read_text("utf8"))
+    second = json.loads((home / "copies/one.json").read_text("utf8"))
+    assert second == json.loads(cell.record.read_text("utf8"))
     assert second["metrics"] == first["metrics"] and second["parameters"] == first["parameters"]

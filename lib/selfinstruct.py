@@ -181,7 +181,9 @@ class Journal:
         missing = {key: turn for key, turn in zip(keys, turns) if key not in self.replies
                    or again and self.replies[key]["finish"] == "error"}
         for reply, key in zip(teacher.ask(list(missing.values())) if missing else (), missing, strict=True):
-            self._write({"prompt": key, "round": number, **reply._asdict()})
+            # Half a surrogate pair, which a truncated reply may end in, cannot be written.
+            whole = reply.text.encode("utf8", "replace").decode("utf8")
+            self._write({"prompt": key, "round": number, **reply._asdict(), "text": whole})
         return [self.replies[key] for key in keys]
 
     def _read(self, line: bytes):

@@ -3,10 +3,11 @@ import hashlib
 import json
 from typing import NamedTuple
 
+import fake_server
 import pandas
 import pytest
 
-from lib import assets, novelty, paths, plots, records, selfinstruct, tables
+from lib import assets, novelty, paths, plots, records, selfinstruct, tables, teacher
 from lib.selfinstruct import Journal, Settings
 
 SEEDS = [{"instruction": instruction, "input": None, "output": "Fine."} for instruction in (
@@ -175,6 +176,25 @@ def test_a_bad_reply_costs_no_other_and_is_asked_again_while_its_round_is_the_la
     again, replies, _ = _generate(tmp_path, teacher)
     assert teacher.asked == 1 and replies["outcome"].tolist() == ["error", *["tasks"] * 7]
     assert again.head(len(tasks)).equals(tasks)
+
+
+def test_rounds_go_over_http_and_what_a_server_repeats_is_similar(tmp_path):
+    """The stand-in server says the prompt again, demonstrations and all."""
+    with fake_server.serve() as server:
+        model = teacher.open("m", endpoint=server.url, max_new_tokens=8, temperature=0.0, seed=0, timeout=20.0,
+                             retries=0, batch_size=2)
+        tasks, replies, _ = _generate(tmp_path, model, rounds=1)
+    assert replies["outcome"].tolist() == ["tasks", "tasks"] and replies["tokens"].sum() == 6
+    assert len(tasks) == 6 and set(tasks["reason"]) == {"similar"}
+
+
+def test_half_a_character_stops_nothing(tmp_path):
+    class Broken:
+        def ask(self, prompts):
+            return (Reply("Instruction: Sing a loud song.\nOutput: La \ud83d") for _ in prompts)
+
+    tasks, _, _ = _generate(tmp_path, Broken(), rounds=1)
+    assert tasks["output"].tolist() == ["La ?"] * 2 and selfinstruct.write(tmp_path / "en.jsonl", tasks).exists()
 
 
 def test_another_teacher_or_seed_is_asked_anew(tmp_path):

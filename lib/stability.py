@@ -40,10 +40,10 @@ class Run(NamedTuple):
 
 
 def plan(rates: list[float], remedies: list[str], precisions: list[str], precision_rate: float, seeds: list[int]):
-    """Every run: each rate in fp32, the last again with each remedy, and every number format at one rate; by seed."""
+    """Every run: each rate in fp32, the last again with each remedy, fp32 and further formats at one rate; by seed."""
     cases = [(rate, "fp32", "none") for rate in rates]
     cases += [(rates[-1], "fp32", remedy) for remedy in remedies]
-    cases += [(precision_rate, precision, "none") for precision in precisions]
+    cases += [(precision_rate, precision, "none") for precision in ("fp32", *precisions)]
     return [Run(*case, seed) for case in dict.fromkeys(cases) for seed in seeds]
 
 

@@ -10,7 +10,7 @@ CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_r
 
 @figure("P3-F2", CHAPTER, "Loss, gradient norm and learning rate of runs that hold and that spike")
 def spikes(profile: str):
-    """A line a fp32 run of the first seed; circles mark its spikes. Norm and rate are on logarithmic axes."""
+    """A line a fp32 run of the first seed; circles mark its spikes, the first one on the learning rate too."""
     frame = _curves(profile).query("precision == 'fp32'")
     lines = frame.loc[(frame["on_spike"] != "none") | frame["rate"].isin(_rates(frame))]
     drawing, panels = axes(3, 1, height=4.6, sharex=True)
@@ -18,9 +18,10 @@ def spikes(profile: str):
         colour, met = PALETTE[number % len(PALETTE)], line[line["spike"]]
         for panel, curve in zip(panels, CURVES):
             panel.plot(line["step"], line[curve].where(line[curve] > 0), color=colour, label=name, linewidth=0.9)
+            met = met.head(1) if curve == "learning_rate" else met
             panel.plot(met["step"], met[curve], "o", color=colour, markersize=3.5, markerfacecolor="none")
-    for panel, (curve, label) in zip(panels, CURVES.items()):
-        panel.set(ylabel=label, yscale="linear" if curve == "loss" else "log")
+    for panel, label in zip(panels, CURVES.values()):
+        panel.set(ylabel=label, yscale="log")
     panels[-1].set_xlabel("step")
     drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return drawing, lines, _reading(lines)
@@ -28,11 +29,10 @@ def spikes(profile: str):
 
 @figure("P3-F2b", CHAPTER, "What the number format changes: the loss beside that of fp32")
 def formats(profile: str):
-    """Loss minus that of fp32 at the same step, rate and seed, a running mean of ten steps; a line a format and seed."""
-    frame = records.rows(profile, CHAPTER, "stability")
-    frame = frame[(frame["on_spike"] == "none")]
-    rates = frame.loc[frame["precision"] != "fp32", "rate"]
-    frame = frame[frame["rate"].isin(rates)].explode(["step", "loss"])[["precision", "seed", "step", "loss"]]
+    """Loss minus that of fp32 at the same step, rate and seed, mean of the last ten steps; a line a format and seed."""
+    frame = records.rows(profile, CHAPTER, "stability").query("on_spike == 'none'")
+    frame = frame[frame["rate"] == frame["rate"].iloc[-1]]  # formats are the last of the plan
+    frame = frame.explode(["step", "loss"])[["precision", "seed", "step", "loss"]]
     wide = frame.astype({"loss": float}).pivot(index=["seed", "step"], columns="precision", values="loss")
     gaps = wide.drop(columns="fp32").sub(wide["fp32"], axis=0)
     drawing, panel = axes()
@@ -45,8 +45,8 @@ def formats(profile: str):
     panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
     panel.legend()
     parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
-    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: {' and '.join(parts)} "
-                                         f"nats, over {len(gaps)} steps.")
+    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: "
+                                         f"{' and '.join(parts) or 'no other was run'}; nats, over {len(gaps)} steps.")
 
 
 def _curves(profile: str) -> pandas.DataFrame:
@@ -69,7 +69,7 @@ def _reading(lines: pandas.DataFrame) -> str:
     parts = []
     for name, line in lines.groupby("run", sort=False):
         steps = line.loc[line["spike"], "step"]
-        first = f", the first at step {steps.min():.0f}" if len(steps) else ""
-        parts.append(f"{name}: {len(steps)} spikes{first}, loss at most {line['loss'].max():.1f}, "
-                     f"at last {line['loss'].tail(10).mean():.2f}")
-    return f"{'; '.join(parts)} nats/token (circles: steps that stand out; mean of the last ten steps)."
+        first = f" (the first is {steps.min():.0f})" if len(steps) else ""
+        parts.append(f"{name}: {len(steps)} of {len(line)} steps stand out{first}, loss at most "
+                     f"{line['loss'].max():.1f}, at last {line['loss'].tail(10).mean():.2f}")
+    return f"{'; '.join(parts)} nats/token (circles mark such steps; at last: mean of ten)."

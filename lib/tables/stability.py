@@ -44,7 +44,7 @@ def _reading(frame: pandas.DataFrame, bits: pandas.DataFrame, changes: pandas.Da
     parts = [f"{frame.loc[name, 'spikes']:.0f} of {frame.loc[name, 'steps']:.0f} steps spike in {name}, which ends at "
              f"{_value(bits, name)}" for name in dict.fromkeys((plain.index[0], worst))]
     parts += [f"with {row['on a spike']} at {_value(bits, name)}" for name, row in treated.iterrows()]
-    formats = changes[changes["against"] != frame.index[0]]
+    formats = changes[changes.index.isin(frame.index[frame["precision"] != "fp32"])]
     parts += [f"{name} − {row['against']} = {interval(row, 3)}" for name, row in formats.iterrows()]
     return (f"{'; '.join(parts)} bits/byte (n = {span(bits['n'])} texts; a toy trained from scratch, demonstration "
             "scale).")

@@ -81,7 +81,8 @@ def _latex(value) -> str:
 
 def interval(row, digits: int = 2) -> str:
     """`1.42 [1.38, 1.46]`: an estimate as it is printed in a table."""
-    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    value, low, high = (f"{row[name]:z.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def span(counts) -> str:

@@ -29,7 +29,8 @@ def scores_by_language(profile: str):
         panel.set(ylabel=LABELS[metric], title=f"{benchmark}, n = {span(rows['n'])}")
         panel.margins(x=0.08)
     handles = dict(pair[::-1] for panel in panels.flat for pair in zip(*panel.get_legend_handles_labels()))
-    drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    names = [*models, *(name for name in handles if name not in models)]
+    drawing.legend([handles[name] for name in names], names, loc="outside lower center", ncols=3)
     frame = found[["benchmark", "metric", "model", "language", "n", "value", "low", "high"]]
     return drawing, frame, _reading(found, chance)
 

@@ -20,7 +20,7 @@ def measured(profile: str, *names: str) -> pandas.DataFrame:
               "language", "contrast", "against"]
     found = found.reindex(columns=list(dict.fromkeys([*found.columns, *needed])))
     found = found[found["metric"].isin(names)].copy()
-    scale = found["unit"].map({"share": 100.0}).fillna(1.0)
+    scale = found["unit"].map({"share": 100.0}).astype(float).fillna(1.0)
     for name in ("value", "low", "high"):
         found[name] = found[name].astype(float) * scale
     return found.assign(model=[_model(row.base, row.instructions) for row in found.itertuples()])
@@ -66,7 +66,7 @@ def _language_reading(profile: str, ours: pandas.DataFrame) -> str:
     named = [f"{row['benchmark']} {row['model']} {interval(row, 1)} %" for row in means.to_dict("records")]
     return (f"Mean accuracy over the languages: {'; '.join(named)} (n = {span(means['n'])} items, the same in each "
             f"language); {above} of {len(single)} accuracies of a language lie above chance with their whole interval. "
-            "The paper's systems are 50 to 100 times as large. Demonstration scale.")
+            "The paper's systems are named with their size. Demonstration scale.")
 
 
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size")

@@ -61,7 +61,7 @@ def installed():
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A cluster of its own, beside any that the machine may have; yields the variable that leads SLURM's commands."""
+    """A cluster of its own, beside any that the machine may have; yields the variables that lead SLURM's commands."""
     folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -70,25 +70,31 @@ def cluster(tmp_path_factory):
     (folder / "gres.conf").write_text(DEVICES)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
-    variable = {"SLURM_CONF": str(folder / "slurm.conf")}
+    # Snakemake takes SLURM's variables from a job's step, so srun is told by another way where its cluster is.
+    (folder / "srun").write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    (folder / "srun").chmod(0o755)
+    variables = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder}:{os.environ['PATH']}"}
     places = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "key-file", "pid-file", "log-file",
                                                                          "seed-file")]
     with contextlib.ExitStack() as daemons:
         munged = ["munged", "--foreground", "--force", *places]
         for command in (munged, ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", host]):
-            daemons.enter_context(_daemon(command, folder / f"{command[0]}.out", variable))
+            daemons.enter_context(_process(command, folder / f"{command[0]}.out", variables))
             _wait(lambda: (folder / "munge.socket").exists(), "munge did not start", folder / "munged.out")
-        _wait(lambda: "idle" in _ask(variable, "sinfo", "--noheader", "--format=%t"), "no node came up",
+        _wait(lambda: "idle" in _ask(variables, "sinfo", "--noheader", "--format=%t"), "no node came up",
               folder / "slurmctld.out")
-        yield variable
+        yield variables
+        _ask(variables, "scancel", "--user", "root")
 
 
 @contextlib.contextmanager
-def _daemon(command, log, variable):
+def _process(command, log, variables, folder=None):
+    """A process that prints to a file and ends with the block."""
     with open(log, "w") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **variable})
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=folder,
+                                   env=house.environment(**variables))
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)
@@ -100,8 +106,8 @@ def _ports():
         return first.getsockname()[1], second.getsockname()[1]
 
 
-def _ask(variable, *command):
-    return subprocess.run(command, env={**os.environ, **variable}, text=True, capture_output=True).stdout
+def _ask(variables, *command):
+    return subprocess.run(command, env={**os.environ, **variables}, text=True, capture_output=True).stdout
 
 
 def _wait(condition, otherwise, log, seconds=60):
@@ -111,9 +117,9 @@ def _wait(condition, otherwise, log, seconds=60):
         time.sleep(0.2)
 
 
-def _jobs(variable, *states):
+def _jobs(variables, *states):
     """Ids of the cluster's jobs in these states."""
-    return _ask(variable, "squeue", "--noheader", "--format=%i", f"--states={','.join(states)}").split()
+    return _ask(variables, "squeue", "--noheader", "--format=%i", f"--states={','.join(states)}").split()
 
 
 def test_a_sweep_goes_through_slurm_and_a_cancelled_job_comes_back(cluster, tmp_path):
@@ -124,13 +130,11 @@ def test_a_sweep_goes_through_slurm_and_a_cancelled_job_comes_back(cluster, tmp_
     records.write_json(root / "runs/smoke/01_corpus/record.json", {})
     command = [sys.executable, "-m", "lib.sweep", "params/sweeps/tiny.yaml", "--cluster", "slurm",
                "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "4"]
-    with open(root / "printed", "w") as printed:
-        running = subprocess.Popen(command, cwd=root, env=house.environment(**cluster), stdout=printed,
-                                   stderr=subprocess.STDOUT)
-    _wait(lambda: _jobs(cluster, "RUNNING"), "no job started", root / "printed", 600)
-    cancelled = _jobs(cluster, "RUNNING")[0]
-    _ask(cluster, "scancel", cancelled)
-    status = running.wait(timeout=1200)
+    with _process(command, root / "printed", cluster, root) as running:
+        _wait(lambda: _jobs(cluster, "RUNNING"), "no job started", root / "printed", 600)
+        cancelled = _jobs(cluster, "RUNNING")[0]
+        _ask(cluster, "scancel", cancelled)
+        status = running.wait(timeout=1200)
     log = (root / "runs/smoke/sweeps/02_tokenizer/tiny.log").read_text()
     assert status == 0, (root / "printed").read_text() + log
     assert _jobs(cluster, "CANCELLED") == [cancelled] and len(_jobs(cluster, "COMPLETED")) == 2

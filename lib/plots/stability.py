@@ -45,8 +45,9 @@ def formats(profile: str):
     panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
     panel.legend()
     parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
-    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32: "
-                                         f"{' and '.join(parts) or 'no other was run'}; nats, over {len(gaps)} steps.")
+    told = " and ".join(parts) or "no other format was run"
+    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32, in nats over {len(gaps)} "
+                                         f"steps: {told}.")
 
 
 def _curves(profile: str) -> pandas.DataFrame:

@@ -222,6 +222,7 @@ def test_exhibits_show_ours_beside_the_papers(record):
 
 def test_without_the_files_the_exhibits_say_so(output):
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
+    made.fact("available", False, part="choices")
     rows = told("small", "none", 0, ["a", "b", "c", "d"])
     multilingual.note(made, rows)
     multilingual.compare(made, rows, multilingual.plan(["small"], [], [0]))

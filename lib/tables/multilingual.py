@@ -34,7 +34,7 @@ def zero_shot(found: pandas.DataFrame) -> pandas.DataFrame:
 def chances(profile: str) -> pandas.Series:
     """Accuracy in % by guessing, by benchmark."""
     facts = records.facts(profile, CHAPTER)
-    facts = facts[facts["fact"] == "chance"] if len(facts) else facts.reindex(columns=["benchmark", "value"])
+    facts = facts.reindex(columns=["fact", "benchmark", "value"]).query("fact == 'chance'")
     return 100 * facts.set_index("benchmark")["value"].astype(float)
 
 

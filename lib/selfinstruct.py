@@ -37,11 +37,13 @@ write <noinput>.
 The first {given} tasks are given. Write the other {asked}, in the same form, and nothing else."""
 TRANSLATION = """Translate this task into {language}: instruction, input and output. Keep the form, the number, the \
 words Instruction, Input and Output, and <noinput>, and write nothing else."""
-LABEL = regex.compile(r"(?mi)^[\s#>*\-]*(?:\d+\s*[.):]\s*)?[\s#*]*(instruction|input|output)\s*\**\s*[:：]\s*\**")
-# What stands between two tasks: rules, and headings such as `### Task 5`.
-BETWEEN = regex.compile(r"(?i)(?:\s*(?:\n\s*[*=\-]{3,}|#{2,}(?:\s*\d+[.):]?)?"
-                        r"|\n[#*\s]*(?:task|example)\s*\d+[.):*\s]*))*\s*$")
-NONE = regex.compile(r"(?i)^[\s<\[(\"*]*(?:no ?input|none|n/a|null|empty)?[\s>\])\"*.]*$")
+# Quantifiers are possessive: a teacher that loops writes thousands of blanks, stars or rules in a row.
+LABEL = regex.compile(r"(?mi)^(?:[^\S\n]|[#>*\-])*+(?:\d++[^\S\n]*+[.):]\s*+)?+(?:[^\S\n]|[#*])*+"
+                      r"(instruction|input|output)[^\S\n]*+\**+[^\S\n]*+[:：][^\S\n]*+\**+")
+# What stands between two tasks: lines that are blank, a rule or `Task 5`, and `###` at the end of one.
+BETWEEN = regex.compile(r"(?i)[#*\s]*+(?:task|example)\s*+\d++[.):*\s]*+|\s*+(?:[*=\-]{3,}+\s*+)?+")
+HASHES = regex.compile(r"(?<!#)#{2,}+\s*+(?:\d++[.):]?\s*+)?+$")
+NONE = regex.compile(r"(?i)^[\s<\[(\"*]*+(?:no ?input|none|n/a|null|empty)?+[\s>\])\"*.]*+$")
 LINK = regex.compile(r"(?i)https?://|www\.\w")
 TRIED = 20  # tasks looked at for each seed that is wanted: derived ones share few instructions
 REASONS = ("malformed", "cut off", "empty", "link", "other script", "other language", "repeats input", "similar")
@@ -214,11 +216,12 @@ def parse(reply: str, cut: bool = False) -> list[dict]:
 
     A task begins at an instruction, its parts stand behind their labels, numbers and rules between tasks are passed
     over; a part that is missing (input apart) or stands twice makes it malformed. The last task of a reply that was
-    `cut` at the token limit is cut off. A reply without any label gives no task.
+    `cut` at the token limit is cut off. A reply without any label gives no task. A part whose own text has a line
+    that begins with a label (a program's `Input:`) makes its task malformed too: such tasks are lost, and counted.
     """
     marks, groups = list(LABEL.finditer(reply)), []
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)]):
-        part, content = mark[1].lower(), BETWEEN.sub("", reply[mark.end():end]).strip()
+        part, content = mark[1].lower(), _content(reply[mark.end():end])
         if part == "instruction" or not groups:
             groups.append([])
         groups[-1].append((part, content))
@@ -399,6 +402,16 @@ def _outcome(reply: dict, found: list[dict], number: int) -> dict:
     outcome = "error" if reply["finish"] == "error" else "tasks" if found else "unparsed"
     return {"round": number, "outcome": outcome, "cut": reply["finish"] == "length", "tokens": reply["tokens"],
             "seconds": reply["seconds"], "error": reply["error"]}
+
+
+def _content(string: str) -> str:
+    """What stands behind a label, without the rules and headings that lead to the next task."""
+    lines = string.split("\n")
+    while True:
+        lines[-1] = HASHES.sub("", lines[-1])
+        if len(lines) == 1 or not BETWEEN.fullmatch(lines[-1]):
+            return "\n".join(lines).strip()
+        lines.pop()
 
 
 def _parsed(group: list[tuple[str, str]]) -> dict:

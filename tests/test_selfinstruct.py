@@ -1,6 +1,7 @@
 """Self-instruct: what is parsed, what is rejected and why, and that nothing is lost when a run is stopped."""
 import hashlib
 import json
+import time
 from typing import NamedTuple
 
 import fake_server
@@ -107,6 +108,21 @@ def test_malformed_replies_give_reasons_and_never_an_error(reply, reasons):
 def test_the_last_task_of_a_truncated_reply_is_cut_off():
     reply = "Instruction: a\nInput: b\nOutput: c\nInstruction: d\nInput: e\nOutput: f"
     assert [task["reason"] for task in selfinstruct.parse(reply, cut=True)] == ["", "cut off"]
+
+
+@pytest.mark.parametrize("loop", ["\n", "\n***", "\n# * # * ", "\n---", "\n\n***", "*", "#", " ", "## ", "\n5."])
+def test_a_teacher_that_loops_is_parsed_at_once(loop):
+    began = time.perf_counter()
+    for end in ("", "x"):
+        for reply in (f"Instruction: a\nOutput: b{2000 * loop}{end}", f"Instruction: a\nInput:{2000 * loop}{end}"):
+            assert len(selfinstruct.parse(reply)) == 1
+    assert time.perf_counter() - began < 1
+
+
+def test_rules_and_headings_between_tasks_are_no_part_of_them():
+    for between in ("\n###\n", " ###\n", "\n\n---\n\n", "\n** Task 5 **\n", "\n## 5.\n", "\n5.\n", "\n===\r\n\nTask 5:\n"):
+        tasks = selfinstruct.parse(f"Instruction: a\nOutput: 1. b\n2. c{between}Instruction: d\nOutput: e")
+        assert [task["output"] for task in tasks] == ["1. b\n2. c", "e"], between
 
 
 def test_what_is_rejected_and_why():

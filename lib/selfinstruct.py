@@ -16,7 +16,8 @@ import pandas
 import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from lib import assets, corpus, novelty, prompts, records, statistics, text
+from lib import assets, novelty, prompts, records, statistics, text
+from lib.journal import Journal
 
 SEEDS, RELEASED = "alpaca-seed-tasks", "multialpaca"
 PARTS = ("instruction", "input", "output")
@@ -46,6 +47,7 @@ HASHES = regex.compile(r"(?<!#)#{2,}+\s*+(?:\d++[.):]?\s*+)?+$")
 NONE = regex.compile(r"(?i)^[\s<\[(\"*]*+(?:no ?input|none|n/a|null|empty)?+[\s>\])\"*.]*+$")
 LINK = regex.compile(r"(?i)https?://|www\.\w")
 TRIED = 20  # tasks looked at for each seed that is wanted: derived ones share few instructions
+REPLY = ["round", "outcome", "cut", "tokens", "seconds", "error"]
 REASONS = ("malformed", "cut off", "empty", "link", "other script", "other language", "repeats input", "similar")
 
 
@@ -146,61 +148,13 @@ def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: i
     return [task for task, bad in zip(short, repeated) if not bad][:count], origin
 
 
-def translated(english: list[dict], teacher, journal, settings: Settings, source: str) -> tuple[list[dict], int]:
+def translated(english: list[dict], teacher, journal: Journal, settings: Settings, source: str) -> tuple[list[dict], int]:
     """Seed tasks as the teacher translates them, a prompt each: (tasks, how many came back unusable)."""
     name = _name(settings.language)
     turns = [[_user(f"{TRANSLATION.format(language=name)}\n\n{_shown(1, task)}")] for task in english]
     found = [_tasks(reply) for reply in journal.ask(teacher, turns, 0, source)]
     good = [tasks[0] for tasks in found if len(tasks) == 1 and not _unfit(tasks[0], settings)]
     return [{part: task[part] for part in PARTS} for task in good], len(english) - len(good)
-
-
-class Journal:
-    """A teacher's replies in a JSONL file, only ever appended: a crash loses the reply in flight and no other.
-
-    A half-written last line is cut off, other lines that are no JSON are passed over; `damaged` counts both.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self.damaged, self.replies = Path(path), 0, {}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = self.path.read_bytes() if self.path.exists() else b""
-        whole = content[:content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
-            self.damaged += 1
-        for line in whole.splitlines():
-            self._read(line)
-
-    def ask(self, teacher, turns: list[list[dict]], number: int, source: str) -> list[dict]:
-        """The replies to the prompts (chat turns) of round `number`, in their order; asked is only what is missing.
-
-        A failed one is asked again as long as no later round was begun, whose prompts would rest on its absence.
-        `source` describes the teacher: its settings make the reply another one.
-        """
-        keys = [corpus.digest(number, place, json.dumps(turn), source) for place, turn in enumerate(turns)]
-        again = number >= max((reply["round"] for reply in self.replies.values()), default=0)
-        missing = {key: turn for key, turn in zip(keys, turns) if key not in self.replies
-                   or again and self.replies[key]["finish"] == "error"}
-        for reply, key in zip(teacher.ask(list(missing.values())) if missing else (), missing, strict=True):
-            # Half a surrogate pair, which a truncated reply may end in, cannot be written.
-            whole = reply.text.encode("utf8", "replace").decode("utf8")
-            self._write({"prompt": key, "round": number, **reply._asdict(), "text": whole})
-        return [self.replies[key] for key in keys]
-
-    def _read(self, line: bytes):
-        try:
-            reply = json.loads(line)
-            self.replies[reply["prompt"]] = reply
-        except (ValueError, KeyError, TypeError):
-            self.damaged += 1
-
-    def _write(self, reply: dict):
-        with open(self.path, "a", encoding="utf8") as stream:
-            stream.write(json.dumps(reply, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.replies[reply["prompt"]] = reply
 
 
 def prompt(demonstrations: list[dict], asked: int, language: str) -> list[dict]:
@@ -254,7 +208,7 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
 
     Tasks, rejected ones too, have round, prompt, instruction, input, output, reason, blanked, near; replies have round,
     outcome (tasks, unparsed, error), cut, tokens, seconds and error. Raises ValueError when the seeds are too few for a
-    prompt, and what the teacher raises when it cannot be asked.
+    prompt, and what the teacher raises when it cannot be asked. After the last round nothing is asked again.
     """
     if len(seeds) < settings.seed_demonstrations + settings.generated_demonstrations:
         raise ValueError(f"{len(seeds)} seed tasks in {settings.language} are too few for a prompt: raise `longest`.")
@@ -266,8 +220,9 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
             found = _tasks(answer)
             replies.append(_outcome(answer, found, number))
             tasks += [{"round": number, "prompt": place, **examine(task, pool, settings)} for task in found]
+    journal.close()
     columns = ["round", "prompt", *PARTS, "reason", "blanked", "near"]
-    return pandas.DataFrame(tasks, columns=columns, dtype=object), pandas.DataFrame(replies)
+    return pandas.DataFrame(tasks, columns=columns, dtype=object), pandas.DataFrame(replies, columns=REPLY)
 
 
 def filled(instructions: list[str], settings: Settings) -> novelty.Pool:

@@ -9,7 +9,7 @@ from lib import paths
 
 # A module may import only what stands before it.
 ORDER = """paths statistics machine params records assets text architecture audit claims tables plots sources tokenizer
-dictionary embeddings prompts schedule mixture loss adapters corpus items scoring novelty selfinstruct benchmarks tasks models precision spikes training evaluation stability teacher tuning pretraining
+dictionary embeddings prompts schedule mixture loss adapters corpus items scoring novelty journal selfinstruct benchmarks tasks models precision spikes training evaluation stability teacher tuning pretraining
 alignment stages multilingual similarity phases curriculum carbon chapter paper run sweep""".split()
 # Exhibits are made from records alone, so nothing that knows a model or a text may reach them.
 PRESENTATION = {"paths", "statistics", "params", "records", "architecture", "audit", "claims", "tables", "plots"}

@@ -180,18 +180,32 @@ def test_a_stopped_run_comes_to_the_same_tasks_and_asks_nothing_twice(tmp_path):
     teacher = Teacher()
     again, replies, journal = _generate(tmp_path / "b", teacher)
     assert again.equals(whole) and teacher.asked == 4 and journal.damaged == 1
-    assert len(path.read_text().splitlines()) == 8 and all(map(json.loads, path.read_text().splitlines()))
+    assert sum("prompt" in json.loads(line) for line in path.read_text().splitlines()) == 8
     finished = Teacher(dies_after=0)
     assert _generate(tmp_path / "b", finished)[0].equals(whole) and finished.asked == 0
 
 
 def test_a_bad_reply_costs_no_other_and_is_asked_again_while_its_round_is_the_last(tmp_path):
-    tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={1, 8}))
-    assert replies["outcome"].tolist() == ["error", *["tasks"] * 6, "error"] and replies["error"][0] == "HTTP 500"
+    with pytest.raises(KeyboardInterrupt):
+        _generate(tmp_path, Teacher(dies_after=4, fails_at={1, 4}))
     teacher = Teacher()
+    _, replies, _ = _generate(tmp_path, teacher)
+    assert replies["outcome"].tolist() == ["error", *["tasks"] * 7] and replies["error"][0] == "HTTP 500"
+    assert teacher.asked == 5  # the second reply of round 2, that had failed, among them
+
+
+def test_a_finished_run_asks_nothing_though_its_last_reply_failed(tmp_path):
+    tasks, first, _ = _generate(tmp_path, Teacher(fails_at={8}))
+    teacher = Teacher(dies_after=0)
     again, replies, _ = _generate(tmp_path, teacher)
-    assert teacher.asked == 1 and replies["outcome"].tolist() == ["error", *["tasks"] * 7]
-    assert again.head(len(tasks)).equals(tasks)
+    assert teacher.asked == 0 and again.equals(tasks) and replies.equals(first) and first["outcome"][7] == "error"
+    _generate(tmp_path, teacher := Teacher(), rounds=4)
+    assert teacher.asked == 3
+
+
+def test_no_rounds_give_empty_frames(tmp_path, record):
+    tasks, replies, _ = _generate(tmp_path, Teacher(), rounds=0)
+    assert tasks.empty and replies.empty and {"round", "outcome"} <= set(replies)
 
 
 def test_rounds_go_over_http_and_what_a_server_repeats_is_similar(tmp_path):
@@ -354,13 +368,6 @@ def test_seeds_can_be_translated_by_the_teacher(tmp_path):
     tasks, lost = selfinstruct.translated(SEEDS, Translator(), Journal(tmp_path / "r.jsonl"),
                                           _settings(language="fa"), "t")
     assert [task["instruction"] for task in tasks] == ["توضیح بده چرا آسمان آبی است."] and lost == 3
-
-
-def test_damaged_lines_are_counted(tmp_path):
-    path = tmp_path / "r.jsonl"
-    path.write_text('{"prompt": "a", "round": 1, "text": "", "finish": "stop"}\nnonsense\n[1]\n')
-    journal = Journal(path)
-    assert journal.damaged == 2 and list(journal.replies) == ["a"]
 
 
 def test_the_registry_names_the_files_of_the_paper():

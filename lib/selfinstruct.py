@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy
 import pandas
 import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -252,11 +253,15 @@ def survey(tasks: pandas.DataFrame, settings: Settings, rows: int = 0) -> pandas
                             columns=[*PARTS, "reason", "blanked", "near"], dtype=object)
 
 
-def note(record: records.Record, language: str, tasks: pandas.DataFrame, replies: pandas.DataFrame):
-    """What a language's rounds gave: counts by round and reason, and shares with intervals."""
+def note(record: records.Record, settings: Settings, tasks: pandas.DataFrame, replies: pandas.DataFrame):
+    """What a language's rounds gave: counts by round and reason, and shares with intervals.
+
+    Tasks of a reply resemble each other, so shares of tasks are resampled over replies, and n counts these.
+    """
     for number, round_ in replies.groupby("round"):
         found = tasks[tasks["round"] == number]
-        labels = {"language": language, "set": "generated", "round": int(number)}
+        labels = {"language": settings.language, "set": "generated", "round": int(number)}
+        record.fact("asked", settings.asked * len(round_), "tasks", **labels)
         record.fact("generated", len(found), "tasks", **labels)
         record.fact("blanked", int(found["blanked"].sum()), "inputs", **labels)
         for reason in ("", *REASONS):
@@ -266,25 +271,29 @@ def note(record: records.Record, language: str, tasks: pandas.DataFrame, replies
         for outcome in ("tasks", "unparsed", "error"):
             record.fact("replies", int((round_["outcome"] == outcome).sum()), "replies", **labels, outcome=outcome)
         if len(found):
-            record.metric("survival", statistics.wilson((found["reason"] == "").sum(), len(found)), "share", **labels)
-    note_shares(record, language, tasks, replies)
+            record.metric("survival", _share(*_by_reply(found)), "share", **labels)
+    note_shares(record, settings, tasks, replies)
 
 
-def note_shares(record: records.Record, language: str, tasks: pandas.DataFrame, replies: pandas.DataFrame):
-    """Over all rounds: replies with a task in them, tasks kept, tokens and seconds of the replies."""
-    parsed = (replies["outcome"] == "tasks").sum()
-    record.metric("parsed", statistics.wilson(parsed, len(replies)), "share", language=language)
+def note_shares(record: records.Record, settings: Settings, tasks: pandas.DataFrame, replies: pandas.DataFrame):
+    """Over all rounds: replies with a task in them, tasks kept of those written and asked for, tokens, seconds."""
+    language = settings.language
+    labels = {"language": language, "set": "generated"}
+    if len(replies):
+        parsed = (replies["outcome"] == "tasks").sum()
+        record.metric("parsed", statistics.wilson(parsed, len(replies)), "share", **labels)
+        kept, _ = _by_reply(tasks)
+        kept = [*kept, *[0] * (len(replies) - len(kept))]
+        record.metric("yield", _share(kept, settings.asked), "share", **labels)
     if len(tasks):
-        kept = (tasks["reason"] == "").sum()
-        record.metric("survival_overall", statistics.wilson(kept, len(tasks)), "share", language=language,
-                      set="generated")
+        record.metric("survival_overall", _share(*_by_reply(tasks)), "share", **labels)
     record.fact("tokens", int(replies["tokens"].sum()), "tokens", language=language)
     record.fact("teacher_seconds", round(float(replies["seconds"].sum()), 1), "s", language=language)
     record.fact("cut_replies", int(replies["cut"].sum()), "replies", language=language)
 
 
 def note_survey(record: records.Record, language: str, found: pandas.DataFrame):
-    """What the same checks reject in a published set, and the share that they keep."""
+    """What the same checks reject in a published set, and the share of tasks that they keep (n counts tasks)."""
     record.fact("surveyed", len(found), "tasks", language=language, set="released")
     for reason in REASONS:
         count = int((found["reason"] == reason).sum())
@@ -357,6 +366,19 @@ def _outcome(reply: dict, found: list[dict], number: int) -> dict:
     outcome = "error" if reply["finish"] == "error" else "tasks" if found else "unparsed"
     return {"round": number, "outcome": outcome, "cut": reply["finish"] == "length", "tokens": reply["tokens"],
             "seconds": reply["seconds"], "error": reply["error"]}
+
+
+def _by_reply(tasks: pandas.DataFrame) -> tuple[pandas.Series, pandas.Series]:
+    """Tasks kept and tasks written in each reply that has any."""
+    kept = (tasks["reason"] == "").groupby([tasks["round"], tasks["prompt"]])
+    return kept.sum(), kept.size()
+
+
+def _share(kept, of) -> statistics.Estimate:
+    """Σ kept / Σ of, resampled over replies; where the shares of all are alike, `mean` has Wilson's interval."""
+    of = numpy.broadcast_to(of, len(kept))
+    shares = numpy.asarray(kept) / of
+    return statistics.mean(shares) if numpy.ptp(shares) == 0 else statistics.ratio(kept, of)
 
 
 def _content(string: str) -> str:

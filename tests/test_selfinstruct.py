@@ -205,7 +205,9 @@ def test_a_finished_run_asks_nothing_though_its_last_reply_failed(tmp_path):
 
 def test_no_rounds_give_empty_frames(tmp_path, record):
     tasks, replies, _ = _generate(tmp_path, Teacher(), rounds=0)
-    assert tasks.empty and replies.empty and {"round", "outcome"} <= set(replies)
+    assert tasks.empty and replies.empty
+    selfinstruct.note(record, _settings(), tasks, replies)
+    assert not record.content["metrics"]
 
 
 def test_rounds_go_over_http_and_what_a_server_repeats_is_similar(tmp_path):
@@ -257,7 +259,7 @@ def record(output, monkeypatch):
 
 def test_every_task_is_counted_in_the_record(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
-    selfinstruct.note(record, "en", tasks, replies)
+    selfinstruct.note(record, _settings(), tasks, replies)
     selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""])
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
     record.write()
@@ -265,13 +267,26 @@ def test_every_task_is_counted_in_the_record(record, tmp_path):
     sums = facts.groupby("fact")["value"].sum()
     assert sums["generated"] == len(tasks) == sums["kept"] + sums["rejected"] and sums["replies"] == 8
     overall = metrics[metrics["metric"] == "survival_overall"].iloc[0]
-    assert overall["n"] == len(tasks) and overall["low"] < overall["value"] < overall["high"]
+    assert overall["n"] == 7 and overall["low"] < overall["value"] < overall["high"]
+    assert overall["value"] == (tasks["reason"] == "").mean()
+
+
+def test_shares_rest_on_replies_and_the_yield_on_what_was_asked_for(record):
+    """Two prompts for ten tasks: one reply of four tasks that are all kept, one that failed."""
+    settings = _settings(rounds=1, asked=10)
+    tasks = pandas.DataFrame([{"round": 1, "prompt": 0, "reason": "", "blanked": False}] * 4)
+    replies = pandas.DataFrame([[1, outcome, False, 5, 1.0, ""] for outcome in ("tasks", "error")],
+                               columns=selfinstruct.REPLY)
+    selfinstruct.note(record, settings, tasks, replies)
+    found = {row["metric"]: row for row in record.content["metrics"]}
+    assert (found["yield"]["value"], found["yield"]["n"]) == (0.2, 2)
+    assert (found["survival"]["value"], found["survival"]["n"]) == (1, 1) and found["survival"]["low"] < 0.3
 
 
 def test_exhibits_say_what_the_record_says(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
     kept = tasks[tasks["reason"] == ""]
-    selfinstruct.note(record, "en", tasks, replies)
+    selfinstruct.note(record, _settings(), tasks, replies)
     selfinstruct.card(record, "en", "generated", kept)
     selfinstruct.card(record, "es", "released", kept)
     selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
@@ -285,7 +300,8 @@ def test_exhibits_say_what_the_record_says(record, tmp_path):
     assert frame.iloc[-1]["paper's tasks"] == 132701 and "0 of 1 counts" in reading
     frame, reading = tables.TABLES["C10-T2"].build("smoke")
     assert frame["verdict"].tolist()[0] == "kept" and set(frame["verdict"]) - {"kept"} <= set(selfinstruct.REASONS)
-    assert "survive" in plots.save("P3-F5", "smoke")
+    reading = plots.save("P3-F5", "smoke")
+    assert "survive" in reading and "paper's 78 %" in reading
 
 
 def test_exhibits_hold_without_teacher_and_files(record):

@@ -1,9 +1,10 @@
 """Figures of the chapter on MultiAlpaca."""
 import pandas
 
-from lib import records
+from lib import params, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables.base import interval
+from lib.tables.base import reported
+from lib.tables.multialpaca import shares
 
 CHAPTER = "10_multialpaca"
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
@@ -28,7 +29,7 @@ def survival(profile: str):
 
 
 def _line(panel, place: int, language: str, found: pandas.DataFrame, facts: pandas.DataFrame) -> pandas.DataFrame:
-    """One language's shares with Wilson intervals; returns what is drawn."""
+    """One language's shares with intervals over replies (n); returns what is drawn."""
     made = facts[(facts["fact"] == "generated") & (facts["language"] == language)].set_index("round")["value"]
     frame = found[["language", "round", "n", "value", "low", "high"]].copy()
     frame["before"] = [made[made.index <= number].sum() for number in frame["round"]]
@@ -67,14 +68,20 @@ def _bars(panel, frame: pandas.DataFrame):
 def _reading(metrics: pandas.DataFrame, facts: pandas.DataFrame, lines: list) -> str:
     if not lines:
         return "No task was generated, so no share stands here; the paper draws its shares without printing them."
-    overall = metrics[metrics["metric"] == "survival_overall"]
-    parts = {kind: ", ".join(f"{row['language']} {interval(_percent(row), 0)} % of {row['n']:,}"
-                             for _, row in found.iterrows()) for kind, found in overall.groupby("set")}
+    sets = {kind: found for kind, found in metrics.groupby("set")}
+    made = shares(sets["generated"], "survival_overall", "({n} replies)")
     reasons = facts[(facts["fact"] == "rejected") & (facts["set"] == "generated")].groupby("reason")["value"].sum()
     common = f", most often rejected as {reasons.idxmax()}" if reasons.sum() else ""
-    known = f"; of the released tasks the same checks keep {parts['released']}" if "released" in parts else ""
-    return f"Tasks generated here that survive: {parts['generated']}{common}{known}. Demonstration scale."
+    known = "; of the released tasks the same checks keep " + shares(
+        sets["released"], "survival_overall", "of {n:,}") if "released" in sets else ""
+    return (f"Tasks generated here that survive: {made}{common}{known}; of those asked for are kept "
+            f"{shares(sets['generated'], 'yield', '({n} prompts)')}, of the paper's {100 * _paper_yield():.0f} % if its "
+            "prompts are counted per language. Demonstration scale.")
 
 
-def _percent(row) -> dict:
-    return {name: 100 * row[name] for name in ("value", "low", "high")}
+def _paper_yield() -> float:
+    """Tasks that the paper counts, of those its settings ask for in all languages."""
+    paper, counts = params.load("paper", CHAPTER), reported("P3-T4")
+    total = counts.query("table == 'Table 7' and language == 'sum' and quantity == 'tasks'")["value"].sum()
+    prompts = paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"]
+    return total / (len(paper["languages"]) * prompts * paper["asked"])

@@ -57,7 +57,10 @@ def _card_reading(frame: pandas.DataFrame) -> str:
 
 @table("C10-T1", CHAPTER, "What became of the teacher's replies and tasks, by language and round")
 def rejections(profile: str):
-    """A row a language and round: replies, those without a task or failed, tasks, kept, rejected by reason."""
+    """A row a language and round: replies, those without a task or failed, tasks, kept, rejected by reason.
+
+    `yield %` are kept ones of those asked for; a task counts under the first check that it fails.
+    """
     facts = records.facts(profile, CHAPTER)
     rounds = facts.groupby(["language", "round"], sort=False) if "round" in facts else ()
     rows = [{"language": language, "round": int(number), **_round(found)} for (language, number), found in rounds]
@@ -69,7 +72,8 @@ def _round(found: pandas.DataFrame) -> dict:
     replies = found[found["fact"] == "replies"].set_index("outcome")["value"]
     reasons = found[found["fact"] == "rejected"].set_index("reason")["value"]
     return {"replies": int(replies.sum()), "no task in it": int(replies["unparsed"]), "failed": int(replies["error"]),
-            "tasks": int(value["generated"]), "kept": int(value["kept"]), **reasons.astype(int).to_dict(),
+            "tasks": int(value["generated"]), "kept": int(value["kept"]),
+            "yield %": f"{100 * value['kept'] / value['asked']:.0f}", **reasons.astype(int).to_dict(),
             "inputs blanked": int(value["blanked"])}
 
 
@@ -77,13 +81,22 @@ def _rejections_reading(profile: str) -> str:
     found = records.metrics(profile, CHAPTER)
     if found.empty:
         return "No teacher was asked, so nothing stands here."
-    made = found[(found["metric"] == "survival_overall") & (found["set"] == "generated")]
-    parts = ", ".join(f"{row['language']} {interval(_percent(row), 0)} % of {row['n']}" for _, row in made.iterrows())
-    parsed = ", ".join(f"{row['language']} {100 * row['value']:.0f} % of {row['n']}"
-                       for _, row in found[found["metric"] == "parsed"].iterrows())
+    found = found[found["set"] == "generated"]
+    written = records.facts(profile, CHAPTER).query("fact == 'generated'").groupby("language")["value"].sum()
+    parsed = shares(found, "parsed", "of {n} replies")
+    made = shares(found, "survival_overall", "of {tasks} tasks in {n} replies", written)
     teacher = records.load(profile, CHAPTER)["parameters"]["teacher"]
     return (f"Replies of the teacher {teacher} with a task in them: {parsed or 'none'}; tasks that survive all checks: "
-            f"{parts or 'none'}. Demonstration scale.")
+            f"{made or 'none'}; kept of those asked for: {shares(found, 'yield', 'of {n} prompts') or 'none'}. "
+            "Demonstration scale.")
+
+
+def shares(metrics: pandas.DataFrame, name: str, of: str, tasks=None) -> str:
+    """A metric's percentages with intervals, a language each; `of` says what each rests on, {n} or {tasks}."""
+    found = metrics[metrics["metric"] == name].to_dict("records")
+    return ", ".join(f"{row['language']} {interval({part: 100 * row[part] for part in ('value', 'low', 'high')}, 0)} % "
+                     + of.format(n=row["n"], tasks=int(tasks[row["language"]]) if tasks is not None else 0)
+                     for row in found)
 
 
 @table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written")
@@ -104,7 +117,3 @@ def task_examples(profile: str):
 
 def _short(string: str) -> str:
     return string if len(string) <= LONGEST else f"{string[:LONGEST].rstrip()} …"
-
-
-def _percent(row) -> dict:
-    return {name: 100 * row[name] for name in ("value", "low", "high")}

@@ -58,7 +58,8 @@ class Settings:
 
     `first_prompts` are those of round 1, `prompts` those of each later round; a demonstration has at most
     `longest` characters; instructions are kept below Rouge-L `threshold`, inputs up to Rouge-L `overlap` with theirs,
-    and `script_share` is the least share of an instruction's letters that are of the language's script.
+    and `script_share` is the least share of an instruction's letters that are of the language's script. Raises
+    ValueError for a language that `text.LANGUAGES` does not know.
     """
 
     language: str
@@ -74,18 +75,29 @@ class Settings:
     script_share: float = 0.5
     seed: int = 0
 
+    def __post_init__(self):
+        if self.language not in text.LANGUAGES:
+            raise ValueError(f"Tasks in {self.language!r} cannot be checked; use {', '.join(sorted(text.LANGUAGES))}.")
 
-def overlap_limit(limits: list[str], language: str) -> float:
-    """The limit of a language in a list such as ["other 0.5", "ko 0.3"]. Raises ValueError when it has none."""
-    known = dict(limit.split() for limit in limits if len(limit.split()) == 2)
-    found = known.get(language, known.get("other"))
-    if len(known) < len(limits) or found is None or not found.replace(".", "", 1).isdigit():
-        raise ValueError(f"Overlap limits {limits} give {language!r} no number: write e.g. `other 0.5` and `ko 0.3`.")
+
+def limit(limits: list[str], language: str) -> float:
+    """The limit of a language in a list such as ["other 0.5", "ko 0.3"]. Raises ValueError unless it is 0 to 1."""
+    known = dict(entry.split() for entry in limits if len(entry.split()) == 2)
+    found = known.get(language, known.get("other", ""))
+    if len(known) < len(limits) or not found.replace(".", "", 1).isdecimal() or float(found) > 1:
+        raise ValueError(f"Limits {limits} give {language!r} no number from 0 to 1: write e.g. `other 0.5`, `ko 0.3`.")
     return float(found)
 
 
+def source(teacher: str, endpoint: str, *settings) -> str:
+    """What replies rest on besides the prompt: the teacher (a local folder by its content), endpoint, settings."""
+    folder = Path(teacher).expanduser()
+    model = records.digest(folder) if not endpoint and folder.is_dir() else teacher
+    return " ".join(map(str, (model, endpoint, *settings)))
+
+
 def seed_tasks(leave_out: list[str]) -> tuple[list[dict], list[str]]:
-    """Alpaca's 175 seed tasks, the first instance of each, without those named: (tasks, names left out).
+    """Alpaca's 175 seed tasks, the first instance of each, without those named: (tasks, names left out, one a task).
 
     `culture-bound` in `leave_out` stands for CULTURE_BOUND. Raises ValueError for a name that no seed task has, and
     assets.NotAvailable when the file cannot be had.
@@ -97,7 +109,7 @@ def seed_tasks(leave_out: list[str]) -> tuple[list[dict], list[str]]:
         raise ValueError(f"No seed task is called {', '.join(sorted(unknown))}: see the names in the seed file.")
     kept = [row for row in rows if row["name"] not in names]
     return [_task(row["instruction"], row["instances"][0]["input"], row["instances"][0]["output"])
-            for row in kept], sorted(names)
+            for row in kept], sorted(row["name"] for row in rows if row["name"] in names)
 
 
 def available(name: str) -> bool:
@@ -151,7 +163,7 @@ def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: i
 
 def translated(english: list[dict], teacher, journal: Journal, settings: Settings, source: str) -> tuple[list[dict], int]:
     """Seed tasks as the teacher translates them, a prompt each: (tasks, how many came back unusable)."""
-    name = _name(settings.language)
+    name = text.LANGUAGES[settings.language].name
     turns = [[_user(f"{TRANSLATION.format(language=name)}\n\n{_shown(1, task)}")] for task in english]
     found = [_tasks(reply) for reply in journal.ask(teacher, turns, 0, source)]
     good = [tasks[0] for tasks in found if len(tasks) == 1 and not _unfit(tasks[0], settings)]
@@ -161,7 +173,7 @@ def translated(english: list[dict], teacher, journal: Journal, settings: Setting
 def prompt(demonstrations: list[dict], asked: int, language: str) -> list[dict]:
     """Chat turns that show numbered demonstrations and ask for `asked` more tasks in a language."""
     given = len(demonstrations)
-    request = REQUEST.format(total=given + asked, given=given, asked=asked, language=_name(language))
+    request = REQUEST.format(total=given + asked, given=given, asked=asked, language=text.LANGUAGES[language].name)
     shown = [_shown(number, task) for number, task in enumerate(demonstrations, 1)]
     return [_user("\n\n".join([request, *shown]))]
 
@@ -342,7 +354,7 @@ def _unfit(task: dict, settings: Settings) -> str:
         return "link"
     if text.script_share(instruction, text.script(language)) < settings.script_share:
         return "other script"
-    if identify(instruction) != language and language in text.LANGUAGES:
+    if identify(instruction) != language:
         return "other language"
     repeated = task["input"] and novelty.rouge_l(instruction, task["input"], language) > settings.overlap
     return "repeats input" if repeated else ""
@@ -410,10 +422,6 @@ def _shown(number: int, task: dict) -> str:
 
 def _user(content: str) -> dict:
     return {"role": "user", "content": content}
-
-
-def _name(language: str) -> str:
-    return text.LANGUAGES[language].name if language in text.LANGUAGES else language
 
 
 def _size(task: dict) -> int:

@@ -145,11 +145,33 @@ def test_inputs_that_repeat_the_instruction():
     assert _reason(near) == "repeats input" and _reason(near, overlap=0.9) == ""
 
 
-def test_overlap_limits_by_language():
+def test_limits_by_language():
     limits = ["other 0.5", "ko 0.3"]
-    assert (selfinstruct.overlap_limit(limits, "ko"), selfinstruct.overlap_limit(limits, "fa")) == (0.3, 0.5)
-    with pytest.raises(ValueError, match="other 0.5"):
-        selfinstruct.overlap_limit(["ko 0.3"], "fa")
+    assert (selfinstruct.limit(limits, "ko"), selfinstruct.limit(limits, "fa")) == (0.3, 0.5)
+    for bad in (["ko 0.3"], ["other 5"], ["other 30"], ["other half"], ["0.5"]):
+        with pytest.raises(ValueError, match="other 0.5"):
+            selfinstruct.limit(bad, "fa")
+
+
+def test_a_language_that_cannot_be_checked_is_refused():
+    with pytest.raises(ValueError, match="'it' cannot be checked; use ar, bn"):
+        _settings(language="it")
+
+
+def test_a_gloss_is_no_other_script():
+    glossed = {"instruction": "好きな食べ物は何ですか？ (What is your favorite food?)"}
+    assert _reason(glossed, language="ja") == "other script"
+    assert _reason(glossed, language="ja", script_share=0.1) == ""
+    assert _reason({"instruction": "Name three shrines in Japan."}, language="ja", script_share=0.1) == "other script"
+
+
+def test_another_model_in_the_same_folder_is_another_source(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = selfinstruct.source(str(tmp_path), "", 128, 0.7)
+    assert before == selfinstruct.source(str(tmp_path), "", 128, 0.7) != selfinstruct.source(str(tmp_path), "", 64, 0.7)
+    (tmp_path / "config.json").write_text("[]")
+    assert before != selfinstruct.source(str(tmp_path), "", 128, 0.7)
+    assert selfinstruct.source("m", "http://127.0.0.1/v1", 8) == "m http://127.0.0.1/v1 8"
 
 
 def test_rounds_show_seeds_first_and_a_generated_task_later(tmp_path):
@@ -287,6 +309,7 @@ def test_exhibits_say_what_the_record_says(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
     kept = tasks[tasks["reason"] == ""]
     selfinstruct.note(record, _settings(), tasks, replies)
+    record.fact("seeds", 4, "tasks", language="en", origin="released tasks")
     selfinstruct.card(record, "en", "generated", kept)
     selfinstruct.card(record, "es", "released", kept)
     selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
@@ -297,6 +320,7 @@ def test_exhibits_say_what_the_record_says(record, tmp_path):
     frame, reading = tables.TABLES["P3-T4"].build("smoke")
     ours = frame[frame["set"] == "released"].iloc[0]
     assert (ours["tasks"], ours["paper's tasks"], ours["empty inputs"]) == (len(kept), 9958, len(kept))
+    assert frame["made from"].tolist()[:2] == ["released tasks", ""] and "en from seeds that are released" in reading
     assert frame.iloc[-1]["paper's tasks"] == 132701 and "0 of 1 counts" in reading
     frame, reading = tables.TABLES["C10-T2"].build("smoke")
     assert frame["verdict"].tolist()[0] == "kept" and set(frame["verdict"]) - {"kept"} <= set(selfinstruct.REASONS)

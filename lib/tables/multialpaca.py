@@ -12,16 +12,19 @@ PRINTED, OURS = "paper's %", "% of the paper's total"
 @table("P3-T4", CHAPTER, "Dataset card: tasks generated here, tasks released, and the paper's own counts")
 def dataset_card(profile: str):
     """A row a language and set; median lengths in characters, of inputs only where there is one; blanks are unknown."""
-    facts = records.facts(profile, CHAPTER).query("fact in ['tasks', 'empty_inputs', 'duplicates', 'median_length']")
+    noted = records.facts(profile, CHAPTER)
+    facts = noted.query("fact in ['tasks', 'empty_inputs', 'duplicates', 'median_length']")
     theirs = reported("P3-T4").query("table == 'Table 7'").pivot(index="language", columns="quantity", values="printed")
     sets = facts.groupby(["set", "language"], sort=False) if len(facts) else ()
+    origins = noted[noted["fact"] == "seeds"].set_index("language")["origin"] if "origin" in noted else {}
     rows = [_counted(key, found, theirs) for key, found in sets]
+    rows = [{**row, "made from": origins.get(row["language"])} if row["set"] == "generated" else row for row in rows]
     shown = {row["language"] for row in rows if row["set"] == "released"}
     others = theirs.drop(index=["sum", *shown])
     rows += [{"set": "paper only", "language": language, "paper's tasks": int(row["tasks"]), PRINTED: row["share"]}
              for language, row in [*others.iterrows(), ("all", theirs.loc["sum"])]]
-    columns = ["set", "language", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %", "duplicates",
-               "instruction", "input", "output"]
+    columns = ["set", "language", "made from", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %",
+               "duplicates", "instruction", "input", "output"]
     frame = pandas.DataFrame(rows, columns=columns, dtype=object)
     return frame.fillna(""), _card_reading(frame)
 
@@ -52,7 +55,9 @@ def _card_reading(frame: pandas.DataFrame) -> str:
     told = (f"The released files hold {parts}; {same} of {len(files)} counts are those of the paper's Table 7"
             f"{'; ' + ', '.join(odd) if odd else ''}" if len(files) else "The released files could not be had")
     here = ", ".join(f"{row['language']} {row['tasks']}" for row in made.to_dict("records"))
-    return f"{told}; kept of what was generated here: {here or 'nothing'}. Demonstration scale."
+    near = ", ".join(made.loc[made["made from"] == "released tasks", "language"])
+    kin = f" ({near} from seeds that are released tasks: no independent sets)" if near else ""
+    return f"{told}; kept of what was generated here: {here or 'nothing'}{kin}. Demonstration scale."
 
 
 @table("C10-T1", CHAPTER, "What became of the teacher's replies and tasks, by language and round")

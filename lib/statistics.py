@@ -134,8 +134,8 @@ def _difference(value, n: int, effects) -> Difference:
     """The difference with its interval and two-sided p from the bootstrap's effects."""
     # Equal sides may differ in their last bits; such a gap is no gap.
     effects[abs(effects) < 1e-12] = 0
-    tail = min((effects <= 0).sum(), (effects >= 0).sum())
-    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (len(effects) + 1))))
+    tail = min((effects <= 0).mean(), (effects >= 0).mean()) * RESAMPLES
+    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
 
 
 def _quantiles(draws) -> tuple[float, float]:

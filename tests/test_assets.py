@@ -159,7 +159,9 @@ def test_unknown_name():
 
 
 def test_every_entry_is_complete():
+    """What is downloaded as a file has its hash; what a hub keeps, the full name of its revision."""
+    required = {"files": {"commit", "repository", "files"}, "hub": {"repository", "version"}}
     for name, entry in assets.registry().items():
-        required = {"commit", "repository", "files"} if entry["kind"] == "files" else {"version", "sha256"}
-        assert {"kind", "licence"} | required <= set(entry), name
-        assert all(len(found) == 64 for found in entry.get("files", {"": entry.get("sha256")}).values()), name
+        assert {"kind", "licence"} | required.get(entry["kind"], {"version", "sha256"}) <= set(entry), name
+        pins = entry["files"].values() if "files" in entry else [entry.get("sha256", entry["version"])]
+        assert all(len(pin) == (40 if entry["kind"] == "hub" else 64) for pin in pins), name

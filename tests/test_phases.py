@@ -159,7 +159,7 @@ def test_translations_and_transfer_become_tables(record):
     frame, reading = tables.TABLES["P2-T7"].build("test")
     frame = frame.set_index("tuned on")
     assert frame.loc["fa", "Δ fa"].startswith("100.0") and frame.loc["none", "Δ fa"] == ""
-    assert "fa → en 0.0 [0.0, 0.0], en → fa 0.0 [0.0, 0.0]" in reading
+    assert "fa → en 0.0 [-20.0, 20.0], en → fa 0.0 [-20.0, 20.0]" in reading
 
 
 def test_perplexity_is_drawn_from_the_extended_model_on(record):

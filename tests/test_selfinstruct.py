@@ -325,7 +325,7 @@ def test_exhibits_say_what_the_record_says(record, tmp_path):
     frame, reading = tables.TABLES["C10-T2"].build("smoke")
     assert frame["verdict"].tolist()[0] == "kept" and set(frame["verdict"]) - {"kept"} <= set(selfinstruct.REASONS)
     reading = plots.save("P3-F5", "smoke")
-    assert "survive" in reading and "paper's 78 %" in reading
+    assert "survive" in reading and "make 78 %" in reading
 
 
 def test_exhibits_hold_without_teacher_and_files(record):

@@ -74,9 +74,9 @@ def _reading(metrics: pandas.DataFrame, facts: pandas.DataFrame, lines: list) ->
     common = f", most often rejected as {reasons.idxmax()}" if reasons.sum() else ""
     known = "; of the released tasks the same checks keep " + shares(
         sets["released"], "survival_overall", "of {n:,}") if "released" in sets else ""
-    return (f"Tasks generated here that survive: {made}{common}{known}; of those asked for are kept "
-            f"{shares(sets['generated'], 'yield', '({n} prompts)')}, of the paper's {100 * _paper_yield():.0f} % if its "
-            "prompts are counted per language. Demonstration scale.")
+    return (f"Tasks generated here that survive: {made}{common}{known}; kept of those asked for: "
+            f"{shares(sets['generated'], 'yield', '({n} prompts)')}, where the paper's counts make "
+            f"{100 * _paper_yield():.0f} % if its prompts are counted per language. Demonstration scale.")
 
 
 def _paper_yield() -> float:

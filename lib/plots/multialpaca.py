@@ -24,7 +24,7 @@ def survival(profile: str):
     if len(reasons):
         _bars(right, reasons)
     if lines:
-        left.legend(title="language (tasks)")
+        left.legend(title="language (tasks)", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     return drawing, pandas.concat([frame, reasons]), _reading(metrics, facts, lines)
 
 

@@ -212,10 +212,7 @@ def examine(task: dict, pool: novelty.Pool, settings: Settings) -> dict:
 
 
 def identify(string: str) -> str:
-    """Code of the language a text is in, the likeliest of those in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012).
-
-    A text in another language counts as one of these: Italian as Spanish or Portuguese.
-    """
+    """The likeliest code in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012): Italian counts as a neighbour of it."""
     return _identifier().classify(string)[0]
 
 

@@ -54,20 +54,29 @@ def of_sums(function, columns, seed: int = 0) -> Estimate:
 
 
 def mean(values, seed: int = 0) -> Estimate:
-    """Mean of `values` with a percentile bootstrap interval."""
+    """Mean of `values` with a percentile bootstrap interval.
+
+    Shares that are all alike (every F1 is 0) leave a bootstrap no width: Wilson's interval stands in.
+    """
     values = numpy.asarray(values, float)
+    if len(values) and _shares(values) and (values == values[0]).all():
+        return wilson(round(values.sum()), len(values))._replace(value=float(values[0]))
     return ratio(values, numpy.ones_like(values), seed)
 
 
 def difference(a, b, weights=None, seed: int = 0) -> Difference:
     """Paired bootstrap of Σb/Σw − Σa/Σw over the same items (Koehn 2004); `weights` default to one each.
 
-    Raises ValueError unless `a`, `b` and `weights` have the same length. p is two-sided, at least 1/(resamples + 1).
+    Of unweighted values between 0 and 1, such as right and wrong answers, half a pair of each kind joins the draws, as
+    in the interval of Agresti and Min (2005): answers that are all alike would get an interval without width. Raises ValueError unless `a`, `b` and `weights` have the same length. p is two-sided, at least 1/(resamples + 1).
     """
-    weights = numpy.ones(len(a)) if weights is None else numpy.asarray(weights, float)
+    unweighted = weights is None
+    weights = numpy.ones(len(a)) if unweighted else numpy.asarray(weights, float)
     if not len(a) == len(b) == len(weights) or len(a) == 0:
         raise ValueError(f"A paired test needs the same items on both sides, got {len(a)} and {len(b)} "
                          f"with {len(weights)} weights.")
+    if unweighted and _shares(a) and _shares(b):
+        return _difference_of_shares(numpy.asarray(a, float), numpy.asarray(b, float), seed)
     return difference_of_sums(lambda sums: sums[0] / sums[1], [a, weights], [b, weights], seed)
 
 
@@ -105,12 +114,28 @@ def holm(p_values) -> list[float]:
     return adjusted[order.argsort()].tolist()
 
 
+def _shares(values) -> bool:
+    """Whether all values lie between 0 and 1."""
+    values = numpy.asarray(values, float)
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def _difference_of_shares(a, b, seed: int) -> Difference:
+    """The paired bootstrap of b − a with half a pair of each kind (better, worse, alike twice) among the items."""
+    n = len(a)
+    chances = numpy.concatenate([numpy.ones(n), [0.5, 0.5, 1]]) / (n + 2)
+    counts = numpy.random.default_rng(seed).multinomial(n + 2, chances, RESAMPLES)
+    drawn, gap = counts[:, :n] @ (b - a), counts[:, n] - counts[:, n + 1]
+    # Either way round, so that b − a is the mirror image of a − b.
+    return _difference((b - a).mean(), n, numpy.concatenate([drawn + gap, drawn - gap]) / (n + 2))
+
+
 def _difference(value, n: int, effects) -> Difference:
     """The difference with its interval and two-sided p from the bootstrap's effects."""
     # Equal sides may differ in their last bits; such a gap is no gap.
     effects[abs(effects) < 1e-12] = 0
     tail = min((effects <= 0).sum(), (effects >= 0).sum())
-    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (len(effects) + 1))))
 
 
 def _quantiles(draws) -> tuple[float, float]:

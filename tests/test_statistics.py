@@ -43,7 +43,28 @@ def test_paired_test_sees_what_unpaired_intervals_hide():
 
 
 def test_paired_test_of_equal_sides():
-    assert statistics.difference([0.1, 0.7, 0.2], [0.1, 0.7, 0.2]) == (0, 3, 0, 0, 1)
+    assert statistics.difference([1.1, 7.0, 2.2], [1.1, 7.0, 2.2]) == (0, 3, 0, 0, 1)
+
+
+def test_answers_that_are_all_alike_still_leave_doubt():
+    """Of 24 pairs without a change, a change in one of ten would often show none: the interval must hold such shares."""
+    change = statistics.difference([1, 0] * 12, [1, 0] * 12)
+    assert change.value == 0 and change.p == 1 and -0.11 < change.low < -0.05 and 0.05 < change.high < 0.11
+    many = statistics.difference([1, 0] * 500, [1, 0] * 500)
+    assert -0.005 < many.low < 0 < many.high < 0.005
+    nothing = statistics.mean([0.0] * 12)
+    assert (nothing.value, nothing.low) == (0, 0) and nothing.high == pytest.approx(statistics.wilson(0, 12).high)
+
+
+def test_paired_shares_keep_their_coverage():
+    """The interval of a known difference of paired answers holds it in about 95 of 100 samples, small ones too."""
+    generator, held = numpy.random.default_rng(4), 0
+    for seed in range(200):
+        before = generator.random(30) < 0.4
+        after = numpy.where(generator.random(30) < 0.2, generator.random(30) < 0.7, before)
+        change = statistics.difference(before, after, seed=seed)
+        held += change.low <= 0.2 * (0.7 - 0.4) <= change.high
+    assert held / 200 >= 0.92
 
 
 def test_paired_test_is_antisymmetric():

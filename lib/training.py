@@ -25,6 +25,7 @@ from lib import adapters, loss, machine, models, precision, records, spikes
 
 METHODS = ("lora", "frozen", "full")
 LOGGED = 100  # points of a loss curve at most
+QUICK = 30  # seconds: a log is told nothing of a training that is over so soon
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +207,8 @@ class _Progress(TrainerCallback):
         rate = done / spent
         left = (self.tokens[-1] - self.tokens[step - 1]) / rate
         self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {rate:.0f} tokens/s")
-        if not interactive() and step * 8 // state.max_steps > (step - args.logging_steps) * 8 // state.max_steps:
+        due = step * 8 // state.max_steps > (step - args.logging_steps) * 8 // state.max_steps
+        if due and spent + left > QUICK and not interactive():
             print(f"step {step}/{state.max_steps}: loss {logs['loss']:.3f}, {rate:.0f} tokens/s, {left:.0f} s left",
                   flush=True)
 

@@ -174,7 +174,7 @@ def train(profile: str, arm: str, start, blocks: datasets.Dataset, settings: tra
 def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **labels):
     """Bits and bytes of every held-out text, and retrieval of every item's translation in each language; two frames.
 
-    An item's `correct` is the mean over layers and directions. Without `items` the second frame is empty.
+    An item's `correct` and `answers` count over layers and directions. Without `items` the second frame is empty.
     """
     model, words = models.load(folder), models.tokenizer(folder)
     bits = evaluation.bits_per_byte(model, words, texts["text"].tolist())
@@ -182,8 +182,8 @@ def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **lab
     if items is None:
         return bits, pandas.DataFrame()
     vectors = {code: evaluation.embed(model, words, items[code].tolist()) for code in ["en", *codes(items)]}
-    hits = [evaluation.nearest(vectors["en"], vectors[code]).groupby("item")["correct"].mean().reset_index()
-            .assign(language=code) for code in codes(items)]
+    hits = [evaluation.nearest(vectors["en"], vectors[code]).groupby("item")["correct"]
+            .agg(correct="sum", answers="size").reset_index().assign(language=code) for code in codes(items)]
     return bits, pandas.concat(hits, ignore_index=True).assign(**labels)
 
 
@@ -213,15 +213,13 @@ def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
 
     Language `non-English` sums a text over the languages, so that its interval rests on texts, not on translations.
     """
-    for (arm, language), rows in _mean(bits, ["bits", "bytes"]).groupby(["arm", "language"], sort=False):
-        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", arm=arm,
-                      language=language)
-    for (arm, seed, language), rows in _joined(bits).groupby(["arm", "seed", "language"], sort=False):
+    for name, (frame, above, below, unit) in _measures(bits, hits).items():
+        for (arm, language), rows in _mean(frame, above, below).groupby(["arm", "language"], sort=False):
+            record.metric(name, statistics.ratio(rows[above], rows[below]), unit, arm=arm, language=language)
+    for (arm, seed, language), rows in _joined(bits, "bits", "bytes").groupby(["arm", "seed", "language"], sort=False):
         if language in (OTHERS, "en"):
             record.metric("bits_per_byte_of_seed", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", arm=arm,
                           seed=seed, language=language)
-    for (arm, language), rows in _mean(hits, ["correct"]).groupby(["arm", "language"], sort=False):
-        record.metric("retrieval", statistics.mean(rows["correct"]), "share", arm=arm, language=language)
 
 
 def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
@@ -229,16 +227,15 @@ def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
 
     An effect averages over the arms that differ in nothing else. Negative bits per byte are better.
     """
-    for name, frame, value, weight, unit in (("bits_per_byte", bits, "bits", "bytes", "bits/byte"),
-                                             ("retrieval", hits, "correct", None, "share")):
-        pooled = _mean(frame, [value, *filter(None, [weight])])
+    for name, (frame, above, below, unit) in _measures(bits, hits).items():
+        pooled = _mean(frame, above, below)
         for arm in [arm for arm in pooled["arm"].unique() if arm != START]:
-            _difference(record, f"{name}_gain", pooled, [START], [arm], value, weight, unit, arm=arm, against=START)
+            _difference(record, f"{name}_gain", pooled, [START], [arm], above, below, unit, arm=arm, against=START)
         known = set(pooled["arm"])
         for effect, couples in EFFECTS.items():
             sides = list(zip(*(couple for couple in couples if known.issuperset(couple))))
             if sides:
-                _difference(record, f"{name}_effect", pooled, *sides, value, weight, unit, effect=effect)
+                _difference(record, f"{name}_effect", pooled, *sides, above, below, unit, effect=effect)
 
 
 def compress(record, profile: str, names: list[str], base, items: pandas.DataFrame):
@@ -300,30 +297,28 @@ def _sources(material: pandas.DataFrame, stream: str, length: int) -> dict[str, 
     return (sizes / sizes.sum()).to_dict()
 
 
-def _mean(frame: pandas.DataFrame, values: list[str]) -> pandas.DataFrame:
+def _measures(bits: pandas.DataFrame, hits: pandas.DataFrame) -> dict[str, tuple]:
+    """Measure → its scores, the columns of which it is the ratio, and the unit; retrieval only where it was made."""
+    measures = {"bits_per_byte": (bits, "bits", "bytes", "bits/byte"),
+                "retrieval": (hits, "correct", "answers", "share")}
+    return {name: measure for name, measure in measures.items() if len(measure[0])}
+
+
+def _mean(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
     """One row a text (also `non-English`) and arm, averaged over the seeds."""
-    if frame.empty:
-        return pandas.DataFrame(columns=["arm", "language", "item", *values])
-    joined = _joined(frame) if "bits" in values else _averaged(frame)
-    return joined.groupby(["arm", "language", "item"], sort=False)[values].mean().reset_index()
+    return _joined(frame, above, below).groupby(["arm", "language", "item"], sort=False)[[above, below]].mean(
+        ).reset_index()
 
 
-def _joined(bits: pandas.DataFrame) -> pandas.DataFrame:
-    """The frame, and rows of language `non-English`: an item's bits and bytes summed over its languages."""
-    others = bits[bits["language"] != "en"].groupby(["arm", "seed", "item"], sort=False)[["bits", "bytes"]].sum()
-    return pandas.concat([bits, others.reset_index().assign(language=OTHERS)], ignore_index=True)
+def _joined(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
+    """The frame, and rows of language `non-English`: an item's numbers summed over its languages."""
+    others = frame[frame["language"] != "en"].groupby(["arm", "seed", "item"], sort=False)[[above, below]].sum()
+    return pandas.concat([frame, others.reset_index().assign(language=OTHERS)], ignore_index=True)
 
 
-def _averaged(hits: pandas.DataFrame) -> pandas.DataFrame:
-    """The frame, and rows of language `non-English`: an item's retrieval averaged over its languages."""
-    others = hits.groupby(["arm", "seed", "item"], sort=False)["correct"].mean().reset_index()
-    return pandas.concat([hits, others.assign(language=OTHERS)], ignore_index=True)
-
-
-def _difference(record, name: str, pooled, before, after, value, weight, unit: str, **labels):
+def _difference(record, name: str, pooled, before, after, above: str, below: str, unit: str, **labels):
     """Notes `after` − `before` in each language, each text averaged over the arms of a side."""
-    numbers = [value, *filter(None, [weight])]
-    sides = [pooled[pooled["arm"].isin(side)].groupby(["language", "item"], sort=False)[numbers].mean().reset_index()
-             .assign(stage=stage) for stage, side in (("before", before), ("after", after))]
-    for where, change in evaluation.paired(pandas.concat(sides), value, ["language"], "before", "after", weight):
+    sides = [pooled[pooled["arm"].isin(side)].groupby(["language", "item"], sort=False)[[above, below]].mean()
+             .reset_index().assign(stage=stage) for stage, side in (("before", before), ("after", after))]
+    for where, change in evaluation.paired(pandas.concat(sides), above, ["language"], "before", "after", below):
         record.metric(name, change, unit, language=where["language"], **labels)

@@ -138,16 +138,16 @@ def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.D
 
 
 def realised(plan: list[str], schedule: Schedule, window: int) -> pandas.DataFrame:
-    """Planned and realised shares over the last `window` blocks (fewer at first): blocks, stream, planned, realised.
+    """Planned and realised shares of each `window` blocks, one after the other: blocks, stream, planned, realised.
 
-    `blocks` are those seen up to there; a row every `window` / 2 blocks and stream, and the last.
+    `blocks` are those seen up to the window's end; the last window may be shorter.
     """
     wanted = schedule.shares(len(plan))
     found = pandas.DataFrame({name: [float(name == stream) for stream in plan] for name in schedule.streams})
-    ends = sorted({*range(max(1, window // 2), len(plan) + 1, max(1, window // 2)), len(plan)})
-    return pandas.DataFrame([{"blocks": end, "stream": name, "planned": wanted[name][max(0, end - window):end].mean(),
-                              "realised": found[name][max(0, end - window):end].mean()}
-                             for end in ends for name in schedule.streams])
+    spans = [(start, min(start + window, len(plan))) for start in range(0, len(plan), window)]
+    return pandas.DataFrame([{"blocks": end, "stream": name, "planned": wanted[name][start:end].mean(),
+                              "realised": found[name][start:end].mean()}
+                             for start, end in spans for name in schedule.streams])
 
 
 def _next(behind, lately) -> int:

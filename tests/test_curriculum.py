@@ -140,7 +140,7 @@ def _scores(curriculum_gain=-0.2, pairs_gain=-0.1):
                     shift = trained and -0.5 + curriculum_gain * kind.curriculum + pairs_gain * kind.pairs
                     row = {"arm": arm, "seed": seed, "language": code, "item": item}
                     bits.append({**row, "bytes": size, "bits": size * (level + shift)})
-                    hits.append({**row, "correct": 0.1 * trained})
+                    hits.append({**row, "correct": 6 * trained, "answers": 60})
     return pandas.DataFrame(bits), pandas.DataFrame(hits).query("language != 'en'")
 
 
@@ -158,6 +158,8 @@ def test_effects_are_those_of_the_scores(output):
     found = records.metrics("laptop", curriculum.CHAPTER).query("metric == 'bits_per_byte_effect'")
     value = found.set_index(["effect", "language"])["value"]
     assert value["curriculum", curriculum.OTHERS] == pytest.approx(-0.2)
+    gain = records.metrics("laptop", curriculum.CHAPTER).query("metric == 'retrieval_gain' and arm == 'constant'")
+    assert gain["value"].tolist() == pytest.approx([0.1] * 3)
     assert value["pairs", "fa"] == pytest.approx(-0.1) and value["curriculum", "en"] == 0
     assert set(found["n"]) == {12}
 
@@ -194,4 +196,5 @@ def test_an_arm_is_trained_and_scored(output, packed, planned, documents, multiw
     texts = curriculum.held_out(documents, items, nothing, 2, 2, 300, 100, 0)
     bits, hits = curriculum.score(folder, texts, items.head(3), arm="curriculum", seed=0)
     assert len(bits) == len(texts) and set(hits["language"]) == {"fa", "tr", "ru"} and len(hits) == 9
-    assert hits["correct"].between(0, 1).all() and curriculum.score(folder, texts, None, arm="x", seed=0)[1].empty
+    assert hits["correct"].between(0, hits["answers"]).all() and set(hits["answers"]) == {6}
+    assert curriculum.score(folder, texts, None, arm="x", seed=0)[1].empty

@@ -1,6 +1,6 @@
 """Figures of the curriculum chapter."""
 from lib import records
-from lib.plots.base import PALETTE, axes, figure
+from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import interval, reported, span
 
 CHAPTER = "09_curriculum"
@@ -9,15 +9,16 @@ LOSSY = 0.01  # share of unknown tokens above which a tokenizer does not keep th
 
 @figure("P3-F3", CHAPTER, "Non-English share against tokens, planned and realised")
 def schedule(profile: str):
-    """One colour an order of the text; lines are planned, points realised, the paper's two levels dotted."""
+    """One colour an order of the text; lines are planned, points realised in a window, PolyLM's two levels dotted."""
     frame = records.rows(profile, CHAPTER, "schedule")
     frame = frame[~frame["arm"].str.endswith("-pairs") | ~frame["arm"].str.removesuffix("-pairs").isin(frame["arm"])]
     parameters = records.load(profile, CHAPTER)["parameters"]
     paper = reported("P3-F3").query("quantity == 'non-English share' and value.notna()")
     drawing, panel = axes()
     for (arm, line), color, marker in zip(frame.groupby("arm", sort=False), PALETTE, "osD^"):
-        panel.plot(line["tokens"], 100 * line["planned"], color=color)
-        panel.plot(line["tokens"], 100 * line["realised"], marker, color=color, alpha=0.7, label=arm)
+        starts, planned = line["tokens"].shift(fill_value=0), 100 * line["planned"]
+        panel.plot([0, *line["tokens"]], [planned.iloc[0], *planned], color=color, drawstyle="steps-pre")
+        panel.plot((starts + line["tokens"]) / 2, 100 * line["realised"], marker, color=color, alpha=0.7, label=arm)
     for row in paper.to_dict("records"):
         panel.axhline(row["value"], color="0.4", linestyle=":", linewidth=0.9)
         panel.annotate(f"PolyLM {row['item']}", (0.01, row["value"]), (0, 2), xycoords=("axes fraction", "data"),
@@ -28,7 +29,7 @@ def schedule(profile: str):
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.legend(loc="upper left")
     gap = 100 * (frame["planned"] - frame["realised"]).abs().max()
-    ends = frame[frame["arm"] == frame["arm"].iloc[-1]]
+    ends = frame[frame["arm"] == max(frame["arm"], key=lambda arm: arm.startswith("curriculum"))]
     first, last = 100 * ends["realised"].iloc[0], 100 * ends["realised"].iloc[-1]
     return drawing, frame, (f"In {ends['arm'].iloc[0]} the realised share goes from {first:.0f} to {last:.0f} %, at "
                             f"most {gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; PolyLM "
@@ -37,7 +38,10 @@ def schedule(profile: str):
 
 @figure("C09-F1", CHAPTER, "What a language gains against its share of the text")
 def gain_by_share(profile: str):
-    """A point a language and order of the text: fewer bits per byte than before, with the paired 95 % interval."""
+    """A point a language and order of the text: fewer bits per byte than before, with the paired 95 % interval.
+
+    Points of one share stand side by side, beginning at their share.
+    """
     facts = records.facts(profile, CHAPTER).query("fact == 'stream_tokens'")
     tokens = facts.astype({"value": float}).groupby(["arm", "language"])["value"].sum()
     share = 100 * tokens / tokens.groupby("arm").transform("sum")
@@ -46,16 +50,21 @@ def gain_by_share(profile: str):
     frame = found[["arm", "language", "n", "value", "low", "high"]].copy()
     frame["share"] = [share[arm, code] for arm, code in zip(frame["arm"], frame["language"])]
     frame = frame[~frame["arm"].str.endswith("-pairs") | ~frame["arm"].str.removesuffix("-pairs").isin(frame["arm"])]
-    drawing, panel = axes(height=2.8)
+    frame = frame.sort_values(["share", "language"], kind="stable")
+    frame["place"] = frame["share"] * 1.025 ** frame.groupby(frame["share"].round(3)).cumcount()
+    drawing, panel = axes(width=WIDE, height=2.8)
     for (arm, part), color, marker in zip(frame.groupby("arm", sort=False), PALETTE, "osD^"):
-        panel.errorbar(part["share"], -part["value"], [part["high"] - part["value"], part["value"] - part["low"]],
+        panel.errorbar(part["place"], -part["value"], [part["high"] - part["value"], part["value"] - part["low"]],
                        fmt=marker, color=color, capsize=2, alpha=0.8, label=arm)
     for row in frame[frame["arm"] == frame["arm"].iloc[0]].to_dict("records"):
-        panel.annotate(row["language"], (row["share"], -row["value"]), (4, 3), textcoords="offset points", fontsize=6)
+        panel.annotate(row["language"], (row["place"], -row["high"]), (0, -8), textcoords="offset points", ha="center",
+                       fontsize=6)
     panel.axhline(0, color="0.4", linestyle=":", linewidth=0.9)
     panel.set(xlabel="share of the tokens (%, log scale)", xscale="log", ylabel="gain (bits/byte)")
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter("{x:g}")
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if 0.7 < tick / frame["share"].min() and
+             tick < 1.5 * frame["share"].max()]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.minorticks_off()
     panel.legend()
     return drawing, frame, _gain_reading(frame)
 
@@ -89,9 +98,7 @@ def tokenizer_compression(profile: str):
         panel.plot([], [], "osD^"[number % 4], color=color, label=name)
     panel.axvline(1, color="0.6", linewidth=0.8)
     panel.set_yticks(range(len(order)), order)
-    panel.set(xlabel="bytes a token, base = 1 (log scale; hollow: loses text)", ylabel="language", xscale="log")
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter("{x:g}")
+    panel.set(xlabel="bytes a token, base = 1 (hollow: unknown tokens)", ylabel="language")
     drawing.legend(loc="outside upper center", ncols=2)
     return drawing, frame, _compression_reading(frame)
 
@@ -100,6 +107,6 @@ def _compression_reading(frame) -> str:
     parts = []
     for name, part in frame.groupby("tokenizer", sort=False):
         best, lossy = part.loc[part["value"].idxmax()], (part["unknown"] > LOSSY).sum()
-        loss = f", and loses text in {lossy} of {len(part)} languages" if lossy else ""
+        loss = f", and has over 1 % unknown tokens in {lossy} of {len(part)} languages" if lossy else ""
         parts.append(f"{name} most in {best['language']} ({interval(best)} times the base{loss})")
     return f"Shorter texts: {'; '.join(parts)} (n = {span(frame['n'])} items a language)."

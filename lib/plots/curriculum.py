@@ -32,8 +32,8 @@ def schedule(profile: str):
     ends = frame[frame["arm"] == max(frame["arm"], key=lambda arm: arm.startswith("curriculum"))]
     first, last = 100 * ends["realised"].iloc[0], 100 * ends["realised"].iloc[-1]
     return drawing, frame, (f"In {ends['arm'].iloc[0]} the realised share goes from {first:.0f} to {last:.0f} %, at "
-                            f"most {gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; PolyLM "
-                            f"goes from {paper['value'].min():.0f} to {paper['value'].max():.0f} %.")
+                            f"most {gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; "
+                            f"PolyLM goes from {paper['value'].min():.0f} to {paper['value'].max():.0f} %.")
 
 
 @figure("C09-F1", CHAPTER, "What a language gains against its share of the text")

@@ -14,7 +14,8 @@ from codecarbon.input import DataSource
 from lib import records
 
 SAMPLE_SECONDS = 15  # codecarbon's own default interval between readings
-TRAINING = ("03_pretraining", "04_alignment", "05_sft", "07_base_strength", "08_phases_and_transfer")
+TRAINING = ("03_pretraining", "04_alignment", "05_sft", "07_base_strength", "08_phases_and_transfer", "09_curriculum",
+            "11_multilingual_benchmark")
 
 
 def start(chapter: str) -> OfflineEmissionsTracker:

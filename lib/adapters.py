@@ -8,7 +8,7 @@ import types
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -43,7 +43,7 @@ def add(model, rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
 def quicken(model):
     """The model, plain or adapted, with forward passes that waste nothing; numbers stay the same up to rounding."""
     for module in model.modules():
-        if isinstance(module, LoraLinear):
+        if isinstance(module, LoraLayer) and isinstance(module.get_base_layer(), torch.nn.Linear):  # quantised ones too
             module.forward = types.MethodType(_lora, module)
         elif isinstance(module, TrainableTokensLayer) and isinstance(module.base_layer, torch.nn.Embedding):
             module.forward = types.MethodType(_embed, module)

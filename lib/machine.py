@@ -1,10 +1,14 @@
 """The machine under a chapter: device, number format, versions, memory, revision of the code."""
+import ctypes
+import gc
 import importlib.metadata
 import platform
 import resource
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from lib import paths
 
@@ -53,16 +57,32 @@ def revision() -> dict:
     return {"revision": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
 
 
-def reset_peak_memory():
-    """From here on `peak_memory` counts anew, where the system can (Linux); for the cost of one of several trainings."""
+def reset_peak_memory() -> int:
+    """From here on peaks count anew, where the system can (Linux, CUDA); returns the bytes that are held now.
+
+    For the cost of one of several trainings: the `device_peak` behind it less these bytes is what it took.
+    """
+    import torch
+    gc.collect()
     if CLEAR.exists():
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed would else count as held
         CLEAR.write_text("5")  # proc(5): resets the peak resident set size
+    if device() == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    return psutil.Process().memory_info().rss
 
 
 def peak_memory() -> int:
     """Largest resident memory of this process so far, or since `reset_peak_memory`, in bytes."""
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def device_peak() -> int:
+    """The GPU's largest allocation since `reset_peak_memory` where there is one, else `peak_memory`, in bytes."""
+    import torch
+    return torch.cuda.max_memory_allocated() if device() == "cuda" else peak_memory()
 
 
 def _installed(name: str) -> bool:

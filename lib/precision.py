@@ -1,5 +1,4 @@
 """Number formats of a model's weights (fp32, bf16, LLM.int8, NF4), what each costs to run, and formats to train in."""
-import logging
 import time
 import types
 from pathlib import Path
@@ -12,6 +11,7 @@ from lib import machine, models, statistics
 
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 KINDS = (*FLOATS, "int8", "nf4")
+BITS = {16: "", 8: "int8", 4: "nf4"}  # of a frozen weight under an adapter → its kind; 16 is `machine.dtype()`
 # Between the matrix products of a model in training: residual stream, norms, attention's scores and soft-max.
 COMPUTED = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-fp32-residual": torch.float32}
 
@@ -28,23 +28,22 @@ class Cost(NamedTuple):
     peak_memory: int
 
 
-def load(folder: Path, kind: str) -> PreTrainedModel:
-    """The model of a folder in a number format, in evaluation mode on `machine.device()`.
+def load(folder: Path, kind: str, training: bool = False) -> PreTrainedModel:
+    """The model of a folder in a number format, in evaluation or training mode on `machine.device()`.
 
     int8 is LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339), nf4 is NF4 with double quantisation (Dettmers et al.
     2023, arXiv 2305.14314), both by bitsandbytes on the linear layers; embeddings, head, norms and an adapter stay in
-    `machine.dtype()`. Peak memory counts from here on. Raises ValueError for another kind, FileNotFoundError where no
-    model is, NotAvailable where bitsandbytes cannot run it.
+    `machine.dtype()`. LLM.int8 also rounds what goes into a layer to 8 bits, but on a CPU in evaluation only: its
+    training multiplies by the dequantised weights there. Peak memory counts from here on. Raises ValueError for another
+    kind, FileNotFoundError where no model is, NotAvailable where bitsandbytes cannot run it.
     """
     if kind not in KINDS:
         raise ValueError(f"Number format {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
-    _reset_peak()
+    machine.reset_peak_memory()
     if kind in FLOATS:
-        return models.load(folder, FLOATS[kind])
-    # It tells of a cast at every layer of every pass.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        return models.load(folder, FLOATS[kind]).train(training)
     try:
-        return _probed(models.load(folder, quantization_config=_quantisation(kind)))
+        return _probed(models.load(folder, quantization_config=_quantisation(kind)).train(training))
     except (ImportError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise NotAvailable(f"{kind} was not run, because bitsandbytes cannot on {machine.device()} here: "
@@ -84,7 +83,7 @@ def cost(model, tokenizer, prompts: list[str], new_tokens: int = 32) -> Cost:
                                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     seconds = [_seconds(model, tokenizer, prompt, settings) for prompt in [prompts[0], *prompts]][1:]
     speed = statistics.ratio([new_tokens] * len(seconds), seconds)
-    return Cost(speed, size(model), _peak())
+    return Cost(speed, size(model), machine.device_peak())
 
 
 def size(model) -> int:
@@ -111,10 +110,17 @@ def _quantisation(kind: str) -> BitsAndBytesConfig:
                               bnb_4bit_compute_dtype=machine.dtype()[0])
 
 
-@torch.inference_mode()
 def _probed(model):
-    """The model after one pass: a missing kernel shows itself only there."""
-    model(input_ids=torch.tensor([[0, 1]], device=model.device))
+    """The model after one pass: a missing kernel shows itself only there.
+
+    In evaluation mode the pass repacks NF4 weights on some CPUs for a kernel that has no gradients; in training mode it
+    goes backwards too.
+    """
+    states = model.get_input_embeddings()(torch.tensor([[0, 1]], device=model.device)).detach()
+    with torch.set_grad_enabled(model.training):
+        logits = model(inputs_embeds=states.requires_grad_(model.training)).logits
+        if model.training:
+            torch.autograd.grad(logits.sum(), states)
     return model
 
 
@@ -132,12 +138,3 @@ def _wait():
     if machine.device() == "cuda":
         torch.cuda.synchronize()
 
-
-def _reset_peak():
-    machine.reset_peak_memory()
-    if machine.device() == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak() -> int:
-    return torch.cuda.max_memory_allocated() if machine.device() == "cuda" else machine.peak_memory()

@@ -3,8 +3,9 @@ import logging
 
 import pytest
 import torch
+from peft.utils.integrations import dequantize_module_weight
 
-from lib import models, precision
+from lib import adapters, machine, models, precision
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,47 @@ def test_a_format_that_cannot_run_says_so(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "_probed", lacking)
     with pytest.raises(precision.NotAvailable, match="int8 was not run, because bitsandbytes .*: no kernel for this device$"):
         precision.load(folder, "int8")
+
+
+def dequantised(model, folder):
+    """The folder's model, in training mode, with the weights that the quantised model multiplies by."""
+    plain = models.load(folder).train()
+    for name, module in model.named_modules():
+        if type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params"):
+            plain.get_submodule(name).weight.data = dequantize_module_weight(module).to(plain.dtype)
+    return plain
+
+
+def adapter_gradients(model, quick):
+    """Gradients of LoRA adapters on a model, all of whose parameters are drawn alike whatever the model."""
+    adapted = adapters.add(model, 4, 8).train()
+    torch.manual_seed(2)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    ids = torch.arange(10, 74).view(2, 32)
+    (adapters.quicken(adapted) if quick else adapted)(input_ids=ids, labels=ids).loss.backward()
+    return {name: parameter.grad for name, parameter in adapted.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, folder, caplog, monkeypatch):
+    monkeypatch.setattr(machine, "dtype", lambda: (torch.float32, "rounding would hide an error"))
+    with caplog.at_level(logging.WARNING):
+        model = precision.load(folder, kind, training=True)
+        expected = adapter_gradients(dequantised(model, folder), quick=True)
+        for quick in (True, False):
+            found = adapter_gradients(precision.load(folder, kind, training=True), quick)
+            assert found.keys() == expected.keys() and any(float(gradient.norm()) for gradient in found.values())
+            for name, gradient in expected.items():
+                # On a GPU LLM.int8 rounds what goes into a layer too; here, in training, it does not.
+                assert float((found[name] - gradient).norm() / gradient.norm()) < 1e-5, (name, quick)
+    assert not [record.message for record in caplog.records if record.name.startswith("bitsandbytes")]
+
+
+def test_a_pass_in_training_mode_leaves_weights_that_can_be_trained(folder):
+    model = precision.load(folder, "nf4", training=True)
+    assert model.training
+    states = model.get_input_embeddings()(torch.arange(10, 20)[None]).detach().requires_grad_()
+    model(inputs_embeds=states).logits.sum().backward()
+    assert float(states.grad.norm()) > 0

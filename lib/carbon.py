@@ -15,7 +15,7 @@ from lib import records
 
 SAMPLE_SECONDS = 15  # codecarbon's own default interval between readings
 TRAINING = ("03_pretraining", "04_alignment", "05_sft", "07_base_strength", "08_phases_and_transfer", "09_curriculum",
-            "11_multilingual_benchmark")
+            "11_multilingual_benchmark", "12_rank_and_precision")
 
 
 def start(chapter: str) -> OfflineEmissionsTracker:

@@ -2,7 +2,7 @@
 import time
 import warnings
 
-from lib import carbon, machine, params, records
+from lib import carbon, launch, machine, params, records
 
 _meters: dict[str, tuple] = {}
 
@@ -10,12 +10,13 @@ _meters: dict[str, tuple] = {}
 def begin(chapter: str, variables: dict) -> records.Record:
     """Checks the chapter's parameters (taken from the notebook's `globals()`), prints versions, device, dtype and seed.
 
-    Seeds every generator and starts the energy meter. Returns the record to fill. Raises params.ParameterError.
+    Seeds every generator, settles how trainings are launched and starts the energy meter. Returns the record to fill.
+    Raises params.ParameterError.
     """
     # Bare papermill only warns of an unknown parameter; the names it injected are checked here too.
     values = {name: variables[name] for name in params.defaults(chapter) | params.injected(variables)}
     values = params.check(chapter, values, "the notebook's parameters")
-    record = records.Record(chapter, values, machine.describe())
+    record = records.Record(chapter, values, machine.describe() | launch.settle(values["profile"]).describe())
     _settle(values["seed"])
     _announce(record.content["environment"], values["seed"])
     _meters[chapter] = time.monotonic(), carbon.start(chapter)
@@ -46,3 +47,7 @@ def _settle(seed: int):
 def _announce(environment: dict, seed: int):
     print("  ".join(f"{name} {version}" for name, version in environment["packages"].items()))
     print(f"device {environment['device']} · dtype {environment['dtype']}: {environment['dtype_reason']} · seed {seed}")
+    if "launch" in environment:
+        found = environment["launch"]
+        print(f"trainings by {found['name'] or 'this process'} · processes {found['processes']} · "
+              f"accumulation {found['accumulation']}")

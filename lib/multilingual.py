@@ -1,9 +1,11 @@
 """One benchmark over many languages: what is asked of which model, and what is noted of the answers.
 
-All answers come in one frame, a row an item and run: base, instructions, seed, task (choice, reading_comprehension or
-translation), benchmark, language (of a translation: its direction), asked, item, and what the task is measured by. The
-same items are asked in every language where a benchmark has them, so averages over languages resample whole items.
+All answers come in one frame, a row an item and run: base, instructions, seed, task (choice, reading_comprehension,
+translation, and in `grid` text), benchmark, language (of a translation: its direction), asked, item, and what the task is
+measured by; a text by its code_length in bits over its bytes. The same items are asked in every language where a
+benchmark has them, so averages over languages resample whole items.
 """
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,9 @@ CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
-UNITS = {"chrf": "chrF++", "bleu": "BLEU"}
+UNITS = {"chrf": "chrF++", "bleu": "BLEU", "bits_per_byte": "bits/byte"}
 MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehension": ["f1", "exact_match", "invalid"],
-            "translation": ["chrf", "bleu", "invalid"]}
+            "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
 ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
 # The harness' names → the benchmark's; a language is called as in the rest of this companion.
 NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
@@ -79,18 +81,24 @@ def pools(profile: str, frames, languages: list[str], source: str, made: bool, l
         parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
         parts += [_derived(frames, code, longest, seed)] if code == learned else []
         found[code] = pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
-    short = {code: rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest]
-             for code, rows in found.items()}
+    short = {code: _short(rows, longest) for code, rows in found.items()}
     bare = [code for code, rows in short.items() if rows.empty]
     if bare:
         raise ValueError(f"There is no instruction of at most {longest} characters in {', '.join(bare)}: raise "
                          "longest_example, or leave the language out of instruction_languages.")
-    return {code: rows.assign(bytes=_sizes(rows)).reset_index(drop=True) for code, rows in short.items()}
+    return short
 
 
 def written(profile: str, language: str) -> Path:
     """Where chapter 10 puts the tasks that it kept in a language."""
     return paths.output() / "runs" / profile / MADE / f"{language}.jsonl"
+
+
+def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:
+    """What chapter 10 kept, language → rows of at most `longest` characters, with their bytes; no bare language."""
+    found = {path.stem: _short(_rows(selfinstruct.read(path), path.stem), longest)
+             for path in sorted(written(profile, "").parent.glob("[a-z][a-z].jsonl"))}
+    return {code: rows for code, rows in found.items() if len(rows)}
 
 
 def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
@@ -105,14 +113,21 @@ def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, 
         raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
                          "raise longest_example.")
     english = found["en"].sample(count, random_state=seed).reset_index(drop=True)
-    left = {code: found[code].sample(frac=1, random_state=seed) for code in languages}
+    return {"en": english, "multilingual": matched({code: found[code] for code in languages}, english["bytes"], seed)}
+
+
+def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
+    """A row for each of the `sizes` in bytes, from the frames of `found` by turns: the row whose size is nearest.
+
+    No row is taken twice; IndexError when a frame has too few.
+    """
+    left = {name: rows.sample(frac=1, random_state=seed).reset_index(drop=True) for name, rows in found.items()}
     chosen = []
-    for place, size in enumerate(english["bytes"]):
-        code = languages[place % len(languages)]
-        nearest = (left[code]["bytes"] - size).abs().idxmin()
-        chosen.append(left[code].loc[nearest])
-        left[code] = left[code].drop(nearest)
-    return {"en": english, "multilingual": pandas.DataFrame(chosen).reset_index(drop=True)}
+    for size, name in zip(sizes, itertools.cycle(left)):
+        nearest = (left[name]["bytes"] - size).abs().idxmin()
+        chosen.append(left[name].loc[nearest])
+        left[name] = left[name].drop(nearest)
+    return pandas.DataFrame(chosen).reset_index(drop=True)
 
 
 def questions(languages: list[str], count: int, longest: int, seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
@@ -314,15 +329,22 @@ def _counted(rows: pandas.DataFrame, name: str):
     """The function and the columns of `statistics.of_sums` for a corpus score, averaged over the languages."""
     blocks, scores = [], []
     for language, part in rows.groupby("language"):
-        metric = CHRF(word_order=2) if name == "chrf" else bleu(language)
-        counts = scoring.corpus_counts(metric, part["hypothesis"], part["reference"])
+        score, counts = _counts(part, language, name)
         blocks.append(pandas.DataFrame(counts.T).groupby(part["item"].to_numpy()).sum())
-        scores.append(scoring.of_counts(metric))
+        scores.append(score)
     columns, size = pandas.concat(blocks, axis=1).fillna(0).sort_index().to_numpy().T, blocks[0].shape[1]
 
     def function(sums):
         return numpy.mean([score(sums[size * at:size * (at + 1)]) for at, score in enumerate(scores)], axis=0)
     return function, columns
+
+
+def _counts(rows: pandas.DataFrame, language: str, name: str):
+    """A corpus score as a function of its summed counts, and these counts, array [counts, items]."""
+    if name == "bits_per_byte":
+        return (lambda sums: sums[0] / sums[1]), rows[["code_length", "bytes"]].to_numpy(float).T
+    metric = CHRF(word_order=2) if name == "chrf" else bleu(language)
+    return scoring.of_counts(metric), scoring.corpus_counts(metric, rows["hypothesis"], rows["reference"])
 
 
 def bleu(direction: str) -> BLEU:
@@ -377,10 +399,11 @@ def _derived(frames, language: str, longest: int, seed: int) -> pandas.DataFrame
     return rows[(rows["language"] == language) & (rows["task"] != "translation")]
 
 
-def _sizes(rows: pandas.DataFrame) -> list[int]:
-    """Bytes of what is asked and answered."""
-    return [len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
-            for row in rows.to_dict("records")]
+def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
+    """The rows of at most `longest` characters, asked and answered, with a column of their size in bytes."""
+    rows = rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest].reset_index(drop=True)
+    return rows.assign(bytes=[len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
+                              for row in rows.to_dict("records")])
 
 
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:

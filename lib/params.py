@@ -34,6 +34,11 @@ class Parameter(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+LAUNCH = {"accelerate": Parameter("", "what trainings are launched by: a file of params/accelerate/ or a path to one; "
+                                  "empty: in the chapter's own process"),
+          "accumulation": Parameter(1, "parts of a batch that a device computes one after the other [1..]", 1)}
+
+
 def defaults(chapter: str) -> dict:
     """Name → default value of the chapter's parameters, as its notebook states them."""
     return {name: parameter.default for name, parameter in stated(chapter).items()}
@@ -64,8 +69,24 @@ def load(profile: str, chapter: str) -> dict:
 
 
 def files_of(profile: str = "*") -> list[Path]:
-    """The parameter files of one profile or of all; `params/sweeps/` belongs to none."""
-    return sorted(file for file in paths.PARAMS.glob(f"{profile}/*.yaml") if file.parent.name != "sweeps")
+    """The chapters' parameter files of one profile or of all; `sweeps/` and `accelerate/` are no profiles."""
+    return sorted(file for file in paths.PARAMS.glob(f"{profile}/*.yaml")
+                  if file.parent.name not in ("sweeps", "accelerate") and file != paths.launch(file.parent.name))
+
+
+def launch(profile: str) -> dict:
+    """How the profile's trainings are launched (`LAUNCH`): its `launch.yaml` over the defaults, which may be missing.
+
+    Raises ParameterError as `check` does, or when there is no such configuration.
+    """
+    path = paths.launch(profile)
+    values = compared(LAUNCH, read(path) if path.exists() else {}, paths.shown(path), "a launch")
+    name = values["accelerate"]
+    if name and not paths.accelerate(name).is_file():
+        known = ", ".join(sorted(file.stem for file in paths.PARAMS.glob("accelerate/*.yaml"))) or "none"
+        raise ParameterError(f"{paths.shown(path)}: key `accelerate` is {name!r}, but there is no file "
+                             f"{paths.shown(paths.accelerate(name))}; there are: {known}.")
+    return values
 
 
 def read(path: Path) -> dict:
@@ -216,14 +237,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Checks every parameter file, or those of one profile: `python -m lib.params [profile]`; 1 when one is wrong."""
     parser = argparse.ArgumentParser(description="Check parameter files against the notebooks.")
     parser.add_argument("profile", nargs="?", default="*")
-    files = files_of(parser.parse_args(arguments).profile)
+    profile = parser.parse_args(arguments).profile
+    files, launches = files_of(profile), sorted(paths.PARAMS.glob(f"{profile}/launch.yaml"))
+    checks = [(load, file.parent.name, file.stem) for file in files] + [(launch, file.parent.name) for file in launches]
     errors = []
-    for file in files:
+    for check, *names in checks:
         try:
-            load(file.parent.name, file.stem)
+            check(*names)
         except ParameterError as error:
             errors.append(str(error))
-    print("\n".join(errors or [f"{len(files)} parameter files are valid."]))
+    print("\n".join(errors or [f"{len(checks)} parameter files are valid."]))
     return bool(errors)
 
 

@@ -38,6 +38,20 @@ def parameters(profile: str, chapter: str) -> Path:
     return PARAMS / profile / f"{chapter}.yaml"
 
 
+def launch(profile: str) -> Path:
+    """Where a profile says how its trainings are launched: `params/<profile>/launch.yaml`, which may be missing."""
+    return PARAMS / profile / "launch.yaml"
+
+
+def accelerate(name: str) -> Path:
+    """A configuration of `accelerate launch`: `params/accelerate/<name>.yaml`, or the path that the name is.
+
+    A path, one with a folder or an ending, is taken from the repository when it is relative.
+    """
+    own = Path(name).expanduser()
+    return PARAMS / "accelerate" / f"{name}.yaml" if own.name == name and not own.suffix else ROOT / own
+
+
 def run(profile: str, chapter: str) -> Path:
     """`runs/<profile>/<chapter>/`, made if missing: everything a chapter writes lies here."""
     folder = output() / "runs" / profile / chapter

@@ -24,9 +24,10 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
             "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
             "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
+            "12_rank_and_precision": ["05_sft", "10_multialpaca"],
             "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
                           "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
-                          "11_multilingual_benchmark"],
+                          "11_multilingual_benchmark", "12_rank_and_precision"],
             "14_paper": ["13_carbon"]}
 # Presentation reads records alone, so a change of it makes only the chapter that collects exhibits stale.
 PRESENTATION = {"tables", "plots"}

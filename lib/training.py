@@ -3,29 +3,35 @@
 A run lies in its folder: checkpoints while it lasts, then the adapter (or `model/`) and `result.json`. A run that was
 killed goes on from its last checkpoint to the same end; one that is finished is not repeated.
 """
+import argparse
+import contextlib
 import dataclasses
+import datetime
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
+import accelerate
 import datasets
 import numpy
 import torch
 from tqdm.auto import tqdm
-from transformers import (PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed)
-from trl import SFTConfig, SFTTrainer
+from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
 
-from lib import adapters, loss, machine, models, precision, records, spikes
+from lib import adapters, launch, loss, machine, models, precision, records, spikes, trainers
+from lib.trainers import Instructor, Pretrainer
 
 METHODS = ("lora", "frozen", "full")
-LOGGED = 100  # points of a loss curve at most
 QUICK = 30  # seconds: a log is told nothing of a training that is over so soon
+PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for the main one to load, tokenise or save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +41,10 @@ class Settings:
     method: `lora` (LoRA on all linear layers, and the new vocabulary rows), `frozen` (embeddings and head only, as in
     the paper's frozen-transformer arm) or `full`. `rows_learning_rate` is for embeddings and head, `learning_rate` for
     all else. `block_length` is also the longest example in `instruct`. `scheduler` is any name the Trainer knows.
-    `precision` is one of precision.COMPUTED, for `frozen` and `full`; empty means what is fast on the machine.
-    `guard` watches every step for spikes; without one nothing is watched.
+    `batch_size` is that of all processes together. `precision` is one of precision.COMPUTED, for `frozen` and `full`;
+    empty means what is fast on the machine. `bits` are those of a frozen weight under `lora` (QLoRA, Dettmers et al.
+    2023): 16 for the machine's own format, 8, or 4. `guard` watches every step for spikes; without one nothing is
+    watched.
     """
 
     method: str = "lora"
@@ -55,6 +63,7 @@ class Settings:
     checkpoint_steps: int = 50
     seed: int = 0
     precision: str = ""
+    bits: int = 16
     guard: spikes.Rule | None = None
 
     def __post_init__(self):
@@ -62,123 +71,68 @@ class Settings:
             raise ValueError(f"Training method {self.method!r} is none of {', '.join(METHODS)}.")
         if self.precision and self.method == "lora":
             raise ValueError(f"Precision {self.precision!r} is for the methods frozen and full: leave it out for lora.")
+        if self.bits not in precision.BITS or self.bits < 16 and self.method != "lora":
+            raise ValueError(f"Weights of {self.bits} bits cannot be trained by {self.method}: choose lora, and one of "
+                             f"{', '.join(map(str, precision.BITS))} bits.")
+
+
+class Job(NamedTuple):
+    """A training as it is handed to the processes that do it: kind (`pretrain` or `instruct`) and its arguments."""
+
+    kind: str
+    folder: Path
+    start: Path
+    dataset: datasets.Dataset
+    settings: Settings
+    merge: bool = False
+    tokenizer: PreTrainedTokenizerFast | None = None
+
+    def save(self, place: Path, **more):
+        """Writes the job, and `more` values beside it, into an empty folder."""
+        shutil.rmtree(place, ignore_errors=True)
+        self.dataset.save_to_disk(place / "dataset")
+        if self.tokenizer:
+            self.tokenizer.save_pretrained(place / "tokenizer")
+        values = {"kind": self.kind, "folder": Path(self.folder).resolve(), "start": Path(self.start).resolve(),
+                  "settings": dataclasses.asdict(self.settings), "merge": self.merge}
+        records.write_json(place / "job.json", {"job": values, **more})
+
+    @classmethod
+    def load(cls, place: Path) -> tuple["Job", dict]:
+        """The job that `save` wrote, and the values beside it."""
+        more = json.loads((place / "job.json").read_text(encoding="utf8"))
+        values = more.pop("job")
+        guard = values["settings"].pop("guard")
+        values["settings"] = Settings(**values["settings"], guard=guard and spikes.Rule(**guard))
+        values |= {name: Path(values[name]) for name in ("folder", "start")}
+        tokenizer = models.tokenizer(place / "tokenizer") if (place / "tokenizer").exists() else None
+        return cls(dataset=datasets.load_from_disk(str(place / "dataset")), tokenizer=tokenizer, **values), more
 
 
 def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Settings, merge: bool = False) -> dict:
     """Continues pretraining of the model in `start` on packed blocks, in their order; returns result.json.
 
     The adapter is written to `folder`, and with `merge` the merged model to `folder/model`; methods without adapter
-    always write `folder/model`. The result has seconds, tokens, bytes, tokens_per_second, peak_memory (bytes),
-    trainable, total, parts (trainable parameters by place) and log (step, tokens, bytes, seconds, loss, grad_norm,
-    learning_rate; with a guard every step, and spike, the curves that stood out, and action).
-    """
-    def build(model, tokenizer):
-        columns = blocks.select_columns(["input_ids", "labels"])
-        return Pretrainer(model=model, args=TrainingArguments(**_arguments(folder, settings, len(blocks))),
-                          train_dataset=columns.with_format("torch"), settings=settings)
+    always write `folder/model`. The result has seconds, tokens, bytes, tokens_per_second, peak_memory (bytes, of one
+    process), memory (bytes of it that the training added), trainable, total, parts (trainable parameters by place) and
+    log (step, tokens, bytes, seconds, loss, grad_norm, learning_rate; with a guard every step, and spike, the curves
+    that stood out, and action).
 
-    counts = numpy.array([len(ids) for ids in blocks["input_ids"]]), numpy.array(blocks["bytes"])
-    return _run(folder, start, blocks, settings, merge, build, lambda trainer: counts)
+    It runs where `launch.current()` says. Raises ValueError when the processes cannot share a batch evenly, or for a
+    guard over several of them; RuntimeError when one of them failed, with what it said.
+    """
+    return _run(Job("pretrain", folder, start, blocks, settings, merge))
 
 
 def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Settings, merge: bool = False,
              tokenizer=None) -> dict:
     """Instruction tuning by TRL's SFTTrainer on prompt–completion examples, loss on the answers only, in their order.
 
-    `tokenizer` defaults to the start's own; give one to bring another chat template. Besides what `pretrain` returns,
-    the result has answers_truncated (examples longer than `settings.block_length`) and eos_labels (examples whose EOS
-    is trained). Raises ValueError when an answer would be cut away entirely or EOS would not be trained.
+    `tokenizer` defaults to the start's own; give one to bring another chat template. Besides what `pretrain` returns
+    and raises, the result has answers_truncated (examples longer than `settings.block_length`) and eos_labels (examples
+    whose EOS is trained). Raises ValueError when an answer would be cut away entirely or EOS would not be trained.
     """
-    def build(model, own):
-        words = tokenizer or own
-        report.update(answers_truncated=_truncated(examples, words, settings.block_length))
-        arguments = SFTConfig(**_arguments(folder, settings, len(examples)), max_length=settings.block_length,
-                              packing=False, completion_only_loss=True)
-        trainer = Instructor(model=model, args=arguments, train_dataset=examples, processing_class=words,
-                             settings=settings)
-        report.update(eos_labels=_eos_labels(trainer.train_dataset, words, len(examples) - report["answers_truncated"]))
-        return trainer
-
-    def count(trainer):
-        ids = list(trainer.train_dataset["input_ids"])
-        texts = trainer.processing_class.batch_decode(ids)
-        return numpy.array([len(row) for row in ids]), numpy.array([len(text.encode()) for text in texts])
-
-    report = {}
-    return _run(folder, start, examples, settings, merge, build, count, report, getattr(tokenizer, "chat_template", ""))
-
-
-class _Fast:
-    """What both trainers share: a learning rate for vocabulary rows, and a step whose batch is split over CPU threads."""
-
-    def __init__(self, *, settings: Settings, **options):
-        self.settings, self.pool = settings, None
-        super().__init__(**options)
-        for callback in (PrinterCallback, ProgressCallback):
-            self.remove_callback(callback)
-        self.guard = spikes.Guard(settings.guard) if settings.guard else None
-        if self.guard:
-            self.add_callback(self.guard)
-
-    def __enter__(self):
-        self.threads = torch.get_num_threads()
-        if self.pieces() > 1:
-            self.pool = ThreadPoolExecutor(self.pieces(), initializer=torch.set_num_threads,
-                                           initargs=(self.threads // self.pieces(),))
-        return self
-
-    def __exit__(self, *error):
-        if self.pool:
-            self.pool.shutdown()
-            torch.set_num_threads(self.threads)  # parts of it are shared by all threads of the process
-
-    def create_optimizer(self, model=None):
-        settings, rows, others = self.settings, [], []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                (rows if _is_row(name) else others).append(parameter)
-        groups = [{"params": others, "lr": settings.learning_rate}, {"params": rows, "lr": settings.rows_learning_rate}]
-        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, settings.beta2),
-                                           weight_decay=settings.weight_decay, fused=True)
-        return self.optimizer
-
-    def pieces(self) -> int:
-        """Halves of a batch computed side by side on a CPU: two passes of half the threads waste less than every
-        operation on all of them. Two, because their sum is the same in either order; one with dropout, whose draws
-        come from a single generator."""
-        alone = machine.device() != "cpu" or self.settings.lora_dropout
-        return 1 if alone else min(2, self.settings.batch_size, torch.get_num_threads())
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.pool is None:
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        else:
-            loss = self.in_pieces(model, inputs, num_items_in_batch)
-        if self.guard:
-            self.guard.see(loss, model)
-        return loss
-
-    def in_pieces(self, model, inputs, num_items_in_batch):
-        """The step with its batch split over the pool."""
-        model.train()
-        parts = [tensor.chunk(self.pieces()) for tensor in inputs.values()]
-        return sum(self.pool.map(lambda *part: self.backward(model, dict(zip(inputs, part)), num_items_in_batch), *parts))
-
-    def backward(self, model, inputs, num_items_in_batch):
-        """Adds the gradients of a part of the batch; its share of the mean loss."""
-        loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        self.accelerator.backward(loss)
-        return loss.detach()
-
-
-class Pretrainer(_Fast, Trainer):
-    """The Trainer on packed blocks; like `Instructor` it is used as a context, which keeps its threads."""
-
-
-class Instructor(_Fast, SFTTrainer):
-    """SFTTrainer with this project's loss: its own reads the head's weight past any trained rows."""
-
-    compute_loss = Trainer.compute_loss
+    return _run(Job("instruct", folder, start, examples, settings, merge, tokenizer))
 
 
 class _Progress(TrainerCallback):
@@ -192,7 +146,8 @@ class _Progress(TrainerCallback):
     def on_train_begin(self, args, state, control, **rest):
         self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
         self.first, self.started = state.global_step, time.monotonic()
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", disable=not interactive())
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",
+                        disable=not (interactive() and state.is_world_process_zero))
 
     def on_step_end(self, args, state, control, **rest):
         self.bar.update()
@@ -221,58 +176,77 @@ def interactive() -> bool:
     return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
 
 
-def _run(folder, start, dataset, settings, merge, build, count, report=None, extra="") -> dict:
+def _run(job: Job) -> dict:
     """Trains unless `result.json` has the same key; resumes where a run with the same key stopped."""
-    key = _key(start, dataset, settings, extra)
-    done = _finished(folder, key, merge)
+    launched, folder = launch.current(), job.folder
+    _shared(job.settings, launched)
+    key = _key(job.start, job.dataset, job.settings, getattr(job.tokenizer, "chat_template", ""))
+    done = _finished(folder, key, job.merge)
     if done:
         print(f"{folder.name}: trained before with the same model, data and settings "
               f"({done['tokens']:,} tokens, {done['seconds']:.0f} s), not repeated.")
         return done
-    _prepare(folder, key)
-    set_seed(settings.seed)
-    model, tokenizer = _trainable(start, settings)
-    machine.reset_peak_memory()
-    trainer = build(model, tokenizer)
-    tokens, sizes = count(trainer)
-    trainer.add_callback(_Progress(tokens, sizes, settings.batch_size))
+    launched.check()
+    _prepare(folder, key, launched.format)
+    if launched.config is None:
+        return train(job, key, accumulation=launched.accumulation)
+    job.save(folder / "job", key=key, accumulation=launched.accumulation)
+    launch.run(launched, "lib.training", folder / "job")
+    shutil.rmtree(folder / "job")
+    return _finished(folder, key, job.merge)
+
+
+def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict:
+    """The training itself, in one process or in each of several, of which the main one writes; returns the result."""
+    set_seed(job.settings.seed)
+    held = machine.reset_peak_memory()
+    model, tokenizer = _trainable(job.start, job.settings)
+    parts = _sizes(model)
+    build = trainers.pretrainer if job.kind == "pretrain" else trainers.instructor
+    trainer, tokens, sizes, report = build(job, model, tokenizer, processes, accumulation)
+    trainer.add_callback(_Progress(tokens, sizes, job.settings.batch_size))
+    if processes > 1:
+        accelerate.utils.set_seed(job.settings.seed, device_specific=True)  # or all would drop out the same units
     with trainer:
-        trainer.train(resume_from_checkpoint=_checkpoint(folder))
-    result = {"key": key, **_measured(trainer, tokens, sizes), **_sizes(model), **(report or {})}
-    _write(folder, model, trainer.processing_class or tokenizer, merge)
-    records.write_json(folder / "result.json", result)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        trainer.train(resume_from_checkpoint=_checkpoint(job.folder))
+    peak = machine.device_peak()
+    result = {"key": key, **_measured(trainer, tokens, sizes), "peak_memory": peak, "memory": peak - held, **parts,
+              **report}
+    weights = trainers.weights(trainer)
+    trainer.accelerator.wait_for_everyone()  # behind the last checkpoint of every process
+    trainer.accelerator.end_training()
+    if trainer.is_world_process_zero():
+        _write(job.folder, trainer.model, trainer.processing_class or tokenizer, job.merge, weights)
+        records.write_json(job.folder / "result.json", result)
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return result
+
+
+def _shared(settings: Settings, launched: launch.Launch):
+    """ValueError unless the processes can share a batch evenly and nobody watches it."""
+    parts = launched.processes * launched.accumulation
+    if settings.batch_size % parts:
+        raise ValueError(f"A batch of {settings.batch_size} cannot be shared by {launched.processes} processes in "
+                         f"{launched.accumulation} parts each: make batch_size a multiple of {parts}, or change "
+                         "`accelerate` or `accumulation` in the profile's launch.yaml.")
+    if settings.guard and launched.processes > 1:
+        raise ValueError(f"A guard watches the gradient of one process, and {launched.name} has {launched.processes}: "
+                         "train without a guard, or under `with launch.using(launch.Launch()):`.")
 
 
 def _trainable(start: Path, settings: Settings):
     """The start's model with what the method trains, in fast forward passes, and its tokenizer."""
-    kind = machine.dtype()[0] if settings.method == "lora" else torch.float32
-    model = models.load(start, kind)
+    kind, stored = machine.dtype()[0] if settings.method == "lora" else torch.float32, precision.BITS[settings.bits]
+    model = precision.load(start, stored, training=True) if stored else models.load(start, kind)
     if machine.device() == "cpu" and kind == torch.bfloat16:
         model.set_attn_implementation("eager")  # in bf16 the CPU's fused attention is the slower one
     if settings.method == "lora":
         model = adapters.add(model, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
     else:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad = settings.method == "full" or _is_row(name)
+            parameter.requires_grad = settings.method == "full" or trainers.is_row(name)
     ready = precision.compute(model, settings.precision) if settings.precision else adapters.quicken(model)
     return ready, models.tokenizer(start)
-
-
-def _arguments(folder: Path, settings: Settings, examples: int) -> dict:
-    """Trainer arguments: order of the data kept, fp32 masters, checkpoints at points of the curve."""
-    steps = -(-examples // settings.batch_size)
-    every = 1 if settings.guard else max(1, -(-steps // LOGGED))
-    autocast = settings.method != "lora" and not settings.precision and machine.dtype()[0] == torch.bfloat16
-    return dict(output_dir=str(folder / "checkpoints"), per_device_train_batch_size=settings.batch_size,
-                num_train_epochs=1, train_sampling_strategy="sequential", learning_rate=settings.learning_rate,
-                lr_scheduler_type=settings.scheduler, warmup_steps=settings.warmup,
-                max_grad_norm=settings.gradient_clip, seed=settings.seed, logging_steps=every, logging_first_step=False,
-                save_strategy="steps", save_steps=-(-settings.checkpoint_steps // every) * every, save_total_limit=1,
-                bf16=autocast, fp16=False, activation_checkpointing=False, report_to="none", disable_tqdm=True,
-                remove_unused_columns=False, use_cpu=machine.device() == "cpu",
-                dataloader_pin_memory=machine.device() == "cuda")
 
 
 def _key(start: Path, dataset: datasets.Dataset, settings: Settings, extra: str) -> str:
@@ -281,7 +255,7 @@ def _key(start: Path, dataset: datasets.Dataset, settings: Settings, extra: str)
     for name in sorted(dataset.column_names):
         total.update(json.dumps([name, dataset[:][name]]).encode())
     total.update(records.digest(start).encode())
-    for module in (loss, adapters, precision, spikes, sys.modules[__name__]):
+    for module in (loss, adapters, precision, spikes, trainers, sys.modules[__name__]):
         total.update(Path(module.__file__).read_bytes())
     return total.hexdigest()
 
@@ -293,13 +267,17 @@ def _finished(folder: Path, key: str, merge: bool) -> dict | None:
     return result if result.get("key") == key and complete else None
 
 
-def _prepare(folder: Path, key: str):
-    """Empties the folder unless it holds checkpoints of this very run."""
-    mark = folder / "checkpoints" / "key"
-    if not (mark.exists() and mark.read_text() == key):
+def _prepare(folder: Path, key: str, kind: str):
+    """Empties the folder unless it holds checkpoints of this very run, of a kind that can be read here."""
+    mark, words = folder / "checkpoints" / "key", f"{key} {kind}".strip()
+    found = mark.read_text() if mark.exists() else ""
+    if found != words:
+        if found.startswith(key):
+            print(f"{folder.name}: its checkpoints are of another kind of launch, {found[len(key) + 1:] or 'plain'} "
+                  f"instead of {kind or 'plain'}, so it begins anew.")
         shutil.rmtree(folder, ignore_errors=True)
         mark.parent.mkdir(parents=True)
-        mark.write_text(key)
+        mark.write_text(words)
 
 
 def _checkpoint(folder: Path) -> str | None:
@@ -317,7 +295,7 @@ def _measured(trainer, tokens, sizes) -> dict:
     fields = ["step", "tokens", "bytes", "seconds", "loss", "grad_norm", "learning_rate"]
     fields += ["spike", "action"] if trainer.guard else []
     return {"seconds": seconds, "tokens": int(tokens.sum()), "bytes": int(sizes.sum()),
-            "tokens_per_second": float(tokens.sum() / seconds), "peak_memory": machine.peak_memory(),
+            "tokens_per_second": float(tokens.sum() / seconds),
             "log": [{field: _known(entry.get(field)) for field in fields} for entry in log]}
 
 
@@ -331,47 +309,44 @@ def _sizes(model) -> dict:
     parts = dict.fromkeys(("lora", "embed_tokens", "lm_head", "transformer"), 0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            place = next((place for place in ("embed_tokens", "lm_head") if _is_row(name) and place in name), None)
+            rows = ("embed_tokens", "lm_head") if trainers.is_row(name) else ()
+            place = next((place for place in rows if place in name), None)
             parts[place or ("lora" if "lora_" in name else "transformer")] += parameter.numel()
-    adapted = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name or "trainable_tokens" in name)
-    return {"trainable": sum(parts.values()), "parts": parts,
-            "total": sum(parameter.numel() for parameter in model.parameters()) - adapted}
+    total = sum(_count(parameter) for name, parameter in model.named_parameters()
+                if not ("lora_" in name or "trainable_tokens" in name))
+    return {"trainable": sum(parts.values()), "parts": parts, "total": total}
 
 
-def _write(folder: Path, model, tokenizer, merge: bool):
+def _count(parameter) -> int:
+    """Weights of a parameter, also of one that holds them packed in 4 bits."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
+def _write(folder: Path, model, tokenizer, merge: bool, weights: dict | None = None):
+    """Writes adapter or model, with other `weights` than the model's own where it has only parts of them."""
     if hasattr(model, "peft_config"):
-        model.save_pretrained(folder, save_embedding_layers=False)
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
         tokenizer.save_pretrained(folder)
         if merge:
             models.save(models.merged(folder), tokenizer, folder / "model")
     else:
-        models.save(model, tokenizer, folder / "model")
+        models.save(model if weights is None else trainers.whole(model, weights), tokenizer, folder / "model")
 
 
-def _is_row(name: str) -> bool:
-    """Whether a parameter is (part of) the embedding or the output matrix."""
-    return ("embed_tokens" in name or "lm_head" in name) and "lora_" not in name
+def main(arguments: list[str] | None = None):
+    """One of the processes that `launch.run` starts: `python -m lib.training <folder>/job`."""
+    parser = argparse.ArgumentParser(description="Train as one process of a launch.")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--parent", type=int, help="end with this process")
+    given = parser.parse_args(arguments)
+    state = accelerate.PartialState(cpu=machine.device() == "cpu", timeout=PATIENCE)
+    if state.is_main_process and given.parent:
+        threading.Thread(target=launch.end_with, args=[given.parent], daemon=True).start()
+    with contextlib.redirect_stdout(sys.stdout if state.is_main_process else io.StringIO()):
+        job, more = Job.load(given.job)
+        train(job, more["key"], state.num_processes, more["accumulation"])
 
 
-def _truncated(examples, tokenizer, longest: int) -> int:
-    """How many examples are over `longest` tokens; ValueError when nothing of an answer would be left."""
-    def lengths(row):
-        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)
-        whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)
-        return len(prompt["input_ids"]), len(whole["input_ids"])
-
-    pairs = [lengths(row) for row in examples]
-    lost = [index for index, (prompt, _) in enumerate(pairs) if prompt >= longest]
-    if lost:
-        raise ValueError(f"In {len(lost)} examples the prompt alone fills {longest} tokens, so nothing of the answer is "
-                         f"trained (first: example {lost[0]}, {pairs[lost[0]][0]} tokens): raise max_length or leave them out.")
-    return sum(whole > longest for _, whole in pairs)
-
-
-def _eos_labels(dataset, tokenizer, expected: int) -> int:
-    """How many examples train their EOS; ValueError when fewer than the `expected` whole ones do."""
-    trained = sum(tokenizer.eos_token_id in labels for labels in dataset["labels"])
-    if tokenizer.pad_token_id == tokenizer.eos_token_id or trained < expected:
-        raise ValueError(f"Only {trained} of {expected} whole answers train {tokenizer.eos_token} (padding is "
-                         f"{tokenizer.pad_token}): the chat template must end answers with it, and padding be another.")
-    return trained
+if __name__ == "__main__":
+    main()

@@ -73,17 +73,28 @@ def sentencepiece_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """`tiny_model(tokenizer, tied=True)`: a 2-layer Llama of width 32 over the tokenizer's ids, always the same."""
-    def build(tokenizer, tied: bool = True):
+    """`tiny_model(tokenizer, tied=True, width=32)`: a 2-layer Llama over the tokenizer's ids, always the same.
+
+    Weights in 4 bits need a width of 64.
+    """
+    def build(tokenizer, tied: bool = True, width: int = 32):
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
         torch.manual_seed(0)
         return LlamaForCausalLM(LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=tied,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id)).eval()
     return build
+
+
+@pytest.fixture
+def fp32(monkeypatch):
+    """Models are computed in fp32 whatever the machine would choose: for tests of equality, which bf16 would blur."""
+    import torch
+    from lib import machine
+    monkeypatch.setattr(machine, "dtype", lambda: (torch.float32, "rounding would hide an error"))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft.utils.integrations import dequantize_module_weight
 
-from lib import adapters, machine, models, precision
+from lib import adapters, models, precision
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,7 @@ def adapter_gradients(model, quick):
 
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
-def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, folder, caplog, monkeypatch):
-    monkeypatch.setattr(machine, "dtype", lambda: (torch.float32, "rounding would hide an error"))
+def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, folder, caplog, fp32):
     with caplog.at_level(logging.WARNING):
         model = precision.load(folder, kind, training=True)
         expected = adapter_gradients(dequantised(model, folder), quick=True)

@@ -1,11 +1,18 @@
-"""The parts of peft, transformers and trl that training leans on: a change there fails here, with its name."""
+"""The parts of accelerate, peft, transformers and trl that training leans on: a change fails here, with its name."""
 import inspect
 
+import accelerate
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
+from accelerate.utils import fsdp_utils, parse_flag_from_env
+from accelerate.utils.memory import clear_device_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.trainable_tokens import TrainableTokensLayer
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from transformers import (AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback,
                           TrainingArguments)
 from transformers.trainer_callback import CallbackHandler
@@ -24,6 +31,7 @@ CALLS = {
     Trainer.compute_loss: ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
     Trainer.create_optimizer: ["self", "model"],
     Trainer.training_step: ["self", "model", "inputs", "num_items_in_batch"],
+    Trainer._save_rng_state: ["self", "output_dir"],
     TrainerCallback.on_pre_optimizer_step: ["args", "state", "control"],
     TrainerCallback.on_log: ["args", "state", "control"],
     PreTrainedTokenizerFast.train_new_from_iterator: ["text_iterator", "vocab_size"],
@@ -32,9 +40,21 @@ CALLS = {
     TrainingArguments: ["output_dir", "per_device_train_batch_size", "num_train_epochs", "train_sampling_strategy",
                         "learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm", "seed", "logging_steps",
                         "save_strategy", "save_steps", "save_total_limit", "bf16", "activation_checkpointing",
-                        "report_to", "disable_tqdm", "remove_unused_columns", "use_cpu", "dataloader_pin_memory"],
+                        "report_to", "disable_tqdm", "remove_unused_columns", "use_cpu", "dataloader_pin_memory",
+                        "gradient_accumulation_steps", "ddp_find_unused_parameters"],
     SFTConfig: ["max_length", "packing", "completion_only_loss", "activation_checkpointing"],
     torch.optim.AdamW: ["params", "betas", "weight_decay", "fused"],
+    accelerate.Accelerator.get_state_dict: ["self", "model"],
+    accelerate.Accelerator.wait_for_everyone: ["self"],
+    accelerate.Accelerator.end_training: ["self"],
+    accelerate.PartialState: ["cpu", "kwargs"],
+    accelerate.utils.set_seed: ["seed", "device_specific"],
+    clear_device_cache: ["garbage_collection"],
+    load_config_from_file: ["config_file"],
+    parse_flag_from_env: ["key"],
+    StateDictOptions: ["full_state_dict", "cpu_offload", "ignore_frozen_params"],
+    get_model_state_dict: ["model", "options"],
+    FSDPModule.unshard: ["self"],
 }
 
 
@@ -52,6 +72,25 @@ def test_layers_keep_the_parts_we_compute_with(byte_tokenizer, tiny_model):
     assert {"default"} == set(lora.lora_A) == set(lora.lora_B) == set(lora.scaling) == set(lora.lora_dropout)
     assert rows.token_indices == {"default": [3]} and rows.trainable_tokens_delta["default"].shape == (1, 32)
     assert model.get_output_embeddings().token_adapter.trainable_tokens_delta is rows.trainable_tokens_delta
+
+
+def test_the_launcher_takes_our_command():
+    words = "--config_file a --mixed_precision no -m b c --parent 1"
+    given = launch_command_parser().parse_args(words.split())
+    assert (given.config_file, given.mixed_precision, given.module) == ("a", "no", True)
+    assert (given.training_script, given.training_script_args) == ("b", ["c", "--parent", "1"])
+
+
+def test_a_batch_is_averaged_by_tokens_over_processes(tmp_path):
+    assert TrainingArguments(str(tmp_path), use_cpu=True).average_tokens_across_devices
+
+
+def test_weights_gathered_elsewhere_are_what_an_adapter_saves():
+    assert 'kwargs.get("state_dict"' in inspect.getsource(PeftModel.save_pretrained)
+
+
+def test_fsdp_still_asks_for_tied_weights_by_identity():
+    assert "input_weight is output_weight" in inspect.getsource(fsdp_utils.fsdp2_prepare_model)
 
 
 def test_gguf_loading_is_still_there():

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from lib import adapters, loss, models, training
 
+pytestmark = pytest.mark.usefixtures("fp32")
 SETTINGS = training.Settings(learning_rate=1e-2, rows_learning_rate=1e-2, batch_size=2, block_length=32, lora_rank=4,
                              lora_alpha=8, lora_dropout=0.1, checkpoint_steps=3)
 
@@ -223,6 +224,21 @@ def test_template_that_does_not_end_answers_is_refused(start, examples, tmp_path
 def test_unknown_method_is_refused():
     with pytest.raises(ValueError, match="frozen"):
         training.Settings(method="lorra")
+    for method, bits in (("full", 8), ("lora", 5)):
+        with pytest.raises(ValueError, match=f"Weights of {bits} bits cannot be trained by {method}: choose lora"):
+            training.Settings(method=method, bits=bits)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantised_weights_stay_and_their_adapter_learns(bits, byte_tokenizer, tiny_model, blocks, tmp_path):
+    start = models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
+    settings = replace(SETTINGS, bits=bits, lora_dropout=0.0)
+    result = training.pretrain(tmp_path / "run", start, blocks, settings)
+    whole = training.pretrain(tmp_path / "whole", start, blocks, replace(settings, bits=16))
+    assert (result["total"], result["trainable"]) == (whole["total"], whole["trainable"])
+    assert result["log"][-1]["loss"] < result["log"][0]["loss"] and 0 < result["memory"] < result["peak_memory"]
+    first = result["log"][0]["loss"], whole["log"][0]["loss"]
+    assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.05)
 
 
 def test_only_new_rows_get_a_gradient_from_the_head(start, blocks):

@@ -10,7 +10,7 @@ import pandas
 
 from lib import paths
 
-REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark")
+REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
 
 class Exhibit(NamedTuple):

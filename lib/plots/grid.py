@@ -1,0 +1,207 @@
+"""Figures of MAPLE's grid: score against rank, the grid as a heat map, gain against resources, memory against score."""
+import numpy
+import pandas
+
+from lib import levels, records
+from lib.plots.base import PALETTE, WIDE, axes, figure
+from lib.tables.base import span
+from lib.tables.grid import ABSENT, CHAPTER, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
+
+MARKERS = {16: "o", 8: "s", 4: "^"}
+COLOURS = dict(zip(MARKERS, PALETTE))
+LOWER_IS_BETTER = MEASURES["bits_per_byte"][0]
+
+
+@figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits")
+def score_by_rank(profile: str):
+    """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
+    found = grid(measured(profile))
+    found = found[found["language"] == OTHERS]
+    if found.empty:
+        return _empty()
+    drawing, panels = _panels(found)
+    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+        for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
+            tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
+            spread = [tuned["value"] - tuned["low"], tuned["high"] - tuned["value"]]
+            panel.errorbar(tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned["value"], spread, marker=MARKERS[int(bits)],
+                           color=COLOURS[int(bits)], capsize=2, linewidth=1, label=f"{bits:.0f} bits")
+            for value in untuned["value"]:
+                panel.axhline(value, color=COLOURS[int(bits)], linestyle="--", linewidth=0.8)
+        _rank_axis(panel, rows)
+        panel.set(ylabel=_axis(rows), title=f"{benchmark}, n = {span(rows['n'])}")
+    handles, names = panels[0].get_legend_handles_labels()
+    handles.append(panels[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8)[0])
+    drawing.legend(handles, [*names, "untuned"], loc="outside lower center", ncols=4)
+    return drawing, _data(found), _rank_reading(profile, found)
+
+
+def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
+    effects = measured(profile, "effect")
+    effects = effects[effects["language"] == OTHERS].groupby(["factor", "benchmark"], sort=False).first().reset_index()
+    decided = [f"{row['factor']} {row['after']:.0f} against {row['before']:.0f} changes {row['benchmark']} by "
+               f"{row['value']:+.{row['digits']}f} {row['measure']}"
+               for row in effects.to_dict("records") if row["low"] > 0 or row["high"] < 0]
+    missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in not_run(profile).itertuples()]
+    said = "; ".join(decided) or f"none of {len(effects)} effects of rank and bits has an interval apart from 0"
+    return (f"{said[:1].upper()}{said[1:]} (n = {span(found['n'])} items, 95 % intervals; demonstration scale)."
+            f"{' Not run: ' + '; '.join(missing[:2]) + '.' if missing else ''}")
+
+
+@figure("P4-F2", CHAPTER, "The grid as gains over the untuned base")
+def gain_grid(profile: str):
+    """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
+    found = grid(measured(profile, "gain"))
+    found = found[found["language"] == OTHERS]
+    if found.empty:
+        return _empty()
+    ranks, missing = sorted(found["rank"].unique()), not_run(profile)
+    widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
+    drawing, panels = _panels(found)
+    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+        image = _heat(panel, rows, ranks, widths)
+        panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
+        panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
+        panel.set(xlabel="LoRA rank", ylabel="bits", title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.spines[:].set_visible(False)
+        bar = drawing.colorbar(image, ax=panel, label=f"gain ({_unit(rows)})")
+        bar.outline.set_visible(False)
+    apart = (found["low"] > 0) | (found["high"] < 0)
+    return drawing, _data(found), (
+        f"{apart.sum()} of {len(found)} gains have an interval apart from 0 (bold; n = {span(found['n'])} items, paired; "
+        f"bits/byte are better when lower){f'; {len(missing)} cells were not run (hatched)' if len(missing) else ''}. "
+        "Demonstration scale.")
+
+
+def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
+    """The cells of a task, their numbers in them; better is blue."""
+    wide = rows.pivot(index="bits", columns="rank", values="value").reindex(index=widths, columns=ranks)
+    most = numpy.nanmax(abs(wide.to_numpy())) or 1
+    colours = "RdBu_r" if rows["measure"].iloc[0] == LOWER_IS_BETTER else "RdBu"
+    panel.patch.set(hatch="////", edgecolor="0.6")
+    image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
+    for row in rows.to_dict("records"):
+        apart = row["low"] > 0 or row["high"] < 0
+        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+.{row['digits']}f}",
+                   ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
+                   color="white" if abs(row["value"]) > 0.65 * most else "black")
+    return image
+
+
+@figure("P4-F3", CHAPTER, "Gain against a language's share of the web")
+def gain_by_share(profile: str):
+    """A panel a task; a point a language, mean gain of all cells; the ends of the resource levels are dotted."""
+    found = measured(profile, "mean_gain")
+    found = found[~found["language"].isin(LEVELS)]
+    if found.empty:
+        return _empty()
+    found = found.assign(share=[levels.share(code) for code in found["language"]])
+    drawing, panels = _panels(found)
+    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+        for code, row in rows.set_index("language").iterrows():
+            colour = PALETTE[1] if code == "en" else PALETTE[0]
+            panel.errorbar(row["share"], row["value"], [[row["value"] - row["low"]], [row["high"] - row["value"]]],
+                           fmt="o", color=colour, capsize=2, linewidth=1)
+            panel.annotate(code, (row["share"], row["value"]), (3, 3), textcoords="offset points", fontsize=7)
+        panel.axhline(0, color="0.4", linewidth=0.8)
+        for bound in (bound for bound in levels.BOUNDS.values() if bound):
+            panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
+        panel.set_xscale("log")
+        panel.set(xlabel="share of the web's pages (%, log)", ylabel=f"gain ({_unit(rows)})",
+                  title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.margins(x=0.12)
+    return drawing, _data(found, "share"), _share_reading(profile, found)
+
+
+def _share_reading(profile: str, found: pandas.DataFrame) -> str:
+    terms = records.metrics(profile, CHAPTER).reindex(columns=["metric", "term", "value", "low", "high", "benchmark", "unit"])
+    slopes = terms[(terms["metric"] == "factor") & (terms["term"] == "share of the web, tenfold")]
+    parts = []
+    for row in slopes.to_dict("records"):
+        scale, digits, unit = (100, 1, "points") if row["unit"] == "share" else (1, 3, row["unit"])
+        value, low, high = (scale * row[name] for name in ("value", "low", "high"))
+        parts.append(f"{row['benchmark']} {value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit}")
+    said = f"a tenfold share changes the gain by {'; '.join(parts)} (the model of C12-T1)" if parts else "no model was fitted"
+    return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): {said}; bits/byte are "
+            "better when lower. Demonstration scale.")
+
+
+@figure("P4-F4", CHAPTER, "Memory in training against score: which cell to take")
+def memory_and_score(profile: str):
+    """A panel a task, a point a cell, its rank beside it; the line joins the cells that no other beats in both."""
+    found, spent = grid(measured(profile)), costs(profile)
+    found = found[(found["language"] == OTHERS) & (found["rank"] > 0)]
+    if found.empty or "memory" not in spent:
+        return _empty()
+    found = found.merge(spent, on=["base", "instructions", "rank", "bits"])
+    found = found.assign(memory=found["memory"] / 1e9)
+    drawing, panels = _panels(found)
+    best = {}
+    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+        for bits, part in rows.groupby("bits", sort=False):
+            panel.errorbar(part["memory"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
+                           fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
+                           label=f"{bits:.0f} bits")
+        for row in rows.to_dict("records"):
+            panel.annotate(f"{row['rank']:.0f}", (row["memory"], row["value"]), (4, 1), textcoords="offset points",
+                           fontsize=6, color=COLOURS[int(row["bits"])])
+        best[benchmark] = front(rows)
+        panel.plot(best[benchmark]["memory"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
+        panel.set(xlabel="memory added in training (GB)", ylabel=_axis(rows), title=f"{benchmark}, n = {span(rows['n'])}")
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return drawing, _data(found, "memory", "adapter_size", "seconds"), _front_reading(best, found)
+
+
+def front(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The cells for which no other has as good a score with as little memory, by memory."""
+    sign = -1 if rows["measure"].iloc[0] == LOWER_IS_BETTER else 1
+    ordered = rows.assign(good=sign * rows["value"].astype(float)).sort_values(["memory", "good"], ascending=[True, False])
+    return ordered[ordered["good"] > ordered["good"].cummax().shift(fill_value=-numpy.inf)]
+
+
+def _front_reading(best: dict, found: pandas.DataFrame) -> str:
+    parts = []
+    for benchmark, rows in best.items():
+        cells = ", ".join(f"{row['rank']:.0f}/{row['bits']:.0f}" for row in rows.to_dict("records"))
+        parts.append(f"{benchmark} {cells}")
+    apart = "; ".join(parts)
+    return (f"On the front (rank/bits), from little memory to much: {apart} (n = {span(found['n'])} items; where intervals "
+            "overlap, take the cheaper cell). Numbers are ranks. Demonstration scale.")
+
+
+def _panels(found: pandas.DataFrame):
+    """A figure with a panel a task, two in a row."""
+    count = found["benchmark"].nunique()
+    rows = -(-count // 2)
+    drawing, panels = axes(rows, min(count, 2), WIDE, 2.3 * rows + 0.2, squeeze=False)
+    for panel in panels.flat[count:]:
+        panel.set_axis_off()
+    return drawing, list(panels.flat)[:count]
+
+
+def _rank_axis(panel, rows: pandas.DataFrame):
+    ranks = sorted(rank for rank in rows["rank"].unique() if rank > 0)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(ranks, [f"{rank:.0f}" for rank in ranks])
+    panel.minorticks_off()
+    panel.set_xlabel("LoRA rank (log)")
+
+
+def _axis(rows: pandas.DataFrame) -> str:
+    measure = rows["measure"].iloc[0]
+    return "bits per byte (lower is better)" if measure == LOWER_IS_BETTER else measure.replace(" %", " (%)").replace("×", " × ")
+
+
+def _unit(rows: pandas.DataFrame) -> str:
+    measure = rows["measure"].iloc[0]
+    return "bits/byte, lower is better" if measure == LOWER_IS_BETTER else "points"
+
+
+def _data(found: pandas.DataFrame, *more: str) -> pandas.DataFrame:
+    return found[["benchmark", "measure", "language", "rank", "bits", *more, "n", "value", "low", "high"]]
+
+
+def _empty():
+    drawing, panel = axes()
+    panel.set_axis_off()
+    return drawing, pandas.DataFrame(), ABSENT

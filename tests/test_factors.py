@@ -1,0 +1,72 @@
+"""The model of a grid finds the factors that were put in, says how sure it is, and refuses grids that are too small."""
+import numpy
+import pandas
+import pytest
+
+from lib import factors, records, tables
+
+LANGUAGES = {"zh": 4.8, "id": 1.1, "tr": 1.2, "et": 0.13, "sw": 0.0096, "hi": 0.2}
+
+
+def gains(seed=0, ranks=(8, 32, 128), bits=(16, 8, 4), noise=0.003, benchmark="XCOPA"):
+    """Gains that rise by 0.02 a doubling of rank, fall by 0.05 in 4 bits, and by 0.03 a tenfold share of the web."""
+    generator, rows = numpy.random.default_rng(seed), []
+    own = {language: generator.normal(0, noise) for language in LANGUAGES}
+    for rank in ranks:
+        for width in bits:
+            luck = generator.normal(0, noise)
+            for language, share in LANGUAGES.items():
+                gain = 0.02 * numpy.log2(rank / 8) - 0.05 * (width == 4) - 0.03 * numpy.log10(share)
+                rows.append({"base": "small", "instructions": "multialpaca", "rank": rank, "bits": width, "seed": 0,
+                             "benchmark": benchmark, "unit": "share", "language": language, "share": share,
+                             "gain": gain + luck + own[language] + generator.normal(0, noise)})
+    return pandas.DataFrame(rows)
+
+
+def test_factors_that_were_put_in_are_found():
+    terms, tests = factors.fit(gains())
+    truth = {factors.RANK: 0.02, "4 bits, not 16": -0.05, "8 bits, not 16": 0.0, factors.SHARE: -0.03,
+             f"{factors.RANK} × {factors.SHARE}": 0.0}
+    for term, value in truth.items():
+        assert terms[term].low <= value <= terms[term].high, term
+    assert max(tests[name] for name in ("rank", "bits", "language")) < 0.05
+    assert terms[factors.RANK].n == 54
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    inside = [estimate.low <= value <= estimate.high for seed in range(40)
+              for terms, _ in [factors.fit(gains(seed, noise=0.01))] for term, value in
+              ((factors.RANK, 0.02), ("4 bits, not 16", -0.05), (factors.SHARE, -0.03))
+              for estimate in [terms[term]]]
+    assert 0.88 <= numpy.mean(inside) <= 1.0
+
+
+def test_few_languages_widen_the_interval_of_their_share():
+    few = gains()[lambda rows: rows["language"].isin(["zh", "et", "sw"])]
+    (many, _), (less, _) = factors.fit(gains()), factors.fit(few)
+    assert less[factors.SHARE].high - less[factors.SHARE].low > 2 * (many[factors.SHARE].high - many[factors.SHARE].low)
+
+
+def test_a_factor_that_does_not_vary_has_no_term():
+    terms, _ = factors.fit(gains(ranks=(8, 16, 32, 64, 96, 128), bits=(16,)))
+    assert not [term for term in terms if "bits" in term]
+
+
+@pytest.mark.parametrize("rows, sentence", [
+    (gains(ranks=(8, 16), bits=(16, 4)), "4 runs in 6 languages are too few"),
+    (gains()[lambda rows: rows["language"] == "zh"], "9 runs in 1 languages are too few")])
+def test_grids_that_are_too_small_are_refused(rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        factors.fit(rows)
+
+
+def test_the_table_names_the_factors_that_matter(output):
+    record = records.Record("12_rank_and_precision", {"profile": "smoke"}, {})
+    english = gains().assign(language="en", share=43.4)
+    factors.note(record, pandas.concat([gains(), english, gains(benchmark="tests", ranks=(8,), bits=(16,))]))
+    record.write()
+    frame, reading = tables.TABLES["C12-T1"].build("smoke")
+    assert "bits in XCOPA" in reading and "rank in XCOPA" in reading and "54" in reading
+    assert set(frame["task"]) == {"XCOPA"} and frame.loc[frame["term"] == factors.RANK, "unit"].item() == "points"
+    facts = records.facts("smoke", "12_rank_and_precision")
+    assert "1 runs" in facts.loc[facts["fact"] == "not_modelled", "value"].item()

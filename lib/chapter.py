@@ -50,4 +50,4 @@ def _announce(environment: dict, seed: int):
     if "launch" in environment:
         found = environment["launch"]
         print(f"trainings by {found['name'] or 'this process'} · processes {found['processes']} · "
-              f"accumulation {found['accumulation']}")
+              f"{found['at_once'] or 'all'} examples at once")

@@ -24,11 +24,11 @@ _ERROR = r"(\[rank\d+\]: ?)?[\w.]*(Error|Exception|Interrupt)(: .|$)"  # the las
 
 
 class Launch(NamedTuple):
-    """A configuration of `accelerate launch`, or None for this process, and into how many parts, computed one after
-    the other, each process divides its share of a batch."""
+    """A configuration of `accelerate launch`, or None for this process, and how many examples a process computes at
+    once of its share of a batch: 0 for all of them."""
 
     config: Path | None = None
-    accumulation: int = 1
+    at_once: int = 0
 
     @property
     def name(self) -> str:
@@ -46,9 +46,22 @@ class Launch(NamedTuple):
         kind = self._read().distributed_type.value if self.config else ""
         return {"FSDP": "FSDP", DEEPSPEED: f"{DEEPSPEED} {self.processes}"}.get(kind, "")
 
+    def accumulation(self, batch_size: int) -> int:
+        """In how many parts, one after the other, each process computes its share of a batch.
+
+        Raises ValueError unless processes and parts are of one size.
+        """
+        share, rest = divmod(batch_size, self.processes)
+        if rest or self.at_once and share > self.at_once and share % self.at_once:
+            raise ValueError(f"A batch of {batch_size} cannot be shared by {self.processes} processes with "
+                             f"{self.at_once or 'all'} examples at once: make batch_size a multiple of "
+                             f"{self.processes * max(self.at_once, 1)}, or change `accelerate` or `at_once` in the "
+                             "profile's launch.yaml.")
+        return max(1, share // self.at_once) if self.at_once else 1
+
     def describe(self) -> dict:
         """What a record's environment keeps of it; empty for this process and whole batches."""
-        told = {"name": self.name, "processes": self.processes, "accumulation": self.accumulation}
+        told = {"name": self.name, "processes": self.processes, "at_once": self.at_once}
         return {"launch": told} if self != Launch() else {}
 
     def check(self):
@@ -75,7 +88,7 @@ def load(profile: str) -> Launch:
     """The launch of a profile; ParameterError as `params.launch` raises it, or for what Accelerate cannot read."""
     values = params.launch(profile)
     config = paths.accelerate(values["accelerate"]) if values["accelerate"] else None
-    found, shown = Launch(config, values["accumulation"]), config and paths.shown(config)
+    found, shown = Launch(config, values["at_once"]), config and paths.shown(config)
     try:
         processes = found.processes
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:

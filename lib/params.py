@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
 
 LAUNCH = {"accelerate": Parameter("", "what trainings are launched by: a file of params/accelerate/ or a path to one; "
                                   "empty: in the chapter's own process"),
-          "accumulation": Parameter(1, "parts of a batch that a device computes one after the other [1..]", 1)}
+          "at_once": Parameter(0, "examples of a batch that a device computes at once, 0: all of its share [0..]", 0)}
 
 
 def defaults(chapter: str) -> dict:

@@ -11,7 +11,7 @@ import numpy
 import pandas
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from lib import evaluation, mixture, models, spikes, statistics, training
+from lib import evaluation, launch, mixture, models, spikes, statistics, training
 
 SAMPLE = 400  # beginnings of so many texts a stream, and so many characters of each, make the vocabulary
 BYTES = 6  # of text a token at most: a small vocabulary has short pieces
@@ -80,6 +80,12 @@ def settings(run: Run, rule: spikes.Rule, **common) -> training.Settings:
     """Full training as the run says: one rate for all parameters, watched by the rule; `common` are further fields."""
     return training.Settings(method="full", learning_rate=run.rate, rows_learning_rate=run.rate, seed=run.seed,
                              precision=run.precision, guard=dataclasses.replace(rule, on_spike=run.on_spike), **common)
+
+
+def train(run: Run, folder: Path, start: Path, blocks, rule: spikes.Rule, **common) -> dict:
+    """Trains the run in `folder` as `settings` has it; in this process, since only there a guard can watch a step."""
+    with launch.using(launch.Launch()):
+        return training.pretrain(folder / run.folder, start, blocks, settings(run, rule, **common))
 
 
 def score(run: Run, folder: Path, texts: list[str], length: int) -> pandas.DataFrame:

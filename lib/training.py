@@ -179,7 +179,8 @@ def interactive() -> bool:
 def _run(job: Job) -> dict:
     """Trains unless `result.json` has the same key; resumes where a run with the same key stopped."""
     launched, folder = launch.current(), job.folder
-    _shared(job.settings, launched)
+    _watched(job.settings, launched)
+    parts = launched.accumulation(job.settings.batch_size)
     key = _key(job.start, job.dataset, job.settings, getattr(job.tokenizer, "chat_template", ""))
     done = _finished(folder, key, job.merge)
     if done:
@@ -189,8 +190,8 @@ def _run(job: Job) -> dict:
     launched.check()
     _prepare(folder, key, launched.format)
     if launched.config is None:
-        return train(job, key, accumulation=launched.accumulation)
-    job.save(folder / "job", key=key, accumulation=launched.accumulation)
+        return train(job, key, accumulation=parts)
+    job.save(folder / "job", key=key, accumulation=parts)
     launch.run(launched, "lib.training", folder / "job")
     shutil.rmtree(folder / "job")
     return _finished(folder, key, job.merge)
@@ -222,13 +223,8 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict
     return result
 
 
-def _shared(settings: Settings, launched: launch.Launch):
-    """ValueError unless the processes can share a batch evenly and nobody watches it."""
-    parts = launched.processes * launched.accumulation
-    if settings.batch_size % parts:
-        raise ValueError(f"A batch of {settings.batch_size} cannot be shared by {launched.processes} processes in "
-                         f"{launched.accumulation} parts each: make batch_size a multiple of {parts}, or change "
-                         "`accelerate` or `accumulation` in the profile's launch.yaml.")
+def _watched(settings: Settings, launched: launch.Launch):
+    """ValueError when a guard would have to watch several processes."""
     if settings.guard and launched.processes > 1:
         raise ValueError(f"A guard watches the gradient of one process, and {launched.name} has {launched.processes}: "
                          "train without a guard, or under `with launch.using(launch.Launch()):`.")

@@ -115,7 +115,7 @@ def two(tmp_path_factory, starts, data):
 def test_two_processes_train_what_one_does(name, two, starts, data, tmp_path):
     """The curves and the models are the same but for rounding, the counts exactly."""
     folder, result = two[0] / name, two[1][name]
-    with launch.using(launch.Launch(accumulation=2)):
+    with launch.using(launch.Launch(at_once=2)):
         one = run(name, tmp_path, starts, data)
     for row, other in zip(one["log"], result["log"], strict=True):
         assert row["loss"] == pytest.approx(other["loss"], abs=CLOSE)
@@ -187,10 +187,10 @@ def test_processes_end_with_the_one_that_launched_them():
 def test_a_guard_watches_whole_steps(starts, data, tmp_path):
     """The loss and the gradient of all parts of a batch, not of its last one."""
     logs = []
-    for parts, guard in ((1, None), (2, spikes.Rule())):
-        with launch.using(launch.Launch(accumulation=parts)):
+    for at_once, guard in ((0, None), (2, spikes.Rule())):
+        with launch.using(launch.Launch(at_once=at_once)):
             settings = replace(SETTINGS, guard=guard)
-            logs.append(training.pretrain(tmp_path / f"{parts}", starts[True], data["pretrain"], settings)["log"])
+            logs.append(training.pretrain(tmp_path / f"{at_once}", starts[True], data["pretrain"], settings)["log"])
     for curve, error in (("loss", CLOSE), ("grad_norm", 1e-2)):
         assert [row[curve] for row in logs[1]] == pytest.approx([row[curve] for row in logs[0]], abs=error)
 
@@ -215,19 +215,20 @@ def test_checkpoints_of_another_kind_are_not_continued(tmp_path, capsys):
     assert len(told) == 2 and "plain instead of FSDP" in told[0] and "FSDP instead of plain" in told[1]
 
 
-@pytest.mark.parametrize("settings, parts, words", [
-    ({}, 3, "A batch of 4 cannot be shared by 2 processes in 3 parts each: make batch_size a multiple of 6"),
-    ({"guard": spikes.Rule()}, 1, "two has 2: train without a guard"),
+@pytest.mark.parametrize("settings, at_once, words", [
+    ({"batch_size": 5}, 0, "A batch of 5 cannot be shared by 2 processes with all examples at once: .*multiple of 2"),
+    ({"batch_size": 6}, 2, "A batch of 6 cannot be shared by 2 processes with 2 examples at once: .*multiple of 4"),
+    ({"guard": spikes.Rule()}, 0, "two has 2: train without a guard"),
 ])
-def test_what_processes_cannot_share_is_refused_before_any_work(settings, parts, words, tmp_path):
+def test_what_processes_cannot_share_is_refused_before_any_work(settings, at_once, words, tmp_path):
     (tmp_path / "two.yaml").write_text(TWO)
-    with launch.using(launch.Launch(tmp_path / "two.yaml", parts)), pytest.raises(ValueError, match=words):
+    with launch.using(launch.Launch(tmp_path / "two.yaml", at_once)), pytest.raises(ValueError, match=words):
         training.pretrain(tmp_path / "run", tmp_path / "no start", None, replace(SETTINGS, **settings))
     assert not (tmp_path / "run").exists()
 
 
 def test_parts_in_one_process_have_to_divide_the_batch_too(tmp_path):
-    with launch.using(launch.Launch(accumulation=8)), pytest.raises(ValueError, match="by 1 processes in 8 parts"):
+    with launch.using(launch.Launch(at_once=3)), pytest.raises(ValueError, match="by 1 processes with 3 examples"):
         training.instruct(tmp_path / "run", tmp_path, None, SETTINGS)
 
 
@@ -240,7 +241,7 @@ def test_what_the_machine_lacks_is_told(config, words, monkeypatch):
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match=words):
         launch.Launch(paths.accelerate(config)).check()
-    launch.Launch(accumulation=2).check()
+    launch.Launch(at_once=2).check()
 
 
 @pytest.fixture
@@ -259,12 +260,12 @@ def profile(tmp_path, monkeypatch):
 
 
 def test_a_profile_says_how_it_launches(profile, tmp_path):
-    assert launch.load("own") == launch.Launch(None, 1) and launch.load("own").describe() == {}
-    assert profile("") == launch.Launch() and profile("accumulation: 4") == launch.Launch(None, 4)
-    found = profile("accelerate: two\naccumulation: 4")
-    assert found.describe() == {"launch": {"name": "two", "processes": 2, "accumulation": 4}}
+    assert launch.load("own") == launch.Launch(None, 0) and launch.load("own").describe() == {}
+    assert profile("") == launch.Launch() and profile("at_once: 4") == launch.Launch(None, 4)
+    found = profile("accelerate: two\nat_once: 4")
+    assert found.describe() == {"launch": {"name": "two", "processes": 2, "at_once": 4}}
     for path in ("params/accelerate/two.yaml", tmp_path / "params/accelerate/two.yaml"):
-        assert profile(f"accelerate: {path}") == launch.Launch(tmp_path / "params/accelerate/two.yaml", 1)
+        assert profile(f"accelerate: {path}") == launch.Launch(tmp_path / "params/accelerate/two.yaml")
     assert params.files_of() == [] and params.main([]) == 0
 
 
@@ -272,8 +273,8 @@ def test_a_profile_says_how_it_launches(profile, tmp_path):
     ("accelerate: tow", "`accelerate` is 'tow'.*no file params/accelerate/tow.yaml; there are: two"),
     ("accelerate: other/two.yaml", "no file other/two.yaml"),
     ("acelerate: two", "unknown key `acelerate`.*a launch.*`accelerate`"),
-    ("accumulation: 0", "`accumulation` is 0.*range"),
-    ("accumulation: two", "`accumulation` is 'two'.*whole number"),
+    ("at_once: -1", "`at_once` is -1.*range"),
+    ("at_once: two", "`at_once` is 'two'.*whole number"),
 ])
 def test_a_wrong_line_is_refused_by_name(profile, line, words, capsys):
     with pytest.raises(params.ParameterError, match=words):
@@ -290,13 +291,13 @@ def test_what_accelerate_cannot_read_is_refused(profile, text, words):
 
 
 def test_a_chapter_settles_and_tells_its_launch(output, monkeypatch, capsys):
-    monkeypatch.setattr(params, "launch", lambda profile: {"accelerate": "fsdp", "accumulation": 2})
+    monkeypatch.setattr(params, "launch", lambda profile: {"accelerate": "fsdp", "at_once": 2})
     monkeypatch.setattr(carbon, "start", lambda name: None)
     with launch.using(launch.Launch()):
         record = chapter.begin("13_carbon", params.load("smoke", "13_carbon"))
         assert launch.current() == launch.Launch(paths.accelerate("fsdp"), 2)
-    assert record.content["environment"]["launch"] == {"name": "fsdp", "processes": 8, "accumulation": 2}
-    assert "by fsdp · processes 8 · accumulation 2" in capsys.readouterr().out
+    assert record.content["environment"]["launch"] == {"name": "fsdp", "processes": 8, "at_once": 2}
+    assert "by fsdp · processes 8 · 2 examples at once" in capsys.readouterr().out
     monkeypatch.undo()
     with launch.using(launch.Launch()):
         assert "launch" not in chapter.begin("13_carbon", params.load("smoke", "13_carbon")).content["environment"]
@@ -335,11 +336,11 @@ def test_every_shipped_configuration_is_named_above():
 
 
 def test_the_papers_batches_are_shared_evenly():
-    """8 GPUs × 1 example × 8 parts are the parent paper's batch of 64; every chapter that trains divides by them."""
+    """8 GPUs × 1 example × 8 parts are the parent paper's batch of 64; every chapter's batch divides by the GPUs."""
     found = launch.load("paper")
-    assert (found.name, found.processes, found.accumulation) == ("zero2", 8, 8)
+    assert (found.name, found.processes, found.at_once, found.accumulation(64)) == ("zero2", 8, 1, 8)
     for file in params.files_of("paper"):
         values = params.load("paper", file.stem)
         trained = {"batch_size", "instruction_batch_size"} if {"learning_rate", "lora_rank"} & set(values) else set()
         for key in trained & set(values):
-            assert values[key] % 64 == 0, (file.stem, key)
+            assert found.accumulation(values[key]) * 8 == values[key], (file.stem, key)

@@ -11,6 +11,8 @@ from transformers import TrainerCallback
 
 from lib import models, plots, precision, records, spikes, stability, tables, training
 
+pytestmark = pytest.mark.usefixtures("fp32")
+
 RULE = spikes.Rule(window=8)
 STRANGE = 13  # the step whose batch is like no other
 SETTINGS = training.Settings(method="full", learning_rate=1e-2, rows_learning_rate=1e-2, batch_size=2, block_length=32,

@@ -8,6 +8,7 @@ their resource level (`levels`).
 import dataclasses
 import hashlib
 import json
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -153,8 +154,17 @@ def each(runs: list[Run]):
     for number, run in enumerate(tqdm(runs, unit="cell", disable=not training.interactive()), 1):
         yield run
         if not training.interactive():
-            left = (time.monotonic() - began) / number * (len(runs) - number) / 60
-            print(f"{run.name}: cell {number} of {len(runs)}, about {left:.0f} min left", flush=True)
+            left = (time.monotonic() - began) / number * (len(runs) - number)
+            told = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+            print(f"{run.name}: cell {number} of {len(runs)}, about {told} left", flush=True)
+
+
+def by_level(exam: Exam) -> dict[str, list[str]]:
+    """The exam's languages but English, by resource level. Raises ValueError for one whose share is not known."""
+    asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
+    asked |= {code for frame in (exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
+    found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}
+    return {name: codes for name, codes in found.items() if codes}
 
 
 def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: Exam) -> pandas.DataFrame:
@@ -308,11 +318,9 @@ def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.Dat
 
 def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:
     """Code length in bits, and bytes, of every sentence."""
-    found = []
-    for language, rows in exam.texts.groupby("language", sort=False):
-        read = evaluation.bits_per_byte(model, tokenizer, rows["text"].tolist()).rename(columns={"bits": "code_length"})
-        found.append(read.assign(item=rows["item"].tolist(), language=language))
-    return pandas.concat(found).assign(task="text", benchmark="multi-way items", **run._asdict())
+    read = evaluation.bits_per_byte(model, tokenizer, exam.texts["text"].tolist()).rename(columns={"bits": "code_length"})
+    read = read.assign(item=exam.texts["item"].tolist(), language=exam.texts["language"].tolist())
+    return read.assign(task="text", benchmark="plain text", **run._asdict())
 
 
 def _made(place: Path, run: Run, start: Path, rows, settings: training.Settings, exam: Exam, key: str) -> dict:
@@ -357,7 +365,8 @@ def _key(run: Run, start: Path, rows, settings: training.Settings, exam: Exam) -
     content = [run, dataclasses.asdict(settings) if run.rank else {}, {**exam._asdict(), **frames}, drawn,
                records.digest(start), str(machine.dtype()[0])]
     total = hashlib.sha256(json.dumps(content, default=str).encode())
-    for module in (training, tuning, evaluation, multilingual, prompts, scoring, benchmarks, precision, adapters):
+    for module in (training, tuning, evaluation, multilingual, prompts, scoring, benchmarks, precision, adapters,
+                   sys.modules[__name__]):
         total.update(Path(module.__file__).read_bytes())
     return total.hexdigest()
 

@@ -1,4 +1,6 @@
 """How much of the web is written in a language, and the resource level that follows from it."""
+import functools
+
 import pandas
 
 from lib import paths
@@ -7,6 +9,7 @@ from lib import paths
 BOUNDS = {"high": 1.0, "mid": 0.1, "low": 0.0}
 
 
+@functools.cache
 def shares() -> pandas.Series:
     """Share of Common Crawl's pages by language code, in % (`reported/common_crawl.csv`)."""
     frame = pandas.read_csv(paths.REPORTED / "common_crawl.csv", keep_default_na=False)

@@ -28,7 +28,7 @@ ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
 # The harness' names → the benchmark's; a language is called as in the rest of this companion.
 NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
          "belebele": "Belebele"}
-CODES = {"jp": "ja", "eng": "en", "pes": "fa"}
+CODES = {"jp": "ja", "eng": "en", "pes": "fa", "arb": "ar", "hin": "hi", "swh": "sw", "urd": "ur", "zho": "zh"}
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
 AVERAGE = "average"
 ASKED = ("zero-shot", "one-shot")
@@ -209,7 +209,7 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
         return pandas.DataFrame()
     found = evaluation.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
     found = found[found["answer"].notna()].drop_duplicates(["task", "item"])
-    found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(_language),
+    found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
                          hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
     return found.assign(task="translation", asked=ASKED[0], **run._asdict())
 
@@ -316,6 +316,14 @@ def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
             record.fact("instruction_tokens", int(part["tokens"].sum()), "tokens", **labels)
 
 
+def language_of(name: str) -> str:
+    """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
+    name = regex.sub(r"_[A-Z][a-z]{3}$", "", name)  # Belebele's names have the script behind the language
+    found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
+    code = "en" if name == "copa" else found[0]
+    return CODES.get(code, code)
+
+
 def _values(rows: pandas.DataFrame, column: str) -> pandas.Series:
     """A value an item, such that their mean is the mean of the languages' means; seeds are averaged first."""
     values = rows.assign(value=rows[column].astype(float)).groupby(["language", "item"])["value"].mean()
@@ -360,20 +368,12 @@ def _manner(shown) -> str:
 def _wide(rows: pandas.DataFrame) -> pandas.DataFrame:
     """A row an item with both accuracies, from the harness' row a metric."""
     found = rows.pivot(index=["task", "item", "choices"], columns="metric", values="value").reset_index()
-    return found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(_language)).drop(
+    return found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of)).drop(
         columns="task").rename_axis(columns=None)
 
 
 def _benchmark(name: str) -> str:
     return "XCOPA" if name == "copa" else NAMES.get(regex.split("[_-]", name)[0], name)
-
-
-def _language(name: str) -> str:
-    """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
-    name = regex.sub(r"_[A-Z][a-z]{3}$", "", name)  # Belebele's names have the script behind the language
-    found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
-    code = "en" if name == "copa" else found[0]
-    return CODES.get(code, code)
 
 
 def _alpaca(source: str) -> pandas.DataFrame:

@@ -106,7 +106,17 @@ class Pretrainer(_Fast, Trainer):
 
 
 class Instructor(_Fast, SFTTrainer):
-    """SFTTrainer with this project's loss: its own reads the head's weight past any trained rows."""
+    """SFTTrainer with this project's loss, since its own reads the head's weight past any trained rows.
+
+    Adapters on quantised weights keep their fp32, which it would take from them: all formats are trained alike.
+    """
+
+    def __init__(self, *, model, **options):
+        formats = {name: parameter.dtype for name, parameter in model.named_parameters() if parameter.requires_grad}
+        super().__init__(model=model, **options)
+        for name, parameter in self.model.named_parameters():
+            if name in formats:
+                parameter.data = parameter.data.to(formats[name])
 
     compute_loss = Trainer.compute_loss
 

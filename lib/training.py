@@ -203,6 +203,7 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict
     held = machine.reset_peak_memory()
     model, tokenizer = _trainable(job.start, job.settings)
     parts = _sizes(model)
+    machine.reset_peak_memory()  # what loading took besides is none of the training's
     build = trainers.pretrainer if job.kind == "pretrain" else trainers.instructor
     trainer, tokens, sizes, report = build(job, model, tokenizer, processes, accumulation)
     trainer.add_callback(_Progress(tokens, sizes, job.settings.batch_size))

@@ -6,7 +6,7 @@ import numpy
 import pandas
 import pytest
 
-from lib import benchmarks, factors, grid, levels, models, multilingual, plots, precision, records, tables, training
+from lib import benchmarks, factors, grid, levels, models, multilingual, params, plots, precision, records, tables, training
 from lib.grid import Exam, Run
 
 CHAPTER = grid.CHAPTER
@@ -23,7 +23,17 @@ def test_every_format_is_asked_untuned_and_the_first_base_and_set_get_the_whole_
     assert len(grid.plan(["small", "strong"], ["multialpaca", "derived"], [8], [4], [0], crossed=True)) == 2 + 4
 
 
-def test_levels_follow_the_share_of_the_web():
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "full", "colab", "paper"])
+def test_the_share_of_every_language_that_a_profile_asks_is_known(profile):
+    values = params.load(profile, CHAPTER)
+    codes = {*values["xcopa_languages"], *values["xquad_languages"], *values["text_languages"],
+             *map(multilingual.language_of, values["harness_tasks"])}
+    assert all(levels.share(code) > 0 for code in codes)
+
+
+def test_levels_follow_the_share_of_the_web(exam):
+    assert grid.by_level(exam._replace(xcopa=["sw"], harness_tasks=["belebele_arb_Arab"])) == {
+        "high": ["es"], "mid": ["ar", "fa"], "low": ["sw"]}
     assert [levels.level(code) for code in ("zh", "id", "fa", "et", "ur", "sw")] == ["high", "high", "mid", "mid", "low", "low"]
     with pytest.raises(ValueError, match="language 'xx': add it to reported/common_crawl.csv"):
         levels.share("xx")
@@ -130,7 +140,7 @@ def made_up(run, gain):
              "acc": float(item < right[code] + gain)} for code in right for item in range(12)]
     rows += [{"task": "choice", "benchmark": "released tests", "language": "en", "item": f"r{item}", "choices": 3,
               "acc": float(item < 6 - gain)} for item in range(12)]
-    rows += [{"task": "text", "benchmark": "multi-way items", "language": code, "item": f"m{item}",
+    rows += [{"task": "text", "benchmark": "plain text", "language": code, "item": f"m{item}",
               "code_length": 100.0 + item - 3 * gain, "bytes": 50 + item} for code in ("en", "zh", "fa", "ur") for item in range(12)]
     return pandas.DataFrame([{**row, **run._asdict(), "asked": "zero-shot"} for row in rows]).reindex(columns=grid.COLUMNS)
 
@@ -178,7 +188,7 @@ def test_differences_are_paired_and_named(record):
     effect = _one("accuracy_effect", factor="rank", span="whole", benchmark="XCOPA", language="mid and low")
     assert (effect["before"], effect["after"]) == (8, 64) and effect["value"] == pytest.approx(3 / 12)
     assert _one("accuracy_effect", factor="bits", benchmark="XCOPA", language="high")["value"] == pytest.approx(1 / 12)
-    assert _one("bits_per_byte_effect", factor="rank", span="whole", benchmark="multi-way items", language="en")["value"] < 0
+    assert _one("bits_per_byte_effect", factor="rank", span="whole", benchmark="plain text", language="en")["value"] < 0
     assert _one("accuracy_set", instructions="derived", benchmark="XCOPA", language="et")["value"] == 0
     assert _one("accuracy_mean_gain", benchmark="released tests", language="en")["value"] < 0
     keys = ["metric", *grid.KEYS, "benchmark", "language", "factor", "before", "term", "against"]
@@ -212,10 +222,9 @@ def test_figures_draw_every_cell_and_mark_those_that_were_not_run(record):
 
 
 def test_the_front_keeps_cells_that_none_beats_in_both():
-    rows = pandas.DataFrame({"measure": "accuracy %", "memory": [1.0, 2.0, 3.0, 3.0], "value": [50, 40, 60, 55],
-                             "rank": [8, 8, 8, 16], "bits": [4, 8, 16, 16]})
+    rows = pandas.DataFrame({"held": [1.0, 2.0, 3.0, 3.0], "value": [50, 40, 60, 55]})
     assert plots.grid.front(rows)["value"].tolist() == [50, 60]
-    assert plots.grid.front(rows.assign(measure="bits/byte"))["value"].tolist() == [50, 40]
+    assert plots.grid.front(rows.assign(value=-rows["value"]))["value"].tolist() == [-50, -40]
 
 
 def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):

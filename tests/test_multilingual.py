@@ -171,7 +171,7 @@ def test_a_corpus_score_over_directions_is_the_mean_of_theirs():
     ("xcopa_id", "XCOPA", "id"), ("copa", "XCOPA", "en"), ("xwinograd_jp", "XWinograd", "ja"),
     ("xnli_de", "XNLI", "de"), ("paws_es", "PAWS-X", "es"), ("flores_en-fa", "FLORES", "en-fa"), ("wmt16-de-en", "wmt16-de-en", "de-en")])
 def test_the_harness_names_say_benchmark_and_language(name, benchmark, language):
-    assert (multilingual._benchmark(name), multilingual._language(name)) == (benchmark, language)
+    assert (multilingual._benchmark(name), multilingual.language_of(name)) == (benchmark, language)
 
 
 @pytest.fixture
@@ -254,13 +254,13 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
 def test_profiles_name_tasks_that_the_harness_has():
     """Their folders only, since the reading of all tasks takes long."""
     from lib import evaluation, params
-    names = {name for profile in ("colab", "paper") for key in ("harness_tasks", "translation_tasks")
-             for name in params.load(profile, CHAPTER)[key]}
+    names = {name for profile in ("colab", "paper") for chapter in (CHAPTER, "12_rank_and_precision")
+             for key in ("harness_tasks", "translation_tasks") for name in params.load(profile, chapter).get(key, [])}
     folders = [evaluation.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
                                                               "super_glue")]
     evaluation.known(sorted(names), folders)
     assert {"belebele_pes_Arab", "xnli_en", "xcopa_th", "flores_en-fa"} <= names
-    spoken = {name: multilingual._language(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
+    spoken = {name: multilingual.language_of(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
     assert list(spoken.values()) == ["fa", "de", "ja", "en"]
 
 

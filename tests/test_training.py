@@ -7,6 +7,7 @@ from dataclasses import replace
 import datasets
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from lib import adapters, loss, models, training
@@ -239,6 +240,15 @@ def test_quantised_weights_stay_and_their_adapter_learns(bits, byte_tokenizer, t
     assert result["log"][-1]["loss"] < result["log"][0]["loss"] and 0 < result["memory"] < result["peak_memory"]
     first = result["log"][0]["loss"], whole["log"][0]["loss"]
     assert first[0] != first[1] and first[0] == pytest.approx(first[1], rel=0.05)
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_adapters_are_tuned_in_fp32_whatever_the_weights(bits, byte_tokenizer, tiny_model, examples, tmp_path):
+    start = models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
+    training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, bits=bits, block_length=128))
+    saved = load_file(tmp_path / "run" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    assert any(float(tensor.abs().max()) > 0 for name, tensor in saved.items() if "lora_B" in name)
 
 
 def test_only_new_rows_get_a_gradient_from_the_head(start, blocks):

@@ -48,7 +48,7 @@ def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
             f"{' Not run: ' + '; '.join(missing[:2]) + '.' if missing else ''}")
 
 
-@figure("P4-F2", CHAPTER, "The grid as gains over the untuned base")
+@figure("P4-F2", CHAPTER, "The grid as changes against the untuned base")
 def gain_grid(profile: str):
     """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
     found = grid(measured(profile, "gain"))
@@ -64,11 +64,11 @@ def gain_grid(profile: str):
         panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
         panel.set(xlabel="LoRA rank", ylabel="bits", title=f"{benchmark}, n = {span(rows['n'])}")
         panel.spines[:].set_visible(False)
-        bar = drawing.colorbar(image, ax=panel, label=f"gain ({_unit(rows)})")
+        bar = drawing.colorbar(image, ax=panel, label=f"change ({_unit(rows)})")
         bar.outline.set_visible(False)
     apart = (found["low"] > 0) | (found["high"] < 0)
     return drawing, _data(found), (
-        f"{apart.sum()} of {len(found)} gains have an interval apart from 0 (bold; n = {span(found['n'])} items, paired; "
+        f"{apart.sum()} of {len(found)} changes have an interval apart from 0 (bold; n = {span(found['n'])} items, paired; "
         f"bits/byte are better when lower){f'; {len(missing)} cells were not run (hatched)' if len(missing) else ''}. "
         "Demonstration scale.")
 
@@ -82,13 +82,13 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
     image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
     for row in rows.to_dict("records"):
         apart = row["low"] > 0 or row["high"] < 0
-        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+.{row['digits']}f}",
+        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{row['digits']}f}",
                    ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
                    color="white" if abs(row["value"]) > 0.65 * most else "black")
     return image
 
 
-@figure("P4-F3", CHAPTER, "Gain against a language's share of the web")
+@figure("P4-F3", CHAPTER, "What tuning changes, against a language's share of the web")
 def gain_by_share(profile: str):
     """A panel a task; a point a language, mean gain of all cells; the ends of the resource levels are dotted."""
     found = measured(profile, "mean_gain")
@@ -107,7 +107,7 @@ def gain_by_share(profile: str):
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
         panel.set_xscale("log")
-        panel.set(xlabel="share of the web's pages (%, log)", ylabel=f"gain ({_unit(rows)})",
+        panel.set(xlabel="share of the web's pages (%, log)", ylabel=f"change ({_unit(rows)})",
                   title=f"{benchmark}, n = {span(rows['n'])}")
         panel.margins(x=0.12)
     return drawing, _data(found, "share"), _share_reading(profile, found)
@@ -121,52 +121,61 @@ def _share_reading(profile: str, found: pandas.DataFrame) -> str:
         scale, digits, unit = (100, 1, "points") if row["unit"] == "share" else (1, 3, row["unit"])
         value, low, high = (scale * row[name] for name in ("value", "low", "high"))
         parts.append(f"{row['benchmark']} {value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit}")
-    said = f"a tenfold share changes the gain by {'; '.join(parts)} (the model of C12-T1)" if parts else "no model was fitted"
+    said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)" if parts else "no model was fitted"
     return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): {said}; bits/byte are "
             "better when lower. Demonstration scale.")
 
 
-@figure("P4-F4", CHAPTER, "Memory in training against score: which cell to take")
-def memory_and_score(profile: str):
-    """A panel a task, a point a cell, its rank beside it; the line joins the cells that no other beats in both."""
-    found, spent = grid(measured(profile)), costs(profile)
-    found = found[(found["language"] == OTHERS) & (found["rank"] > 0)]
-    if found.empty or "memory" not in spent:
+@figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take")
+def memory_and_gain(profile: str):
+    """A panel a task, a point a cell, its rank beside it; the line joins the cells that no other beats in both.
+
+    Up is better in every panel.
+    """
+    found, spent = grid(measured(profile, "gain")), costs(profile)
+    found = found[found["language"] == OTHERS]
+    if found.empty or "held" not in spent:
         return _empty()
-    found = found.merge(spent, on=["base", "instructions", "rank", "bits"])
-    found = found.assign(memory=found["memory"] / 1e9)
+    found = _upwards(found).merge(spent, on=["base", "instructions", "rank", "bits"])
+    found = found.assign(held=found["held"] / 1e6)
     drawing, panels = _panels(found)
     best = {}
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for bits, part in rows.groupby("bits", sort=False):
-            panel.errorbar(part["memory"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
-                           fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
-                           label=f"{bits:.0f} bits")
+            panel.errorbar(part["held"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
+                           fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, label=f"{bits:.0f} bits")
         for row in rows.to_dict("records"):
-            panel.annotate(f"{row['rank']:.0f}", (row["memory"], row["value"]), (4, 1), textcoords="offset points",
+            panel.annotate(f"{row['rank']:.0f}", (row["held"], row["value"]), (4, 1), textcoords="offset points",
                            fontsize=6, color=COLOURS[int(row["bits"])])
         best[benchmark] = front(rows)
-        panel.plot(best[benchmark]["memory"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
-        panel.set(xlabel="memory added in training (GB)", ylabel=_axis(rows), title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
+        panel.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
+        saved = rows["measure"].iloc[0] == LOWER_IS_BETTER
+        panel.set(xlabel="weights, adapter and optimizer (MB)", title=f"{benchmark}, n = {span(rows['n'])}",
+                  ylabel="bits/byte saved" if saved else f"{rows['measure'].iloc[0].removesuffix(' %')}, points gained")
     drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return drawing, _data(found, "memory", "adapter_size", "seconds"), _front_reading(best, found)
+    return drawing, _data(found, "held", "memory", "adapter_size", "seconds"), _front_reading(best, found)
 
 
 def front(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """The cells for which no other has as good a score with as little memory, by memory."""
-    sign = -1 if rows["measure"].iloc[0] == LOWER_IS_BETTER else 1
-    ordered = rows.assign(good=sign * rows["value"].astype(float)).sort_values(["memory", "good"], ascending=[True, False])
-    return ordered[ordered["good"] > ordered["good"].cummax().shift(fill_value=-numpy.inf)]
+    """The cells for which no other has as good a value, more is better, with as little memory; by memory."""
+    ordered = rows.assign(value=rows["value"].astype(float)).sort_values(["held", "value"], ascending=[True, False])
+    return ordered[ordered["value"] > ordered["value"].cummax().shift(fill_value=-numpy.inf)]
+
+
+def _upwards(found: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows with the sign of bits/byte turned, so that more is better everywhere."""
+    turned = found["measure"] == LOWER_IS_BETTER
+    flipped = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
+    return found.where(~turned, flipped)
 
 
 def _front_reading(best: dict, found: pandas.DataFrame) -> str:
-    parts = []
-    for benchmark, rows in best.items():
-        cells = ", ".join(f"{row['rank']:.0f}/{row['bits']:.0f}" for row in rows.to_dict("records"))
-        parts.append(f"{benchmark} {cells}")
-    apart = "; ".join(parts)
-    return (f"On the front (rank/bits), from little memory to much: {apart} (n = {span(found['n'])} items; where intervals "
-            "overlap, take the cheaper cell). Numbers are ranks. Demonstration scale.")
+    parts = [f"{benchmark} {', '.join(f'{row.rank:.0f}/{row.bits:.0f}' for row in rows.itertuples())}"
+             for benchmark, rows in best.items()]
+    return (f"On the front (rank/bits), from little memory to much: {'; '.join(parts)} (n = {span(found['n'])} items, "
+            "against the untuned base in the most bits, paired; where intervals overlap, take the cheaper cell). "
+            "Demonstration scale.")
 
 
 def _panels(found: pandas.DataFrame):

@@ -9,6 +9,7 @@ ABSENT = "Not run: what it needs was not at hand, or the profile's parameters le
 MEASURES = {"accuracy": ("accuracy %", 100, 1), "f1": ("F1×100", 100, 1), "bits_per_byte": ("bits/byte", 1, 3)}
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ("high", "mid", "low", LOWER, OTHERS)
+TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
 LABELS = ["metric", "n", "value", "low", "high", "p", "base", "instructions", "rank", "bits", "benchmark", "language",
           "factor", "before", "after", "against", "term"]
 
@@ -45,12 +46,21 @@ def not_run(profile: str) -> pandas.DataFrame:
 
 
 def costs(profile: str) -> pandas.DataFrame:
-    """What each cell took, mean over the seeds: base, instructions, rank, bits, then a column a cost."""
+    """What each cell took, mean over the seeds: base, instructions, rank, bits, then a column a cost.
+
+    Beside the measured ones `held`: bytes of weights, adapter, gradient and the optimizer's two moments, which rank and
+    bits decide; what the text needs on its way comes on top, and is the same in every cell.
+    """
     facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "base", "instructions", "rank", "bits"])
     facts = facts[facts["rank"].notna() & (facts["fact"] != "not_run")]
     wide = facts.assign(value=pandas.to_numeric(facts["value"])).pivot_table(
         "value", ["base", "instructions", "rank", "bits"], "fact", sort=False)
-    return wide.reindex(columns=[*wide.columns, *({"kwh"} - set(wide))]).rename_axis(columns=None).reset_index()
+    wide = wide.reindex(columns=[*wide.columns, *({"kwh"} - set(wide))]).rename_axis(columns=None).reset_index()
+    if "trainable" in wide:
+        sizes = wide[wide["rank"] == 0].set_index(["base", "bits"])["size"]
+        wide["weights"] = [sizes.get((row.base, row.bits)) for row in wide.itertuples()]
+        wide["held"] = wide["weights"] + TRAINED * wide["trainable"]
+    return wide
 
 
 @table("P4-T1", CHAPTER, "What each rank and number of bits costs")
@@ -59,10 +69,9 @@ def cost_of_cells(profile: str):
     found = costs(profile)
     if "trainable" not in found:
         return _by_formula(), ABSENT
-    sizes = found[found["rank"] == 0].set_index(["base", "bits"])["size"]
     rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
              "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
-             "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{sizes[row.base, row.bits] / 1e6:.0f}",
+             "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}", "held MB": f"{row.held / 1e6:.0f}",
              "memory added GB": f"{row.memory / 1e9:.2f}", "peak memory GB": f"{row.peak_memory / 1e9:.2f}",
              "seconds": f"{row.seconds:.0f}", "tokens/s": f"{row.tokens_per_second:.0f}",
              "Wh": "" if pandas.isna(row.kwh) else f"{1000 * row.kwh:.2f}", "from": "here"}
@@ -74,13 +83,13 @@ def cost_of_cells(profile: str):
 
 
 def _cost_reading(found: pandas.DataFrame) -> str:
-    tuned, sizes = found[found["rank"] > 0], found[found["rank"] == 0].set_index("bits")["size"]
+    tuned = found[found["rank"] > 0]
     share = 100 * tuned["trainable"] / tuned["total"]
-    mean = tuned.groupby("bits")[["memory", "tokens_per_second"]].mean()
-    parts = [f"{bits:.0f} bits {sizes[bits] / 1e6:.0f} MB of weights, {row.memory / 1e9:.2f} GB added in training, "
+    mean = tuned.groupby("bits")[["weights", "memory", "tokens_per_second"]].mean()
+    parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB of weights, {row.memory / 1e9:.2f} GB added in training, "
              f"{row.tokens_per_second:.0f} tokens/s" for bits, row in mean.iloc[::-1].iterrows()]
     return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters; "
-            f"{'; '.join(parts)} (mean over the ranks). One measurement a cell and seed, on the machine that the record "
+            f"{'; '.join(parts)} (mean over the ranks). Held are weights, adapter, gradient and AdamW's moments. One measurement a cell and seed, on the machine that the record "
             "names; the paper reports no cost, so its rows are formulas.")
 
 
@@ -138,7 +147,8 @@ def gain_by_level(profile: str):
             found[found["language"].isin(["high", LOWER])].to_dict("records")]
     return pandas.DataFrame(rows), (
         f"Tuned minus untuned, mean over all cells: {'; '.join(ends)} (n = {span(found['n'])} items, paired; bits/byte are "
-        "better when lower). Levels by share of the web's pages: high from 1 %, mid from 0.1 %. Demonstration scale.")
+        "better when lower). Levels by share of the web's pages, without English: high from 1 %, mid from 0.1 %. "
+        "Demonstration scale.")
 
 
 @table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits")
@@ -191,7 +201,8 @@ def factors(profile: str):
     facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "benchmark", "factor"])
     reasons = facts[facts["fact"] == "not_modelled"]
     if found.empty:
-        return pandas.DataFrame(), f"No model: {'; '.join(reasons['value']) or ABSENT}"
+        told = [f"{row.benchmark}: {row.value}" for row in reasons.itertuples()]
+        return pandas.DataFrame(), f"No model. {' '.join(told) or ABSENT}"
     tests = facts[(facts["fact"] == "factor_p") & (facts["factor"] != "mean")].reset_index(drop=True)
     tests["holm"] = statistics.holm(tests["value"].astype(float))
     joint = tests.set_index(["benchmark", "factor"])

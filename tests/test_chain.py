@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lib import paths, run
+from lib import paths, run, sweep
 
 pytestmark = pytest.mark.chain
 
@@ -74,3 +74,17 @@ def test_a_second_run_gives_the_same_metrics(chain, tmp_path):
     first, second = _records(chain), _records(tmp_path)
     for chapter in run.UPSTREAM:
         assert _computed(first[chapter]) == _computed(second[chapter]), chapter
+
+
+def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):
+    """One rank of chapter 12, from the parameters that its record keeps, trained anew in a folder of its own."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(chain))
+    whole = _records(chain)["12_rank_and_precision"]
+    cell = sweep.Cell("12_rank_and_precision", whole["parameters"] | {"ranks": [8]}, {"ranks": [8]})
+    folder = sweep.prepare(cell, os.cpu_count())
+    done = subprocess.run([sys.executable, "-m", "lib.sweep", "--cell", str(folder)], cwd=paths.ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+    assert done.returncode == 0, done.stdout
+    alone = json.loads(cell.record.read_text("utf8"))
+    expected, found = ([row for row in record["metrics"] if row.get("rank") == 8] for record in (whole, alone))
+    assert expected and found == expected

@@ -17,8 +17,8 @@ import pandas
 from peft import PeftModel
 from tqdm.auto import tqdm
 
-from lib import (adapters, benchmarks, carbon, corpus, evaluation, levels, machine, models, multilingual, paths, precision,
-                 prompts, records, scoring, selfinstruct, training, tuning)
+from lib import (adapters, benchmarks, carbon, corpus, evaluation, levels, machine, models, multilingual, paths,
+                 precision, prompts, records, scoring, selfinstruct, training, tuning)
 
 CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
@@ -28,7 +28,7 @@ UNTUNED = "none"
 WHOLE = 16
 FINISHED, ANSWERS = "cell.json", "answers.parquet"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
-MEASURES = {**{task: [name] for task, name in COMPARED.items()}, "reading_comprehension": ["f1", "exact_match", "invalid"]}
+MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}
 COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "f1", "exact",
            "invalid", "hypothesis", "code_length", "bytes"]
 COSTS = {"seconds": "s", "tokens": "tokens", "tokens_per_second": "tokens/s", "peak_memory": "bytes", "memory": "bytes",
@@ -247,7 +247,8 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
     for key, rows in tuned.groupby(KEYS, sort=False):
         _differences(record, "gain", most, rows, **dict(zip(KEYS, key)))
     for width in sorted(set(untuned["bits"]) - set(most["bits"])):
-        _differences(record, "format", most, untuned[untuned["bits"] == width], bits=width, against=int(most["bits"].max()))
+        fewer = untuned[untuned["bits"] == width]
+        _differences(record, "format", most, fewer, bits=width, against=int(most["bits"].max()))
     if len(tuned):
         _compare_tuned(record, tuned, most)
     for base in dict.fromkeys(run.base for run in runs if run.base != runs[0].base):

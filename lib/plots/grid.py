@@ -114,15 +114,17 @@ def gain_by_share(profile: str):
 
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
-    terms = records.metrics(profile, CHAPTER).reindex(columns=["metric", "term", "value", "low", "high", "benchmark", "unit"])
+    columns = ["metric", "term", "value", "low", "high", "benchmark", "unit"]
+    terms = records.metrics(profile, CHAPTER).reindex(columns=columns)
     slopes = terms[(terms["metric"] == "factor") & (terms["term"] == "share of the web, tenfold")]
     parts = []
     for row in slopes.to_dict("records"):
         scale, digits, unit = (100, 1, "points") if row["unit"] == "share" else (1, 3, row["unit"])
         value, low, high = (scale * row[name] for name in ("value", "low", "high"))
         parts.append(f"{row['benchmark']} {value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit}")
-    said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)" if parts else "no model was fitted"
-    return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): {said}; bits/byte are "
+    said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)"
+    return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): "
+            f"{said if parts else 'no model was fitted'}; bits/byte are "
             "better when lower. Demonstration scale.")
 
 
@@ -198,7 +200,7 @@ def _rank_axis(panel, rows: pandas.DataFrame):
 
 def _axis(rows: pandas.DataFrame) -> str:
     measure = rows["measure"].iloc[0]
-    return "bits per byte (lower is better)" if measure == LOWER_IS_BETTER else measure.replace(" %", " (%)").replace("×", " × ")
+    return {LOWER_IS_BETTER: "bits per byte (lower is better)"}.get(measure, measure.replace(" %", " (%)"))
 
 
 def _unit(rows: pandas.DataFrame) -> str:

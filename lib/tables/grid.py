@@ -71,7 +71,8 @@ def cost_of_cells(profile: str):
         return _by_formula(), ABSENT
     rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
              "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
-             "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}", "held MB": f"{row.held / 1e6:.0f}",
+             "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}",
+             "held MB": f"{row.held / 1e6:.0f}",
              "memory added GB": f"{row.memory / 1e9:.2f}", "peak memory GB": f"{row.peak_memory / 1e9:.2f}",
              "seconds": f"{row.seconds:.0f}", "tokens/s": f"{row.tokens_per_second:.0f}",
              "Wh": "" if pandas.isna(row.kwh) else f"{1000 * row.kwh:.2f}", "from": "here"}
@@ -89,8 +90,8 @@ def _cost_reading(found: pandas.DataFrame) -> str:
     parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB of weights, {row.memory / 1e9:.2f} GB added in training, "
              f"{row.tokens_per_second:.0f} tokens/s" for bits, row in mean.iloc[::-1].iterrows()]
     return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters; "
-            f"{'; '.join(parts)} (mean over the ranks). Held are weights, adapter, gradient and AdamW's moments. One measurement a cell and seed, on the machine that the record "
-            "names; the paper reports no cost, so its rows are formulas.")
+            f"{'; '.join(parts)} (mean over the ranks). Held are weights, adapter, gradient and AdamW's moments. One "
+            "measurement a cell and seed, on the machine that the record names; the paper reports no cost, so its rows are formulas.")
 
 
 def _by_formula() -> pandas.DataFrame:
@@ -121,7 +122,8 @@ def _score_reading(found: pandas.DataFrame, profile: str) -> str:
     parts = []
     for benchmark, rows in found[found["rank"] > 0].groupby("benchmark", sort=False):
         better = "idxmin" if rows["measure"].iloc[0] == "bits/byte" else "idxmax"
-        best, before = rows.loc[getattr(rows["value"], better)()], found[(found["benchmark"] == benchmark) & (found["rank"] == 0)]
+        best = rows.loc[getattr(rows["value"], better)()]
+        before = found[(found["benchmark"] == benchmark) & (found["rank"] == 0)]
         parts.append(f"{benchmark} {_cell(before.sort_values('bits').iloc[-1])} untuned, at best {_cell(best)} "
                      f"{best['measure']} at rank {best['rank']:.0f} in {best['bits']:.0f} bits")
     missing = len(not_run(profile))

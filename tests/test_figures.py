@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from lib import paper, paths, plots, records, tables
+from lib.tables.base import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
 # A finder that refuses them: what needs torch fails here.
@@ -81,6 +82,10 @@ def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
     assert [path.name for path in kept] == ["13_carbon.json"]
     assert "![C13-F1." in page and "P2-T8" in page
     assert "- P1-T5." in page and "06_evaluation has no record" in page
+
+
+def test_a_tiny_p_is_never_printed_as_zero():
+    assert [p_value(p) for p in (0.0123, 0.0004, float("nan"))] == ["0.012", "< 0.001", ""]
 
 
 @pytest.mark.skipif(not (COMMITTED / "records").exists(), reason="no run is committed yet")

@@ -1,6 +1,7 @@
 """Figures of MAPLE's grid: score against rank, the grid as a heat map, gain against resources, memory against score."""
 import numpy
 import pandas
+from matplotlib import patheffects
 
 from lib import levels, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
@@ -9,6 +10,8 @@ from lib.tables.grid import ABSENT, CHAPTER, LEVELS, MEASURES, OTHERS, costs, gr
 
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
+LABELS_AT = {16: (3, 2), 8: (3, -7), 4: (-3, 2)}  # points from the mark, apart from those of the other formats
+HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
 LOWER_IS_BETTER = MEASURES["bits_per_byte"][0]
 
 
@@ -102,7 +105,9 @@ def gain_by_share(profile: str):
             colour = PALETTE[1] if code == "en" else PALETTE[0]
             panel.errorbar(row["share"], row["value"], [[row["value"] - row["low"]], [row["high"] - row["value"]]],
                            fmt="o", color=colour, capsize=2, linewidth=1)
-            panel.annotate(code, (row["share"], row["value"]), (3, 3), textcoords="offset points", fontsize=7)
+            side = _free_side(row["share"], rows["share"])
+            panel.annotate(code, (row["share"], row["value"]), (4 * side, -2), textcoords="offset points",
+                           ha="left" if side > 0 else "right", fontsize=7, path_effects=HALO)
         panel.axhline(0, color="0.4", linewidth=0.8)
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
@@ -111,6 +116,12 @@ def gain_by_share(profile: str):
                   title=f"{benchmark}, n = {span(rows['n'])}")
         panel.margins(x=0.12)
     return drawing, _data(found, "share"), _share_reading(profile, found)
+
+
+def _free_side(share: float, shares: pandas.Series) -> int:
+    """-1 or 1: the side of a point with fewer neighbours, which are points within a factor of two."""
+    below, above = ((shares < share) & (shares > share / 2)).sum(), ((shares > share) & (shares < 2 * share)).sum()
+    return -1 if above > below else 1
 
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
@@ -147,8 +158,10 @@ def memory_and_gain(profile: str):
             panel.errorbar(part["held"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                            fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, label=f"{bits:.0f} bits")
         for row in rows.to_dict("records"):
-            panel.annotate(f"{row['rank']:.0f}", (row["held"], row["value"]), (4, 1), textcoords="offset points",
-                           fontsize=6, color=COLOURS[int(row["bits"])])
+            across, up = LABELS_AT[int(row["bits"])]
+            panel.annotate(f"{row['rank']:.0f}", (row["held"], row["value"]), (across, up), textcoords="offset points",
+                           ha="left" if across > 0 else "right", fontsize=6, color=COLOURS[int(row["bits"])],
+                           path_effects=HALO)
         best[benchmark] = front(rows)
         panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
         panel.axhline(0, color="0.4", linewidth=0.8, linestyle=":")

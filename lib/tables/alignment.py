@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records
-from lib.tables.base import interval, table
+from lib.tables.base import interval, p_value, table
 
 SCORES = {"retrieval_accuracy_mean": "retrieval acc@1", "bits_per_byte": "bits/byte", "chrf": "chrF++"}
 
@@ -29,7 +29,7 @@ def _alignment_reading(found: pandas.DataFrame) -> str:
     row = gain.iloc[0]
     return (f"With pairs, retrieval averaged over layers changes by {100 * row['value']:+.1f} points "
             f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] against the same tokens without "
-            f"(n = {row['n']} held-out pairs, paired bootstrap p = {row['p']:.3f}; demonstration scale).")
+            f"(n = {row['n']} held-out pairs, paired bootstrap, p {p_value(row['p'])}; demonstration scale).")
 
 
 @table("C04-T2", "04_alignment", "Translations by each arm")

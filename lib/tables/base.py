@@ -85,6 +85,11 @@ def interval(row, digits: int = 2) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def p_value(p) -> str:
+    """`0.012`, or `< 0.001`: a p as it is printed in a table; empty where there is none."""
+    return "" if pandas.isna(p) else "< 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
 def span(counts) -> str:
     """`40`, or `12 to 40`: the numbers of items that several scores rest on."""
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

@@ -4,7 +4,7 @@ import functools
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, span, table
+from lib.tables.base import interval, p_value, span, table
 
 CHAPTER = "07_base_strength"
 ABSENT = "Not run, because the benchmark files were not at hand."
@@ -144,8 +144,8 @@ def _differences(found: pandas.DataFrame, keys: list[str], column: str, phrase: 
     found = found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
     adjusted = statistics.holm(found["p"])
     frame = found[[*keys, "n"]].assign(**{column: [interval(row, 1) for _, row in found.iterrows()],
-                                          "p": [f"{p:.3f}" for p in found["p"]],
-                                          "p (Holm)": [f"{p:.3f}" for p in adjusted]})
+                                          "p": found["p"].map(p_value),
+                                          "p (Holm)": [p_value(p) for p in adjusted]})
     whole = found[found["task"] == "all"]
     named = [" ".join(str(row[key]) for key in keys if key not in ("task", "against")) +
              (f" − {row['against']}" if "against" in keys else "") for _, row in whole.iterrows()]

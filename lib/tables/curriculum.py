@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, reported, span, table
+from lib.tables.base import interval, p_value, reported, span, table
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
@@ -90,7 +90,7 @@ def _changes(profile: str, name: str, digits: int, scale: float) -> pandas.DataF
             cells[f"Δ {row['arm']}"] = interval(row, digits)
         elif row["metric"] == f"{name}_effect":
             cells[f"effect of {row['effect']}"] = (f"{interval(row, digits)}, "
-                                                   f"p = {corrected[row['effect'], row['language']]:.3f}")
+                                                   f"p {p_value(corrected[row['effect'], row['language']])}")
     frame = pandas.DataFrame(rows.values()).fillna("")
     last = [code for code in (OTHERS, "en") if code in set(frame["language"])]
     order = [code for code in frame["language"] if code not in last] + last

@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, span, table
+from lib.tables.base import interval, p_value, span, table
 
 STAGE_SCORES = {"accuracy": ("%", 100, 1), "chrf": ("chrF++", 1, 1), "bits_per_byte": ("bits/byte", 1, 3)}
 
@@ -96,7 +96,7 @@ def _differences(changes: pandas.DataFrame) -> pandas.DataFrame:
     adjusted = statistics.holm(changes["p"])
     return pandas.DataFrame([{
         "score": row["score"], "unit": row["unit"], "n": row["n"], "from": row["against"], "to": row["stage"],
-        "Δ": interval(row, row["digits"]), "p": f"{row['p']:.3f}", "p (Holm)": f"{p:.3f}"}
+        "Δ": interval(row, row["digits"]), "p": p_value(row["p"]), "p (Holm)": p_value(p)}
         for (_, row), p in zip(changes.iterrows(), adjusted)])
 
 

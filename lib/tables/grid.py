@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, reported, span, table
+from lib.tables.base import interval, p_value, reported, span, table
 
 CHAPTER = "12_rank_and_precision"
 ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
@@ -142,7 +142,7 @@ def gain_by_level(profile: str):
                for row in cells.to_dict("records")}
     low, high = ((getattr(cells["rank"], end)(), getattr(cells["bits"], end)()) for end in ("min", "max"))
     rows = [{"task": row["benchmark"], "measure": row["measure"], "level": row["language"], "n": row["n"],
-             "mean gain": _cell(row), "p": f"{row['p']:.3f}", "p (Holm)": f"{row['holm']:.3f}",
+             "mean gain": _cell(row), "p": p_value(row["p"]), "p (Holm)": p_value(row["holm"]),
              **{f"rank {rank:.0f}, {bits:.0f} bits": corners.get((row["benchmark"], row["language"], rank, bits), "")
                 for rank, bits in (low, high)}} for row in _corrected(found).to_dict("records")]
     ends = [f"{row['benchmark']} {row['language']} {_cell(row)} {row['measure']}" for row in
@@ -179,8 +179,8 @@ def instruction_sets(profile: str):
     found = measured(profile, "set")
     found = found[found["language"].isin(["en", OTHERS])]
     rows = [{"set": row["instructions"], "against": row["against"], "task": row["benchmark"], "measure": row["measure"],
-             "language": row["language"], "n": row["n"], "difference": _cell(row), "p": f"{row['p']:.3f}",
-             "p (Holm)": f"{row['holm']:.3f}"} for row in _corrected(found).to_dict("records")]
+             "language": row["language"], "n": row["n"], "difference": _cell(row), "p": p_value(row["p"]),
+             "p (Holm)": p_value(row["holm"])} for row in _corrected(found).to_dict("records")]
     facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "instructions", "rank"])
     reasons = facts[(facts["fact"] == "not_run") & facts["rank"].isna()].drop_duplicates("instructions")
     rows += [{"set": row.instructions, "difference": row.value} for row in reasons.itertuples()]
@@ -220,9 +220,9 @@ def _factor_row(row: dict, joint: pandas.DataFrame) -> dict:
     scaled = {name: row[name] * (100 if share else 1) for name in ("value", "low", "high")}
     test = joint.loc[(row["benchmark"], row["factor"])] if row["factor"] != "mean" else None
     return {"task": row["benchmark"], "term": row["term"], "unit": "points" if share else row["unit"], "n": row["n"],
-            "estimate": interval(scaled, 2 if share else 4), "p": f"{row['p']:.3f}", "factor": row["factor"],
-            "p of the factor": "" if test is None else f"{float(test['value']):.3f}",
-            "p (Holm)": "" if test is None else f"{test['holm']:.3f}"}
+            "estimate": interval(scaled, 2 if share else 4), "p": p_value(row["p"]), "factor": row["factor"],
+            "p of the factor": "" if test is None else p_value(float(test["value"])),
+            "p (Holm)": "" if test is None else p_value(test["holm"])}
 
 
 def _wide(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
@@ -238,6 +238,8 @@ def _wide(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
     wide = frame.pivot_table("cell", keys, "at", aggfunc="first", sort=False)
     ranks = sorted((name for name in wide if name != "untuned"), key=lambda name: int(name.split()[1]))
     wide = wide.reindex(columns=[name for name in ("untuned", *ranks) if name in wide])
+    # A set that was tuned in the middle cell only has no line for the other formats.
+    wide = wide.dropna(how="all", subset=ranks) if ranks else wide
     wide.insert(0, "n", [f"{number}" for number in frame.groupby(keys, sort=False)["n"].max().reindex(wide.index)])
     return wide.fillna("").rename_axis(columns=None).reset_index()
 

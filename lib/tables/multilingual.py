@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, reported, span, table
+from lib.tables.base import interval, p_value, reported, span, table
 
 CHAPTER = "11_multilingual_benchmark"
 ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
@@ -81,7 +81,7 @@ def instructions(profile: str):
              "language": row["language"], "n": row["n"],
              **{kind: cells[row["benchmark"], row["metric"].removesuffix("_difference"), row["language"], kind]
                 for kind in ("en", "multilingual")},
-             "difference": interval(row, 1), "p": f"{row['p']:.3f}", "p (Holm)": _digits(row["holm"])}
+             "difference": interval(row, 1), "p": p_value(row["p"]), "p (Holm)": p_value(row["holm"])}
             for row in _corrected(found).to_dict("records")]
     frame = pandas.DataFrame([*rows, *_paper_instructions()], dtype=object).fillna("")
     return frame, _instructions_reading(found)
@@ -152,8 +152,8 @@ def _shown(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
     """Differences as they are printed, with p and, over the languages of a group, Holm's p."""
     found = _corrected(found)
     return found[[*keys, "n"]].assign(difference=[interval(row, 1) for row in found.to_dict("records")],
-                                      p=[f"{p:.3f}" for p in found["p"]],
-                                      **{"p (Holm)": [_digits(p) for p in found["holm"]]}).reset_index(drop=True)
+                                      p=found["p"].map(p_value),
+                                      **{"p (Holm)": found["holm"].map(p_value)}).reset_index(drop=True)
 
 
 def _corrected(found: pandas.DataFrame) -> pandas.DataFrame:
@@ -189,7 +189,3 @@ def _paper_instructions() -> list[dict]:
 
 def _model(base, kind) -> str:
     return f"{base}" if kind in ("none", None) or pandas.isna(kind) else f"{base} + {kind}"
-
-
-def _digits(p: float) -> str:
-    return "" if pandas.isna(p) else f"{p:.3f}"

@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, reported, span, table
+from lib.tables.base import interval, p_value, reported, span, table
 
 CHAPTER = "08_phases_and_transfer"
 ABSENT = "The benchmark files could not be had, so nothing of ours stands here."
@@ -104,7 +104,7 @@ def phase_perplexity(profile: str):
             for _, cell in state[state["metric"] == metric].iterrows():
                 row[f"{metric.replace('_', ' ')} {cell['language']}"] = interval(cell, digits)
         for _, change in changes[(changes["phase"] == phase) & (changes["stage"] == stage)].iterrows():
-            row[f"Δ bits/byte {change['language']}"] = f"{interval(change, 3)}, p = {change['p']:.3f}"
+            row[f"Δ bits/byte {change['language']}"] = f"{interval(change, 3)}, p {p_value(change['p'])}"
         rows.append(row)
     return pandas.DataFrame(rows, dtype=object).fillna(""), _perplexity_reading(profile)
 
@@ -212,7 +212,7 @@ def transfer(profile: str):
         rows.setdefault(row["trained_on"], {"tuned on": row["trained_on"]})[f"{row['task']} {row['language']} %"] = (
             interval(_scaled(row, 100), 1))
     for row in changes.to_dict("records"):
-        rows[row["trained_on"]][f"Δ {row['language']}"] = f"{interval(_scaled(row, 100), 1)}, p = {row['p']:.3f}"
+        rows[row["trained_on"]][f"Δ {row['language']}"] = f"{interval(_scaled(row, 100), 1)}, p {p_value(row['p'])}"
     across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
     parts = [f"{row['trained_on']} → {row['language']} {interval(_scaled(row, 100), 1)}"
              for row in across.to_dict("records")]

@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, span, table
+from lib.tables.base import interval, p_value, span, table
 
 
 @table("C03-T1", "03_pretraining", "Continued pretraining: what each arm reaches and costs")
@@ -59,7 +59,7 @@ def pretraining_differences(profile: str):
     corrected = statistics.holm(found["p"])
     frame = found[["arm", "against", "language", "n"]].copy()
     frame["Δ bits/byte"] = found.apply(interval, axis=1, digits=3)
-    frame["p (Holm)"] = [f"{p:.3f}" for p in corrected]
+    frame["p (Holm)"] = [p_value(p) for p in corrected]
     return frame, (f"{sum(p < 0.05 for p in corrected)} of {len(frame)} differences have p < 0.05 after Holm's correction "
                    f"(paired bootstrap over {span(found['n'])} texts, resolution {2 / (statistics.RESAMPLES + 1):.3f}; "
                    "negative is better; demonstration scale).")

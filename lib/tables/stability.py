@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, span, table
+from lib.tables.base import interval, p_value, span, table
 
 CHAPTER = "09_curriculum"
 
@@ -22,7 +22,7 @@ def stability(profile: str):
     frame["bits/byte"] = bits.apply(interval, axis=1, digits=3).reindex(frame.index)
     first = changes[changes["against"] == frame.index[0]].assign(holm=lambda part: statistics.holm(part["p"]))
     frame["Δ bits/byte"] = first.apply(interval, axis=1, digits=3).reindex(frame.index)
-    frame["p (Holm)"] = first["holm"].map("{:.3f}".format).reindex(frame.index)
+    frame["p (Holm)"] = first["holm"].map(p_value).reindex(frame.index)
     return frame.rename_axis(columns=None).reset_index(drop=True), _reading(frame, bits, changes)
 
 

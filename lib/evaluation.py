@@ -145,8 +145,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     groups = {f"{task}_{language}_{prompt}": rows for (task, language), rows in items.groupby(["task", "language"])}
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
-        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        samples = _samples(lm, TaskManager(include_defaults=False), configs)
+        samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs)
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
     scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
@@ -186,8 +185,8 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     members = [{"task": name, **own[name]} for name in names if name in own]
     changed = [{"group": "named", "task": members}] if members else []
     with _quiet():
-        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        samples = _samples(lm, manager, [name for name in names if name not in own] + changed, limit, shots, seed)
+        asked = [name for name in names if name not in own] + changed
+        samples = _samples(model, tokenizer, batch_size, manager, asked, limit, shots, seed)
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
@@ -303,8 +302,13 @@ def _sides(frame, by: list[str], before: str, after: str):
         yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
-def _samples(lm, manager: TaskManager, tasks: list, limit: int | None = None, shots: int | None = None, seed: int = 0):
-    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call."""
+def _samples(model, tokenizer, batch_size: int, manager: TaskManager, tasks: list, limit: int | None = None,
+             shots: int | None = None, seed: int = 0):
+    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call.
+
+    Likelihoods are fp32 whatever the model computes in: summed up in bf16 they are even for two options in some items.
+    """
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
     loaded = manager.load(tasks)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)

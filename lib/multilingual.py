@@ -15,7 +15,7 @@ import regex
 from sacrebleu.metrics import BLEU, CHRF
 
 from lib import (assets, benchmarks, corpus, evaluation, models, paths, prompts, scoring, selfinstruct, stages,
-                 statistics, tuning)
+                 statistics)
 
 CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
@@ -212,11 +212,6 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
     found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
                          hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
     return found.assign(task="translation", asked=ASKED[0], **run._asdict())
-
-
-def load(folder: Path):
-    """The model of a folder, adapters merged, and its tokenizer."""
-    return tuning.whole(folder), models.tokenizer(folder)
 
 
 def note(record, answers: pandas.DataFrame):

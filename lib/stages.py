@@ -129,11 +129,11 @@ def train(folder: Path, base: str, frames, language: str, budget: Budget, settin
 def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFrame, out: Path, style: str,
           max_new_tokens: int, batch_size: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """The run's model on the `asked` choice rows by likelihood and the `spoken` rows by generation: two frames."""
-    labels = run._asdict()
-    likely = tuning.score(folder, asked, out / run.name, "chat", style, 0, batch_size).assign(**labels)
+    labels, ready = run._asdict(), tuning.ready(folder, style)
+    likely = tuning.score(*ready, asked, out / run.name, batch_size=batch_size).assign(**labels)
     if spoken.empty:
         return likely, pandas.DataFrame()
-    return likely, tuning.score(folder, spoken, out, None, style, max_new_tokens, batch_size).assign(**labels)
+    return likely, tuning.score(*ready, spoken, out, None, max_new_tokens, batch_size).assign(**labels)
 
 
 def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:

@@ -23,9 +23,15 @@ def tune(folder: Path, start: Path, rows: pandas.DataFrame, settings: training.S
     return training.instruct(folder, start, examples, settings, merge, tokenizer)
 
 
-def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = "chat", style: str = "chat",
-          max_new_tokens: int = 0, batch_size: int = 8) -> pandas.DataFrame:
-    """Scores the model in `folder` on task rows, a row an item: item, benchmark, setting, task, language, category, …
+def ready(folder: Path, style: str | None = None):
+    """The model of a folder with its adapter merged, and its tokenizer, which keeps the prompt of `style` if one is named."""
+    tokenizer = models.tokenizer(folder)
+    return whole(Path(folder)), prompts.dress(tokenizer, style) if style else tokenizer
+
+
+def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | None = "chat", max_new_tokens: int = 0,
+          batch_size: int = 8) -> pandas.DataFrame:
+    """Scores a model that is `ready` on task rows, a row an item: item, benchmark, setting, task, language, category, …
 
     Choice rows by the likelihood of their options through the harness (`prompt` as in `evaluation.harness`, None to
     leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With
@@ -36,7 +42,6 @@ def score(folder: Path, rows: pandas.DataFrame, out: Path, prompt: str | None = 
     choices = rows[~rows["task"].isin(list(prompts.PHRASES)) & (prompt is not None)]
     if choices.empty and not max_new_tokens:
         raise ValueError("Only choice tasks have a likelihood score: set max_new_tokens to have texts generated.")
-    model, tokenizer = whole(Path(folder)), prompts.dress(models.tokenizer(folder), style)
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
         found = evaluation.harness(model, tokenizer, choices, Path(out), prompt, batch_size)

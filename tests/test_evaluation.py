@@ -1,4 +1,5 @@
 """Scores against direct computations on tiny models, and their independence of batching."""
+import json
 import math
 import socket
 
@@ -150,6 +151,13 @@ def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_m
         costs = [continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}") / len(choice)
                  for choice in row.choices]
         assert (numpy.argmin(costs) == row.answer) == correct
+
+
+def test_likelihoods_of_a_bf16_model_are_not_rounded_to_bf16(byte_tokenizer, tiny_model, items, tmp_path):
+    evaluation.harness(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
+    samples = [json.loads(line) for path in tmp_path.glob("*.samples.jsonl") for line in path.read_text("utf8").splitlines()]
+    found = torch.tensor([answer[0] for sample in samples for answer in sample["filtered_resps"]], dtype=torch.float32)
+    assert (found != found.bfloat16().float()).float().mean() > 0.9
 
 
 def continuation_nats(model, tokenizer, context, continuation):

@@ -21,10 +21,11 @@ def test_a_model_is_tuned_once_and_scored_on_task_rows(byte_tokenizer, tiny_mode
     assert result["eos_labels"] == 4
     tuning.tune(tmp_path / "tuned", start, rows, settings, "alpaca")
     assert "not repeated" in capsys.readouterr().out
-    scored = tuning.score(tmp_path / "tuned", rows, tmp_path / "out", style="alpaca")
+    model, tokenizer = tuning.ready(tmp_path / "tuned", "alpaca")
+    scored = tuning.score(model, tokenizer, rows, tmp_path / "out")
     assert list(scored["item"]) == list(rows["id"]) and scored["flagged"].sum() == 1
     assert set(scored["chance"]) == {0.5} and scored["correct"].isin([True, False]).all()
-    told = tuning.score(tmp_path / "tuned", rows, tmp_path / "out", None, "alpaca", max_new_tokens=2)
+    told = tuning.score(model, tokenizer, rows, tmp_path / "out", None, max_new_tokens=2)
     assert {"hypothesis", "invalid", "generated"} <= set(told) and "correct" not in told and len(told) == 4
 
 
@@ -32,7 +33,7 @@ def test_nothing_to_tune_on_or_to_score_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no row to tune"):
         tuning.tune(tmp_path, tmp_path, _rows([]), training.Settings())
     with pytest.raises(ValueError, match="set max_new_tokens"):
-        tuning.score(tmp_path, _rows(["a"]).assign(task="translation"), tmp_path)
+        tuning.score(None, None, _rows(["a"]).assign(task="translation"), tmp_path)
 
 
 def test_the_plan_tunes_every_stage_alike_and_varies_the_last_one():

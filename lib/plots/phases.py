@@ -6,6 +6,7 @@ from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import reported, span
 
 CHAPTER = "08_phases_and_transfer"
+COLOURS = dict(zip(("fp32", "bf16", "int8", "nf4"), PALETTE))
 
 
 @figure("P2-F1", CHAPTER, "Perplexity and bits per byte by phase")
@@ -55,7 +56,8 @@ def accuracy_by_size(profile: str):
     drawing, panels = axes(1, 2, WIDE, 2.4)
     for panel, part, title in ((panels[0], frame, f"ours, n = {span(frame['n'])} questions" if len(frame) else "ours"),
                                (panels[1], theirs, "PersianMind, as reported (Belebele)")):
-        for color, row in zip(PALETTE, part.to_dict("records")):
+        for row in part.to_dict("records"):
+            color = COLOURS[row["precision"].lower()]
             ends = [row.get("low", row["value"]), row.get("high", row["value"])]
             spread = [[100 * abs(row["value"] - end)] for end in ends]
             panel.errorbar(row["size"], 100 * row["value"], spread, fmt="o", capsize=2, color=color)

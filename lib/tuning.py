@@ -24,9 +24,13 @@ def tune(folder: Path, start: Path, rows: pandas.DataFrame, settings: training.S
 
 
 def ready(folder: Path, style: str | None = None):
-    """The model of a folder with its adapter merged, and its tokenizer, which keeps the prompt of `style` if one is named."""
-    tokenizer = models.tokenizer(folder)
-    return whole(Path(folder)), prompts.dress(tokenizer, style) if style else tokenizer
+    """The model of a folder and its tokenizer, which keeps the prompt of `style` if one is named.
+
+    An adapter is merged: the harness ties weights anew and finds none below an adapter.
+    """
+    adapted, tokenizer = (Path(folder) / "adapter_config.json").exists(), models.tokenizer(folder)
+    model = models.merged(folder).eval() if adapted else models.load(folder)
+    return model, prompts.dress(tokenizer, style) if style else tokenizer
 
 
 def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | None = "chat", max_new_tokens: int = 0,
@@ -52,11 +56,6 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
         told = told.drop(columns=[*KEPT, "flagged"]).rename(columns={"correct": "generated"})
         scored = scored.merge(told, on="item", how="left", validate="one_to_one")
     return scored
-
-
-def whole(folder: Path):
-    """The model of a folder with its adapter merged: the harness ties weights anew and finds none below an adapter."""
-    return models.merged(folder).eval() if (folder / "adapter_config.json").exists() else models.load(folder)
 
 
 def _described(rows: pandas.DataFrame) -> pandas.DataFrame:

@@ -106,8 +106,7 @@ def gain_by_share(profile: str):
             panel.errorbar(row["share"], row["value"], [[row["value"] - row["low"]], [row["high"] - row["value"]]],
                            fmt="o", color=colour, capsize=2, linewidth=1)
             side = _free_side(row["share"], rows["share"])
-            panel.annotate(code, (row["share"], row["value"]), (4 * side, -2), textcoords="offset points",
-                           ha="left" if side > 0 else "right", fontsize=7, path_effects=HALO)
+            _label(panel, code, (row["share"], row["value"]), (4 * side, -2), fontsize=7)
         panel.axhline(0, color="0.4", linewidth=0.8)
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
@@ -158,10 +157,8 @@ def memory_and_gain(profile: str):
             panel.errorbar(part["held"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                            fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, label=f"{bits:.0f} bits")
         for row in rows.to_dict("records"):
-            across, up = LABELS_AT[int(row["bits"])]
-            panel.annotate(f"{row['rank']:.0f}", (row["held"], row["value"]), (across, up), textcoords="offset points",
-                           ha="left" if across > 0 else "right", fontsize=6, color=COLOURS[int(row["bits"])],
-                           path_effects=HALO)
+            _label(panel, f"{row['rank']:.0f}", (row["held"], row["value"]), LABELS_AT[int(row["bits"])], fontsize=6,
+                   color=COLOURS[int(row["bits"])])
         best[benchmark] = front(rows)
         panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
         panel.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
@@ -201,6 +198,12 @@ def _panels(found: pandas.DataFrame):
     for panel in panels.flat[count:]:
         panel.set_axis_off()
     return drawing, list(panels.flat)[:count]
+
+
+def _label(panel, text: str, at: tuple, offset: tuple, **style):
+    """A text beside a point, off it by so many points across and up, legible on lines that it crosses."""
+    panel.annotate(text, at, offset, textcoords="offset points", ha="left" if offset[0] > 0 else "right",
+                   path_effects=HALO, **style)
 
 
 def _rank_axis(panel, rows: pandas.DataFrame):

@@ -5,7 +5,7 @@ from matplotlib import patheffects
 
 from lib import levels, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables.base import span
+from lib.tables.base import interval, span
 from lib.tables.grid import ABSENT, CHAPTER, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
 
 MARKERS = {16: "o", 8: "s", 4: "^"}
@@ -43,7 +43,7 @@ def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
     effects = measured(profile, "effect")
     effects = effects[effects["language"] == OTHERS].groupby(["factor", "benchmark"], sort=False).first().reset_index()
     decided = [f"{row['factor']} {row['after']:.0f} against {row['before']:.0f} changes {row['benchmark']} by "
-               f"{row['value']:+.{row['digits']}f} {row['measure']}"
+               f"{interval(row, row['digits'])} {row['measure']}"
                for row in effects.to_dict("records") if row["low"] > 0 or row["high"] < 0]
     missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in not_run(profile).itertuples()]
     said = "; ".join(decided) or f"none of {len(effects)} effects of rank and bits has an interval apart from 0"

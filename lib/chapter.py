@@ -23,6 +23,20 @@ def begin(chapter: str, variables: dict) -> records.Record:
     return record
 
 
+def without(record: records.Record, name: str, instead, lack: str):
+    """`instead` of a parameter whose default asks for what the corpus lacks (a key of `params.LACKS`); told in a line.
+
+    Raises params.ParameterError when the value is the user's own (`params.written`).
+    """
+    values, reason = record.content["parameters"], params.LACKS[lack]
+    if name in params.written(record.profile, record.chapter, values):
+        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {reason}: add it, or take "
+                                    f"`{name}` out of the parameter file.")
+    print(f"{reason[0].upper()}{reason[1:]}; without, `{name}` is {instead!r}.")
+    record.fact("without", lack, parameter=name)
+    return instead
+
+
 def finish(record: records.Record):
     """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
     started, meter = _meters.pop(record.chapter)

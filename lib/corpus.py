@@ -351,6 +351,12 @@ def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Fr
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
+def lacking(frames: Frames) -> list[str]:
+    """What a corpus may have and this one has not: keys of `params.LACKS`."""
+    return [name for name, found in {"english": (frames["documents"]["language"] == "en").any(),
+                                     "pairs": len(frames["pairs"])}.items() if not found]
+
+
 def note(record: records.Record, ledger: list[dict], frames: Frames, found: Frames):
     """Puts the chapter's counts into its record: rows by filter, text by source, items by task, lengths, samples."""
     for row in ledger:
@@ -364,8 +370,9 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
         record.fact("items", len(part), "items", **labels)
         record.fact("choices", len(part["choices"].iloc[0]), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
-    record.rows("samples", frames["pairs"].query("split == 'test'").sort_values("id").head(6)[["english", "target"]]
-                .to_dict("records"))
+    columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
+    held = frames[shown].query("split == 'test'").sort_values("id").head(6)
+    record.rows("samples", held[columns].to_dict("records"))
 
 
 def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):

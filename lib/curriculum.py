@@ -1,7 +1,6 @@
 """PolyLM's curriculum: the same text in two orders, with and without translation pairs, scored in every language."""
 import dataclasses
 import re
-import unicodedata
 from collections import Counter
 from typing import NamedTuple
 
@@ -56,14 +55,7 @@ def own(profile: str, corpora: dict[str, list[str]], column: str, limit: int) ->
 
 def script(code: str, units: list[dict]) -> str:
     """The script of a language; that of most letters in its units where the code is not in the table of languages."""
-    if code in text.LANGUAGES:
-        return text.script(code)
-    letters = Counter(letter for unit in units[:1000] for letter in unit[code] if letter.isalpha())
-    names = Counter()
-    for letter, count in letters.items():
-        names[unicodedata.name(letter, "Latin").split()[0].title()] += count
-    name = names.most_common(1)[0][0] if names else "Latin"
-    return "Han" if name == "Cjk" else name
+    return text.script(code) if code in text.LANGUAGES else text.writing(unit[code] for unit in units[:1000])
 
 
 def codes(multiway: pandas.DataFrame) -> list[str]:

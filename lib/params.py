@@ -34,6 +34,11 @@ class Parameter(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+# What a corpus may lack, and where a user adds it.
+LACKS = {
+    "english": "the corpus has no English text (name a source that has some in `sources` of 01_corpus)",
+    "pairs": "the corpus has no translation pairs (add yours as TSV, JSONL or TMX to `pair_files` of 01_corpus)",
+    "tests": "the corpus has no such test items (add yours as JSONL to `test_files` of 01_corpus)"}
 LAUNCH = {"accelerate": Parameter("", "what trainings are launched by: a file of params/accelerate/ or a path to one; "
                                   "empty: in the chapter's own process"),
           "at_once": Parameter(0, "examples of a batch that a device computes at once, 0: all of its share [0..]", 0)}
@@ -122,6 +127,13 @@ def compared(known: dict[str, Parameter], values: dict, source: str, whose: str)
             raise ParameterError(f"{source}: key `{name}` is {value!r}, but {problem}; "
                                  f"the default is {known[name].default!r} ({known[name].comment}).")
     return {name: _convert(parameter.default, values.get(name, parameter.default)) for name, parameter in known.items()}
+
+
+def written(profile: str, chapter: str, values: dict) -> set[str]:
+    """Names of the parameters that are the user's own: those in the profile's file, and any that is not the default."""
+    path = paths.parameters(profile, chapter)
+    changed = {name for name, default in defaults(chapter).items() if values[name] != default}
+    return changed.union(read(path) if path.exists() else ())
 
 
 def injected(variables: dict) -> dict:

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lib import paths
-from lib.tables import Exhibit
+from lib.tables import Exhibit, Lacking
 
 FIGURES: dict[str, Exhibit] = {}
 # Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
@@ -34,11 +34,14 @@ def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float =
         return pyplot.subplots(rows, columns, figsize=(width, height), **options)
 
 
-def show(id: str, profile: str) -> Figure:
-    """Draws a figure in the notebook, with its title and reading printed above."""
-    with pyplot.rc_context(STYLE):
-        drawing, _, reading = FIGURES[id].build(profile)
-        pyplot.close(drawing)
+def show(id: str, profile: str) -> Figure | None:
+    """Draws a figure in the notebook, with its title and reading printed above; None, and why, when it lacks its data."""
+    try:
+        with pyplot.rc_context(STYLE):
+            drawing, _, reading = FIGURES[id].build(profile)
+            pyplot.close(drawing)
+    except Lacking as error:
+        drawing, reading = None, f"Not made here: {error}."
     print(f"Figure {id}. {FIGURES[id].title}\n{reading}")
     return drawing
 

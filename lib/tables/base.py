@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple
 
 import pandas
 
-from lib import paths
+from lib import params, paths
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
@@ -22,6 +22,10 @@ class Exhibit(NamedTuple):
     build: Callable
 
 
+class Lacking(LookupError):
+    """An exhibit cannot be made, because its record lacks what it shows; the message says so in one sentence."""
+
+
 TABLES: dict[str, Exhibit] = {}
 
 
@@ -33,9 +37,19 @@ def table(id: str, chapter: str, title: str):
     return register
 
 
+def need(found, lack: str):
+    """`found`, rows that an exhibit is made of. Raises Lacking when there is none: `lack` is a key of `params.LACKS`."""
+    if len(found) == 0:
+        raise Lacking(params.LACKS[lack])
+    return found
+
+
 def show(id: str, profile: str) -> pandas.DataFrame:
-    """Prints the table's title and reading, and returns its frame for display."""
-    frame, reading = TABLES[id].build(profile)
+    """Prints the table's title and reading, or what it lacks, and returns its frame for display."""
+    try:
+        frame, reading = TABLES[id].build(profile)
+    except Lacking as error:
+        frame, reading = pandas.DataFrame(), f"Not made here: {error}."
     print(f"Table {id}. {TABLES[id].title}\n{reading}")
     return frame
 

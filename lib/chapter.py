@@ -28,12 +28,14 @@ def without(record: records.Record, name: str, instead, lack: str):
 
     Raises params.ParameterError when the value is the user's own (`params.written`).
     """
-    values, reason = record.content["parameters"], params.LACKS[lack]
+    values = record.content["parameters"]
+    if values[name] == instead:
+        return instead
     if name in params.written(record.profile, record.chapter, values):
-        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {reason}: add it, or take "
-                                    f"`{name}` out of the parameter file.")
-    print(f"{reason[0].upper()}{reason[1:]}; without, `{name}` is {instead!r}.")
-    record.fact("without", lack, parameter=name)
+        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {params.LACKS[lack]}: add it, "
+                                    f"or take `{name}` out of the parameter file.")
+    print(f"{params.lack(lack)} So `{name}` is {instead!r}.")
+    record.rows("without", [{"parameter": name, "instead": instead, "lack": lack}])
     return instead
 
 

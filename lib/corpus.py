@@ -17,7 +17,7 @@ import pandas
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib import assets, paths, records, sources, text
+from lib import assets, params, paths, records, sources, text
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
@@ -352,9 +352,16 @@ def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Fr
 
 
 def lacking(frames: Frames) -> list[str]:
-    """What a corpus may have and this one has not: keys of `params.LACKS`."""
-    return [name for name, found in {"english": (frames["documents"]["language"] == "en").any(),
-                                     "pairs": len(frames["pairs"])}.items() if not found]
+    """Sentences on what a corpus may have and this one has not, and where a user adds it."""
+    had = {"english": (frames["documents"]["language"] == "en").any(), "pairs": len(frames["pairs"])}
+    return [params.lack(name) for name, found in had.items() if not found]
+
+
+def parallel(multiway: pandas.DataFrame, pairs: pandas.DataFrame, language: str) -> pandas.DataFrame:
+    """The multi-way items; where there are none, the translation pairs, which are items in two languages."""
+    if len(multiway):
+        return multiway
+    return pairs.rename(columns={"id": "item", "english": "en", "target": language})[["item", "split", "en", language]]
 
 
 def note(record: records.Record, ledger: list[dict], frames: Frames, found: Frames):

@@ -16,10 +16,10 @@ TAG = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 LETTER = regex.compile(r"\p{L}")
 # Scripts that write no spaces between words: each letter, with its marks, stands for a word.
 UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
-SIGNS = r"[\p{L}\p{M}\p{N}]"
+PARTS = r"[\p{L}\p{M}\p{N}]"
 SINGLE = "[" + "".join(rf"\p{{{script}}}" for script in UNSPACED) + "ー]"
-RUN = f"[{SIGNS}--{SINGLE}]+"
-WORD = regex.compile(rf"[{SINGLE}&&{SIGNS}]\p{{M}}*|{RUN}(?:[{ZWNJ}'’]{RUN})*", regex.V1)
+RUN = f"[{PARTS}--{SINGLE}]+"
+WORD = regex.compile(rf"[{SINGLE}&&{PARTS}]\p{{M}}*|{RUN}(?:[{ZWNJ}'’]{RUN})*", regex.V1)
 # A sentence ends at a line's end, or behind a stop: with a space after it, or one that needs none.
 STOP = regex.compile(r"(?<=[.!?…؟۔।॥։።][\p{Pe}\p{Pf}\"']*)\s+|(?<=[。！？][\p{Pe}\p{Pf}]*)(?![\p{Pe}\p{Pf}])|\s*\n\s*")
 

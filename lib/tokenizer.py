@@ -164,6 +164,11 @@ def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame,
     return found
 
 
+def english_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[tuple[str, str], Estimate]:
+    """Measures on English texts, which an extension should leave as they were; (metric, unit) → estimate."""
+    return {("fertility", "tokens/word"): fertility(counted), ("ids_unchanged", "share"): unchanged(base, counted)}
+
+
 def reachable(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast) -> Estimate:
     """Share of the new pieces that come out as one token when the piece itself is cut."""
     model, new = tokenizer.backend_tokenizer.model, range(len(base), len(tokenizer))

@@ -16,7 +16,8 @@ from lib.statistics import Difference, Estimate
 
 
 _open: dict[tuple[str, str], dict] = {}
-COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit"],  # that every row has
+# Columns that a reader may count on, blank where no row has such a label.
+COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p"],
            "facts": ["chapter", "fact", "value", "unit"]}
 
 
@@ -126,4 +127,5 @@ def rows(profile: str, chapter: str, name: str) -> pandas.DataFrame:
 def _frame(profile: str, chapters, kind: str) -> pandas.DataFrame:
     found = [{"chapter": chapter, **row} for chapter in chapters or available(profile)
              for row in load(profile, chapter)[kind]]
-    return pandas.DataFrame(found, columns=None if found else COLUMNS[kind])
+    frame = pandas.DataFrame(found)
+    return frame.reindex(columns=list(dict.fromkeys([*frame, *COLUMNS[kind]])))

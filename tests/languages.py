@@ -61,27 +61,23 @@ def sentences(code: str, count: int, seed: int = 0) -> list[tuple[str, str]]:
              order.format(*(part[at] for part, at in zip(own, place)))) for place in places]
 
 
-def profile(name: str, folder, base, **parameters):
-    """A profile as a user makes one in `folder`: a copy of smoke under a new name, with parameters by chapter number."""
+def profile(name: str, folder, parameters: dict[str, dict]):
+    """A profile as a user makes one: a copy of smoke in `folder` under a new name, with parameters by chapter."""
     shutil.copytree(paths.PARAMS / "smoke", folder / name)
     for file in (folder / name).glob("*.yaml"):
-        values = params.read(file) | {"profile": name} | parameters.get(f"_{file.stem[:2]}", {})
-        file.write_text(yaml.safe_dump(values | ({"base": str(base)} if file.stem == "02_tokenizer" else {})))
+        file.write_text(yaml.safe_dump(params.read(file) | {"profile": name} | parameters.get(file.stem, {})), "utf8")
 
 
-def execute(name: str, chapter: str) -> dict:
-    """Runs a chapter's code cells in this process with the parameters of a profile; returns its variables."""
+def execute(name: str, chapter: str):
+    """Runs a chapter's code cells in this process with the parameters of a profile."""
     cells = [cell.source for cell in nbformat.read(paths.notebook(chapter), as_version=4).cells if cell.cell_type == "code"]
     space = {"display": lambda *_: None}
     for number, source in enumerate(cells):
         exec(compile(source, f"{chapter}, code cell {number}", "exec"), space)
         space |= params.load(name, chapter) if number == 0 else {}
-    return space
 
 
-@sources.reader("two-sided")
-def two_sided(name: str, folder, languages: list[str]) -> sources.Content:
-    """Sentences with their English, a group each: what a file of translation pairs gives."""
-    code = languages[1]
-    return sources.Content([{"source": name, "group": f"{name}/{number}", "en": english, code: other}
-                            for number, (english, other) in enumerate(sentences(code, 250, seed=1))])
+def two_sided(name: str, folder, codes: list[str]) -> sources.Content:
+    """A source of sentences with their English, a group each: what a file of translation pairs gives."""
+    return sources.Content([{"source": name, "group": f"{name}/{number}", "en": english, codes[1]: other}
+                            for number, (english, other) in enumerate(sentences(codes[1], 250, seed=1))])

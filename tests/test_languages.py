@@ -1,32 +1,113 @@
-"""Any language: small texts of six languages go through the chapters, with translation pairs and without."""
-import shutil
-import time
+"""Any language: a small text of the user's own goes through the chapters, with translation pairs and without."""
+import json
 
 import pytest
+import yaml
 
 import languages
-from lib import assets, models, params, paths
+from lib import assets, models, params, paths, plots, records, sources, tables, text
 
+pytestmark = pytest.mark.chain
 CHAPTERS = ("01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation", "09_curriculum")
+# As little as shows that everything runs.
+QUICK = {"03_pretraining": {"arms": []}, "04_alignment": {"budget_bytes": 700},
+         "08_phases_and_transfer": {"precisions": ["fp32"]},
+         "09_curriculum": {"tokenizers": ["extended"], "stability_remedies": [], "stability_precisions": ["fp32"],
+                           "stability_rates": [3.0e-3], "stability_steps": 4, "toy_vocabulary": 300}}
 
 
 @pytest.fixture(scope="module")
 def base(byte_tokenizer, tiny_model, tmp_path_factory):
-    return models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path_factory.mktemp("base") / "model")
+    """A tiny local base of bytes and English crumbs."""
+    return models.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path_factory.mktemp("base") / "model")
 
 
-@pytest.mark.parametrize("pairs", [False, True])
+@pytest.fixture
+def begin(base, output, monkeypatch):
+    """`begin(code, pairs=False, **more)`: a profile `mine` with a text of a few hundred lines in a language."""
+    def made(code: str, pairs: bool = False, **more):
+        # A Chinese sentence is shorter than the shortest text that the corpus keeps: two a line.
+        width = 2 if code == "zh" else 1
+        lines = [line for _, line in languages.sentences(code, 240 * width)]
+        (output / "own.txt").write_text("\n".join(map("".join, zip(*[iter(lines)] * width))), "utf8")
+        corpus = {"language": code, "script": languages.LANGUAGES[code][0], "corpus_files": [str(output / "own.txt")],
+                  "sources": ["two-sided"] if pairs else []}
+        languages.profile("mine", output, QUICK | {"01_corpus": corpus, "02_tokenizer": {"base": str(base)}} | more)
+        monkeypatch.setattr(paths, "PARAMS", output)
+    monkeypatch.setitem(sources.READERS, "two-sided", languages.two_sided)
+    monkeypatch.setattr(assets, "fetch", lambda name: output)
+    return made
+
+
+@pytest.mark.parametrize("pairs", [False, True], ids=["text alone", "pairs too"])
 @pytest.mark.parametrize("code", languages.LANGUAGES)
-def test_chain(code, pairs, base, tmp_path, monkeypatch, output):
-    (tmp_path / "own.txt").write_text("\n".join(" ".join([a[1], b[1]]) if code == "zh" else a[1] for a, b in zip(
-        languages.sentences(code, 300), languages.sentences(code, 300, 3))), "utf8")
-    monkeypatch.setattr(assets, "fetch", lambda name: tmp_path)
-    script = languages.LANGUAGES[code][0]
-    languages.profile("mine", tmp_path, base, _01={"language": code, "script": script, "sources": ["two-sided"] * pairs, "corpus_files": [str(tmp_path / "own.txt")]},
-      _09={"tokenizers": ["extended"]})
-    monkeypatch.setattr(paths, "PARAMS", tmp_path)
-    for chapter in CHAPTERS + ("08_phases_and_transfer",) * (not pairs):
-        began = time.monotonic()
-        print("=====", code, pairs, chapter, flush=True)
+def test_a_text_goes_through_the_chapters(code, pairs, begin, output, capsys):
+    begin(code, pairs)
+    for chapter in CHAPTERS:
         languages.execute("mine", chapter)
-        print("-----", round(time.monotonic() - began, 1), flush=True)
+    found = {path.parent.name: json.loads(path.read_text("utf8")) for path in (output / "runs/mine").glob("*/record.json")}
+    assert sorted(found) == list(CHAPTERS)
+    rows = [row for record in found.values() for row in record["metrics"]]
+    assert all(row["n"] > 0 and row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9 for row in rows)
+    printed, spoken = capsys.readouterr().out, {code, "en"} if pairs else {code}
+    _has_scores(spoken, pairs)
+    _says_what_could_be_added(printed, pairs)
+    assert (output / "runs/mine/05_sft/model/config.json").exists()
+
+
+def _has_scores(spoken: set[str], pairs: bool):
+    """Every language has bits per byte and its minimal pairs; translations are scored where there are pairs."""
+    scores = records.metrics("mine", "06_evaluation")
+    assert set(scores.query("metric == 'bits_per_byte' and stage == 'instructed'")["language"]) == spoken
+    assert set(scores.query("metric == 'accuracy' and task == 'word_order'")["language"]) == spoken
+    chance = records.facts("mine", "06_evaluation").query("fact == 'chance'")
+    assert set(chance["value"].astype(float)) == {0.5}
+    assert ("chrf" in set(scores["metric"])) == pairs == ("retrieval_accuracy" in set(
+        records.metrics("mine", "04_alignment")["metric"]))
+    script = records.load("mine", "01_corpus")["parameters"]["script"]
+    fertility = records.metrics("mine", "02_tokenizer").query("metric == 'fertility' and language != 'en'")
+    assert set(fertility["unit"]) == {f"tokens/{text.unit(script)}"}
+
+
+def _says_what_could_be_added(printed: str, pairs: bool):
+    """What a default gave way to, and the exhibits that are not made, each in a line; nothing of it with pairs."""
+    for line in ("So `start` is 'mean-of-subtokens'.", "So `replay` is 0.0.", "So `arms` is ['no-pairs'].",
+                 f"Not made here: {params.LACKS['english']}.", f"Not made here: {params.LACKS['pairs']}."):
+        assert (line in printed) != pairs, line
+
+
+def test_every_exhibit_of_a_text_alone_is_made_or_says_what_it_lacks(begin, output, capsys):
+    begin("hi")
+    for chapter in (*CHAPTERS, "08_phases_and_transfer"):
+        languages.execute("mine", chapter)
+    assert "So `pair_share` is 0.0." in capsys.readouterr().out
+    known = [(kind, exhibit) for kind, group in ((plots, plots.FIGURES), (tables, tables.TABLES))
+             for exhibit in group.values() if exhibit.chapter in records.available("mine")]
+    states = {exhibit.id: _state(kind, exhibit) for kind, exhibit in known}
+    assert set(states.values()) == {"made", "no number format but fp32 was run",
+                                    *(params.LACKS[name] for name in ("english", "pairs", "transfer"))}
+    assert {"P1-T4", "P1-F3", "C03-T1", "C04-T1", "C05-T2", "P1-T5", "P1-F1", "P2-F1", "P2-T1", "C09-T2"} <= {
+        name for name, state in states.items() if state == "made"}
+    assert all(len(path.read_text("utf8").splitlines()) > 1 for path in (output / "figures/mine").rglob("*.csv"))
+
+
+def _state(kind, exhibit) -> str:
+    """`made`, when the exhibit's files were written, or what it lacks."""
+    try:
+        kind.save(exhibit.id, "mine")
+        return "made"
+    except tables.Lacking as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("chapter, wish, lack", [
+    ("02_tokenizer", {"start": "translations"}, "pairs"), ("03_pretraining", {"replay": 0.1}, "english"),
+    ("04_alignment", {"arms": ["pairs"]}, "pairs")])
+def test_what_a_user_wrote_is_no_default(chapter, wish, lack, begin, base):
+    begin("sw")
+    for earlier in CHAPTERS[:CHAPTERS.index(chapter)]:
+        languages.execute("mine", earlier)
+    file = paths.parameters("mine", chapter)
+    file.write_text(yaml.safe_dump(params.read(file) | wish), "utf8")
+    with pytest.raises(params.ParameterError, match=f"`{next(iter(wish))}` is .*{params.LACKS[lack][:30]}"):
+        languages.execute("mine", chapter)

@@ -16,8 +16,8 @@ def composition(profile: str):
         left.barh(rows, size[code], height=0.36, color=PALETTE[place], label=code)
         part = lengths[lengths["language"] == code]
         right.stairs(100 * part["texts"] / part["texts"].sum(), [*part["low"], part["high"].iloc[-1]], color=PALETTE[place])
-    left.set(xlabel="characters, million", yticks=range(len(size)), yticklabels=size.index)
-    left.legend(title="language", loc="lower right")
+    left.set(xlabel="characters, million", yticks=range(len(size)), yticklabels=size.index, ylim=(-0.6, len(size) - 0.4))
+    drawing.legend(*left.get_legend_handles_labels(), title="language", loc="outside upper right", ncols=len(size.columns))
     right.set(xscale="log", xlabel="length of a text, characters", ylabel="share of texts, %", ylim=(0, None))
     share = size.sum(axis=1) / size.to_numpy().sum()
     return drawing, size.reset_index(), (f"{share.idxmax()} is the largest source with {share.max():.0%} of "

@@ -88,7 +88,7 @@ def tokenizer_compression(profile: str):
     unknown = found[found["metric"] == "unknown"].set_index(keys)["value"]
     frame = frame.assign(unknown=[unknown[tuple(row)] for row in frame[keys].to_numpy()])
     order = list(frame.groupby("language")["value"].max().sort_values().index)
-    drawing, panel = axes(height=0.9 + 0.19 * len(order))
+    drawing, panel = axes(height=max(1.8, 0.9 + 0.19 * len(order)))
     for number, (name, part) in enumerate(frame.groupby("tokenizer", sort=False)):
         color = PALETTE[number % len(PALETTE)]
         for row in part.to_dict("records"):
@@ -98,6 +98,7 @@ def tokenizer_compression(profile: str):
         panel.plot([], [], "osD^"[number % 4], color=color, label=name)
     panel.axvline(1, color="0.6", linewidth=0.8)
     panel.set_yticks(range(len(order)), order)
+    panel.set_ylim(-0.4, len(order) - 0.4)
     panel.set(xlabel="bytes a token, base = 1 (hollow: unknown tokens)", ylabel="language")
     drawing.legend(loc="outside upper center", ncols=2)
     return drawing, frame, _compression_reading(frame)

@@ -3,6 +3,7 @@ import pandas
 
 from lib import records
 from lib.plots.base import PALETTE, axes, figure
+from lib.tables.base import Lacking
 
 CHAPTER = "09_curriculum"
 CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
@@ -35,6 +36,8 @@ def formats(profile: str):
     frame = frame.explode(["step", "loss"])[["precision", "seed", "step", "loss"]]
     wide = frame.astype({"loss": float}).pivot(index=["seed", "step"], columns="precision", values="loss")
     gaps = wide.drop(columns="fp32").sub(wide["fp32"], axis=0)
+    if gaps.columns.empty:
+        raise Lacking("no number format but fp32 was run")
     drawing, panel = axes()
     for number, precision in enumerate(gaps):
         for seed, line in gaps[precision].groupby("seed"):
@@ -45,9 +48,8 @@ def formats(profile: str):
     panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
     panel.legend()
     parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
-    told = " and ".join(parts) or "no other format was run"
     return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32, in nats over {len(gaps)} "
-                                         f"steps: {told}.")
+                                         f"steps: {' and '.join(parts)}.")
 
 
 def _curves(profile: str) -> pandas.DataFrame:

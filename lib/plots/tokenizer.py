@@ -37,7 +37,7 @@ def compression(profile: str):
     found = records.metrics(profile, "02_tokenizer").query("arm == 'multiway' and metric == 'compression'")
     found = need(found, "pairs")
     frame = found[["language", "value", "low", "high", "n"]].sort_values("value")
-    drawing, panel = axes(height=0.7 + 0.17 * len(frame))
+    drawing, panel = axes(height=max(1.6, 0.7 + 0.17 * len(frame)))
     panel.errorbar(frame["value"], frame["language"], xerr=[frame["value"] - frame["low"], frame["high"] - frame["value"]],
                    fmt="o", capsize=2)
     panel.axvline(1, color="0.6", linewidth=0.8)

@@ -12,8 +12,7 @@ def alignment(profile: str):
     """One row an arm: mean over the seeds of each score, with the mean of the seeds' 95 % intervals."""
     found = records.metrics(profile, "04_alignment")
     scores = found[found["metric"].isin(SCORES)].copy()
-    labels = scores.reindex(columns=["language", "task"])
-    scores["score"] = scores["metric"].map(SCORES) + " " + labels["language"].fillna(labels["task"]).fillna("")
+    scores["score"] = scores["metric"].map(SCORES) + " " + scores["language"].fillna(scores["task"]).fillna("")
     mean = scores.groupby(["arm", "score"], sort=False)[["value", "low", "high"]].mean()
     frame = mean.apply(interval, axis=1).unstack("score").loc[scores["arm"].unique(), scores["score"].unique()]
     facts = records.facts(profile, "04_alignment").query("fact == 'tokens'")

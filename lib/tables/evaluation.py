@@ -84,13 +84,12 @@ def _stage_scores(profile: str, names) -> pandas.DataFrame:
     found = _printed(found[found["metric"].isin(list(names))])
     facts = records.facts(profile, "06_evaluation").query("fact == 'chance'")
     chance = {_score_name(row): f"{100 * row['value']:.0f} %" for row in facts.to_dict("records")}
-    return found.assign(chance=found["score"].map(chance).fillna(""))
+    return found.assign(chance=[chance.get(name, "") for name in found["score"]])
 
 
 def _changes(profile: str, name: str) -> pandas.DataFrame:
     """Paired differences of a score of chapter 06, in the units of print."""
     found = records.metrics(profile, "06_evaluation")
-    found = found if "against" in found else found.assign(against=None)
     return _printed(found[found["metric"] == f"{name}_difference"])
 
 

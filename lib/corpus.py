@@ -130,7 +130,7 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     codes = list(dict.fromkeys(["en", learned, *others]))
     multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
                          {code: scripts[code] for code in codes}, "multiway", settings, ledger)
-    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
+    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in codes]
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")

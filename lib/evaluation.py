@@ -133,7 +133,7 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
-    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
@@ -148,7 +148,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
         samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs)
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
-    scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
+    scored = pandas.DataFrame([_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
                                for config in configs for sample in samples[config["task"]]])
     if len(scored) != len(items):
         raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
@@ -372,10 +372,11 @@ def _document(row: dict, tokenizer, prompt: str) -> dict:
     return document
 
 
-def _scored(sample: dict, metric: str, prompt: str) -> dict:
+def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
     """A sample of the harness as one row of `harness`."""
     return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
-            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metric]),
+            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
+            **{name: float(sample[name]) for name in metrics},
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
 
 

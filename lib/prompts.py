@@ -168,7 +168,7 @@ def derive(documents, pairs, dialogues, items, language: str, split: str) -> pan
     """
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
-    found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_passages(items),
+    found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
              *_ghazals(documents)]
     columns = ["source", "task", "language", "text", "answer", "to", "choices"]
     return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
@@ -213,8 +213,8 @@ def _translations(pairs, language: str):
             yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
 
 
-def _conversations(dialogues):
-    for row in dialogues:
+def _conversations(dialogues, language: str):
+    for row in (row for row in dialogues if row["language"] in ("en", language)):
         yield {"source": row["source"], "task": "dialogue", "language": row["language"], "text": row["prompt"],
                "answer": row["reply"]}
 

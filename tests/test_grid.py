@@ -82,7 +82,7 @@ def exam(english, persian):
                                 "answers": ["perro"]}])
     texts = pandas.DataFrame([{"language": code, "item": "a", "text": text}
                               for code, text in (("en", english[1]), ("fa", persian[1]))])
-    return Exam([], [], 1, choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
+    return Exam([], [], 1, benchmarks.framed([]), choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
 
 
 @pytest.fixture
@@ -230,7 +230,6 @@ def test_the_front_keeps_cells_that_none_beats_in_both():
 def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
     monkeypatch.setattr(records, "_open", {})
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
-    made.fact("available", False, part="choices")
     made.write()
     for name in EXHIBITS[1:]:
         assert "Not run" in tables.TABLES[name].build("smoke")[1], name
@@ -238,7 +237,15 @@ def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
         assert "Not run" in plots.FIGURES[name].build("smoke")[2], name
 
 
+def test_sets_whose_files_lack_are_left_out(capsys):
+    lacking = ["multialpaca", "alpaca-seed-tasks"]
+    assert grid.at_hand(["multialpaca", "derived", "made", "alpaca"], lacking, "seed tasks") == ["derived", "made"]
+    assert grid.at_hand(["multialpaca", "alpaca"], lacking, "hub") == ["alpaca"]
+    assert grid.at_hand(["multialpaca"], lacking, "seed tasks") == ["derived"]
+
+
 def test_sets_come_from_the_files_the_corpus_and_chapter_10(monkeypatch, output):
+    monkeypatch.setattr(multilingual.assets, "absent", lambda *_: [])
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"}], []))
     monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(

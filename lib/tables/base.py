@@ -8,27 +8,41 @@ from typing import Callable, NamedTuple
 
 import pandas
 
-from lib import paths
+from lib import paths, records
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
 
+class NothingToShow(ValueError):
+    """An exhibit without a row; the message is its reading, which says why."""
+
+
 class Exhibit(NamedTuple):
-    """One table or figure: its ID, the chapter that makes its numbers, a title, and the function that builds it."""
+    """One table or figure: its ID, the chapter that makes its numbers, a title, and the function that builds it.
+
+    `files` are the public files (names of assets) with which it says more.
+    """
 
     id: str
     chapter: str
     title: str
     build: Callable
+    files: tuple[str, ...] = ()
+
+    def lacking(self, profile: str) -> str:
+        """A sentence on the public files that its chapter lacked; empty when it had all."""
+        found = records.lacking(profile, self.chapter) if self.files else {}
+        titles = [found[name] for name in self.files if name in found]
+        return f" Not at hand: {', '.join(titles)}; rows made from the corpus stand in." if titles else ""
 
 
 TABLES: dict[str, Exhibit] = {}
 
 
-def table(id: str, chapter: str, title: str):
+def table(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
     """Registers `function(profile) -> (DataFrame, reading)` as a table."""
     def register(function):
-        TABLES[id] = Exhibit(id, chapter, title, function)
+        TABLES[id] = Exhibit(id, chapter, title, function, files)
         return function
     return register
 
@@ -36,16 +50,19 @@ def table(id: str, chapter: str, title: str):
 def show(id: str, profile: str) -> pandas.DataFrame:
     """Prints the table's title and reading, and returns its frame for display."""
     frame, reading = TABLES[id].build(profile)
-    print(f"Table {id}. {TABLES[id].title}\n{reading}")
+    print(f"Table {id}. {TABLES[id].title}\n{reading}{TABLES[id].lacking(profile)}")
     return frame
 
 
 def save(id: str, profile: str) -> str:
     """Writes the table as CSV, Markdown and LaTeX (booktabs) under `figures/<profile>/tables/`; returns its reading.
 
-    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂.
+    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂. Raises NothingToShow.
     """
     frame, reading = TABLES[id].build(profile)
+    if frame.empty:
+        raise NothingToShow(reading)
+    reading += TABLES[id].lacking(profile)
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)

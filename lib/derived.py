@@ -49,7 +49,7 @@ def exam(items, multiway, language: str, count: int, longest_question: int, pass
     short = rows[rows["text"].str.len() <= longest_question].sample(frac=1, random_state=seed)
     short = short.assign(category=short["task"]).groupby("task", sort=True).head(count).sort_values("category")
     read, _ = questions(multiway, [language], passages, longest_passage, seed)
-    return short.reset_index(drop=True), read[read["language"] == language]
+    return short.reset_index(drop=True), read[read["language"] == language].drop(columns="item")
 
 
 def translations(multiway: pandas.DataFrame, languages: list[str], count: int, longest: int, seed: int):

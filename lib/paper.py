@@ -77,7 +77,7 @@ def _make(profile: str, kind: str, exhibit: tables.Exhibit) -> dict:
     folder, save = ("", plots.save) if kind == "figure" else ("tables/", tables.save)
     try:
         reading = save(exhibit.id, profile)
-    except (FileNotFoundError, tables.NothingToShow) as error:
+    except (FileNotFoundError, tables.Lacking) as error:
         return {**row, "state": str(error).rstrip("."), "reading": "", "stem": ""}
     return {**row, "state": "made", "reading": reading, "stem": f"{folder}{exhibit.id}_{exhibit.build.__name__}"}
 

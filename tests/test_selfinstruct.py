@@ -333,7 +333,7 @@ def test_exhibits_hold_without_teacher_and_files(record):
     assert "could not be had" in tables.TABLES["P3-T4"].build("smoke")[1]
     assert "No teacher" in tables.TABLES["C10-T1"].build("smoke")[1]
     assert "No task" in tables.TABLES["C10-T2"].build("smoke")[1]
-    with pytest.raises(tables.NothingToShow, match="No task was generated"):
+    with pytest.raises(tables.Lacking, match="No task was generated"):
         plots.save("P3-F5", "smoke")
 
 

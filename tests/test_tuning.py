@@ -135,5 +135,5 @@ def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
             *_, frame, reading = exhibit.build("test")
             assert frame.empty and "neither test files nor items" in reading or exhibit.id == "P1-T1"
             save = plots.save if exhibit.id in plots.FIGURES else tables.save
-            with pytest.raises(tables.NothingToShow):
+            with pytest.raises(tables.Lacking):
                 save(exhibit.id, "test")

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from lib import paths
-from lib.tables import Exhibit, NothingToShow
+from lib.tables import Exhibit, Lacking
 
 FIGURES: dict[str, Exhibit] = {}
 # Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
@@ -46,14 +46,14 @@ def show(id: str, profile: str) -> Figure | None:
 def save(id: str, profile: str) -> str:
     """Writes the figure as PDF and PNG and its data as CSV under `figures/<profile>/`; returns its reading.
 
-    Raises NothingToShow when it would be blank.
+    Raises Lacking when it would be blank.
     """
     stem = paths.figures(profile) / f"{id}_{FIGURES[id].build.__name__}"
     with pyplot.rc_context(STYLE):
         drawing, frame, reading = FIGURES[id].build(profile)
         pyplot.close(drawing)
         if frame.empty:
-            raise NothingToShow(reading)
+            raise Lacking(reading)
         drawing.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
         drawing.savefig(stem.with_suffix(".png"))
     frame.to_csv(stem.with_suffix(".csv"), index=False)

@@ -13,8 +13,8 @@ from lib import paths, records
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
 
-class NothingToShow(ValueError):
-    """An exhibit without a row; the message is its reading, which says why."""
+class Lacking(LookupError):
+    """An exhibit cannot be made, because its record lacks what it shows; the message says so in one sentence."""
 
 
 class Exhibit(NamedTuple):
@@ -57,11 +57,11 @@ def show(id: str, profile: str) -> pandas.DataFrame:
 def save(id: str, profile: str) -> str:
     """Writes the table as CSV, Markdown and LaTeX (booktabs) under `figures/<profile>/tables/`; returns its reading.
 
-    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂. Raises NothingToShow.
+    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂. Raises Lacking.
     """
     frame, reading = TABLES[id].build(profile)
     if frame.empty:
-        raise NothingToShow(reading)
+        raise Lacking(reading)
     reading += TABLES[id].lacking(profile)
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)

@@ -91,15 +91,18 @@ def configure(parameters: dict) -> Settings:
 def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
 
-    A source is left out, and told, only when the machine's package archive does not offer it; else AssetError.
+    Left out, and told in one line, are Debian packages on a machine that has none, or not these; else AssetError.
     """
     language, contents, absent = parameters["language"], [], []
     for name in parameters["sources"]:
         try:
             contents.append(sources.read(name, ["en", language, *parameters["multiway_languages"]]))
-        except assets.NotOffered as error:
-            print(f"Left out: {error}")
+        except assets.NotOffered:
             absent.append(name)
+    if absent:
+        kept = ", ".join(name for name in parameters["sources"] if name not in absent)
+        print(f"Left out are {len(absent)} Debian packages that this machine cannot get: {', '.join(absent)}. The corpus "
+              f"is what else there is: {kept or 'files of your own'}.")
     options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
     contents += [sources.own(paths.ROOT / file, *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:

@@ -89,9 +89,9 @@ def cells(ranks: list[int], bits: list[int], whole: bool) -> list[tuple[int, int
 
 
 def at_hand(names: list[str], lacking: list[str], source: str) -> list[str]:
-    """The sets of instructions whose files are not `lacking`; the corpus's own where none is left."""
+    """The sets of instructions, the corpus's own in place of those whose files are `lacking`."""
     files = {"multialpaca": selfinstruct.RELEASED, "alpaca": "" if source == "hub" else selfinstruct.SEEDS}
-    return [name for name in names if files.get(name) not in lacking] or ["derived"]
+    return list(dict.fromkeys("derived" if files.get(name) in lacking else name for name in names))
 
 
 def pools(profile: str, frames, names: list[str], source: str, longest: int, seed: int) -> dict:

@@ -140,7 +140,7 @@ def unseen(multiway, owned, longest: int, seed: int) -> tuple[pandas.DataFrame, 
     train, bad = multiway[multiway["split"] == "train"], pandas.Series(False, index=test.index)
     for code in codes(multiway):
         mine = owned.loc[(owned["language"] == code) & (owned["split"] == "train"), "text"]
-        lines = [line for string in mine for line in string.splitlines()]
+        lines = [line for string in mine for line in text.lines(string)]
         found = corpus.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
         bad |= test[code].isin(found)
     if bad.all():

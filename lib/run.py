@@ -207,7 +207,7 @@ class _Indented:
 
 def _imports(source: str) -> set[str]:
     """Modules of lib named in a source's import statements."""
-    lines = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    lines = "\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!")))
     found = set()
     for node in ast.walk(ast.parse(lines)):
         if isinstance(node, ast.ImportFrom) and node.module == "lib":

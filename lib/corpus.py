@@ -101,7 +101,7 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
             print(f"Left out: {error}")
             absent.append(name)
     options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
-    contents += [sources.own(paths.ROOT / file, *options, limit) for file in parameters["corpus_files"]]
+    contents += [sources.own(paths.named(file), *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:
         contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"], limit))
     return merge(contents), absent

@@ -274,9 +274,9 @@ def vocabulary(profile: str, name: str):
 def _read(place: str, code: str, column: str, limit: int) -> sources.Content:
     """One file (relative to the repository) or data set of the hub."""
     named = HUB.fullmatch(place)
-    if named and not (paths.ROOT / place).exists():
+    if named and not paths.named(place).exists():
         return sources.hub(named[1], code, column, named[2] or "**/*.parquet", limit)
-    return sources.own(paths.ROOT / place, code, column, limit)
+    return sources.own(paths.named(place), code, column, limit)
 
 
 def _with_pairs(curriculum: schedule.Schedule, share: float) -> schedule.Schedule:

@@ -279,12 +279,13 @@ def main(arguments: list[str] | None = None) -> int:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     began = time.monotonic()
     try:
+        paths.settle()
         if values.chapter == "all":
             return all_chapters(values.profile, options)
         reason = _announced(values.profile).get(values.chapter, "you asked for it")
         print(f"Chapter {values.chapter}: {reason}.", flush=True)
         run(values.profile, values.chapter)
-    except (params.ParameterError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -30,10 +30,10 @@ def cache() -> Path:
 
 
 def data() -> Path | None:
-    """Folder `<owner>/<repo>/<commit>/<path>` looked at before a download, or None; FolderError when it is not there."""
+    """Folder `<owner>/<repo>/<commit>/<path>` looked at before a download, or None; FolderError if it is not there."""
     folder = _folder("COMPANION_DATA")
     if folder and not folder.is_dir():
-        raise FolderError(f"COMPANION_DATA names {folder}, and there is no such folder: make it, or unset the variable.")
+        raise FolderError(f"COMPANION_DATA names {folder}, and there is no such folder: make it, or unset it.")
     return folder
 
 

@@ -87,7 +87,8 @@ def test_a_relative_output_is_where_the_command_was_given(house):
         status, printed = call(house, "lib.run", "all", "--profile", "smoke", COMPANION_OUTPUT="elsewhere")
         assert status == 0, printed
     assert "Nothing to be done" in printed
-    found = sorted(path.relative_to(house).as_posix() for path in house.rglob("record.json") if "elsewhere" in path.parts)
+    found = sorted(path.relative_to(house).as_posix() for path in house.rglob("record.json")
+                   if "elsewhere" in path.parts)
     assert found == [f"elsewhere/runs/smoke/{chapter}/record.json" for chapter in ("01_corpus", "02_tokenizer")]
 
 

@@ -85,7 +85,8 @@ def test_judge_keeps_every_row_and_counts_the_unreadable():
         scoring.judge(rows, ["", "", "", ""])
 
 
-@pytest.mark.parametrize("answer", ["می‌رود", "می رود", "میرود", "مي‌رود", "ﻣﯽ\u200cﺭﻭﺩ", "میــرود", "مِی‌رَوَد", "می\u200bرود", "می\u00adرود",
+@pytest.mark.parametrize("answer", ["می‌رود", "می رود", "میرود", "مي‌رود", "ﻣﯽ\u200cﺭﻭﺩ", "میــرود",
+                                    "مِی‌رَوَد", "می\u200bرود", "می\u00adرود",
                                     "او میرود.", "به گمانم او می رود نه هیچ چیز دیگر"])
 def test_every_spelling_of_a_choice_is_read(answer):
     row = {**CITIES, "choices": ["می‌آید", "می‌رود", "نشسته", "رفت"]}

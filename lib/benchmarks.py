@@ -185,7 +185,7 @@ def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float 
 
 def leaks(documents: Iterable[str], tests: pandas.DataFrame, threshold: float = 0.7) -> int:
     """How many of the documents have a line, or are as a whole, a near twin of a test text."""
-    return sum(leaking([[document, *document.splitlines()] for document in documents], tests, threshold))
+    return sum(leaking([[document, *text.lines(document)] for document in documents], tests, threshold))
 
 
 def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float = 0.7) -> list[bool]:
@@ -333,7 +333,7 @@ def _lines(path: str) -> list[dict]:
     """Rows of a ParsiNLU file: JSON lines, CSV, or the two columns that FarsTail was merged into."""
     content = assets.file(PARSINLU, f"data/{path}").read_text("utf8")
     if path.endswith(".jsonl"):
-        rows = [json.loads(line) for line in content.splitlines() if line.strip()]
+        rows = [json.loads(line) for line in text.lines(content) if line.strip()]
         domain = {"domain": path.split("/")[-1].split("_")[0].removesuffix(".jsonl")}
         return [{**row, **domain} for row in rows if row.get("aspect", OVERALL) == OVERALL]
     if path.endswith(".csv"):
@@ -393,7 +393,7 @@ def _pieces(row: dict) -> list[str]:
     """
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
-    parts = [regex.sub(MARKER, "", line) for line in row["text"].splitlines()]
+    parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"])]
     answer = row["answer"] if isinstance(row["answer"], str) else ""
     return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= SECRET]
 

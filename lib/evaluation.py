@@ -351,10 +351,12 @@ def _invalid(row: dict) -> bool:
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
-    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples.
+
+    A task without a file, a user's own, is asked as exam questions are.
+    """
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
-    if not file.exists():
-        raise FileNotFoundError(f"Task {file.stem} has no file {file}: write one, or use the chat prompt.")
+    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
     data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
     return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}

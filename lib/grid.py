@@ -18,7 +18,7 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 
 from lib import (adapters, benchmarks, carbon, corpus, derived, evaluation, levels, machine, models, multilingual, paths,
-                 precision, prompts, records, scoring, selfinstruct, training, tuning)
+                 precision, prompts, records, scoring, selfinstruct, text, training, tuning)
 
 CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
@@ -134,7 +134,7 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
 def clean(drawn: pandas.DataFrame, exam: Exam, record, **labels) -> pandas.DataFrame:
     """The instruction rows that hold no text of the exam, nor a near twin of one; how many did is noted."""
     asked = pandas.concat([exam.made, exam.choices, exam.spoken])
-    pieces = [[row["text"], *row["text"].splitlines(), str(row["answer"])] for row in drawn.to_dict("records")]
+    pieces = [[row["text"], *text.lines(row["text"]), str(row["answer"])] for row in drawn.to_dict("records")]
     bad = benchmarks.leaking(pieces, asked) if len(asked) else [False] * len(pieces)
     record.fact("leaked", sum(bad), "rows", **labels)
     return drawn[[not leaked for leaked in bad]].reset_index(drop=True)

@@ -157,7 +157,7 @@ def _stated(path: Path, _modified: int) -> dict[str, Parameter]:
 
 def _assignments(source: str) -> dict[str, tuple[object, str]]:
     """Name → (literal, trailing comment) of each `name = literal  # comment` in a cell."""
-    found, lines = {}, source.splitlines()
+    found, lines = {}, source.split("\n")
     for node in ast.parse(source).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             raise ValueError(f"line {node.lineno} is not an assignment")

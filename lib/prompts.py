@@ -185,7 +185,8 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     """
     found = derive(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
-    found["held_out"] = found["text"].str.lower().isin(secret) | found["answer"].astype(str).str.lower().isin(secret)
+    text, answer = (found[column].astype(str).map(words.folded).isin(secret) for column in ("text", "answer"))
+    found["held_out"] = text | answer
     found["too_long"] = ~found["held_out"] & (_length(found) > longest)
     clean = found[~found["held_out"] & ~found["too_long"]].sample(frac=1, random_state=seed)
     clean = clean[clean.groupby(["source", "language"]).cumcount() < per_source]
@@ -236,16 +237,16 @@ def _passages(items):
 def _ghazals(documents):
     """The first couplet of a ghazal of Hafez → the second; documents that begin with prose are none."""
     for row in documents:
-        lines = row["text"].splitlines()[:4]
+        lines = words.lines(row["text"])[:4]
         if row["source"] == "hafez" and len(lines) == 4 and max(map(len, lines)) <= HEMISTICH:
             yield {"source": row["source"], "task": "ghazal", "language": row["language"],
                    "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
-    """Texts of the validation and test rows in lower case, so that case does not hide a twin."""
+    """Texts of the validation and test rows, folded, so that neither case nor marks hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
-    return {text.lower() for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+    return {words.folded(text) for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
 
 
 def _length(rows) -> pandas.Series:

@@ -236,7 +236,7 @@ class _Indented:
 
 def _imports(source: str) -> set[str]:
     """Modules of lib named in a source's import statements."""
-    lines = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    lines = "\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!")))
     found = set()
     for node in ast.walk(ast.parse(lines)):
         if isinstance(node, ast.ImportFrom) and node.module == "lib":
@@ -308,12 +308,13 @@ def main(arguments: list[str] | None = None) -> int:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     began = time.monotonic()
     try:
+        paths.settle()
         if values.chapter == "all":
             return all_chapters(values.profile, options)
         reason = _announced(values.profile).get(values.chapter, "you asked for it")
         print(f"Chapter {values.chapter}: {reason}.", flush=True)
         run(values.profile, values.chapter)
-    except (params.ParameterError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -103,3 +103,39 @@ def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
         lock.flush()
         assert run.all_chapters("smoke", []) == 1
     assert "already being run by process 4242" in capsys.readouterr().out
+
+
+def test_a_relative_output_is_where_the_command_was_given(house):
+    write(house, "02_tokenizer", END)
+    for _ in range(2):
+        status, printed = call(house, "lib.run", "all", "--profile", "smoke", COMPANION_OUTPUT="elsewhere")
+        assert status == 0, printed
+    assert "Nothing to be done" in printed
+    found = sorted(path.relative_to(house).as_posix() for path in house.rglob("record.json")
+                   if "elsewhere" in path.parts)
+    assert found == [f"elsewhere/runs/smoke/{chapter}/record.json" for chapter in ("01_corpus", "02_tokenizer")]
+
+
+@pytest.mark.parametrize("module, arguments", [("lib.run", ["all", "--profile", "smoke"]), ("lib.sweep", [])])
+@pytest.mark.parametrize("variable, named, words", [
+    ("COMPANION_DATA", "nowhere", "there is no such folder"), ("COMPANION_OUTPUT", "Snakefile", "which is a file")])
+def test_a_folder_that_cannot_be_used_is_told_before_anything_runs(house, module, arguments, variable, named, words):
+    status, printed = call(house, module, *arguments, **{variable: named})
+    assert status == 1 and printed.count("\n") == 1, printed
+    assert f"{variable} names {house / named}" in printed and words in printed
+
+
+def test_folders_are_named_from_home_from_here_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for variable in paths.VARIABLES:
+        monkeypatch.setenv(variable, "")
+    paths.settle()
+    assert (paths.output(), paths.data()) == (paths.ROOT, None)
+    assert paths.cache() == tmp_path / ".cache/persian-llm-companion"
+    for variable, place in zip(paths.VARIABLES, ("out", "~/cache", "~")):
+        monkeypatch.setenv(variable, place)
+    paths.settle()
+    monkeypatch.chdir("/")
+    assert (paths.output(), paths.cache(), paths.data()) == (tmp_path / "out", tmp_path / "cache", tmp_path)
+    assert paths.named("~/a.txt") == tmp_path / "a.txt" and paths.named("a/b.txt") == paths.ROOT / "a/b.txt"

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from lib import loss, machine, spikes
+from lib import loss, machine, prompts, spikes
 
 LOGGED = 100  # points of a loss curve at most
 
@@ -236,9 +236,10 @@ def _truncated(examples, tokenizer, longest: int) -> int:
 
 
 def _eos_labels(dataset, tokenizer, expected: int) -> int:
-    """How many examples train their EOS; ValueError when fewer than the `expected` whole ones do."""
-    trained = sum(tokenizer.eos_token_id in labels for labels in dataset["labels"])
-    if tokenizer.pad_token_id == tokenizer.eos_token_id or trained < expected:
-        raise ValueError(f"Only {trained} of {expected} whole answers train {tokenizer.eos_token} (padding is "
+    """How many examples train the token that ends an answer; ValueError when fewer than the `expected` whole ones do."""
+    end = prompts.end(tokenizer)
+    trained = sum(end in labels for labels in dataset["labels"])
+    if tokenizer.pad_token_id == end or trained < expected:
+        raise ValueError(f"Only {trained} of {expected} whole answers train {tokenizer.decode([end])} (padding is "
                          f"{tokenizer.pad_token}): the chat template must end answers with it, and padding be another.")
     return trained

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pandas
 import torch
+from safetensors import SafetensorError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from lib import embeddings, models, prompts, tokenizer
 from lib.text import words
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 QUESTION = [{"role": "user", "content": "Is ice cold?"}]
 
 
@@ -22,21 +24,25 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
         config, cutter = _config(folder), models.tokenizer(folder)
         tokenizer.check(cutter)
         model = models.load(models.base(name))
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"{name} cannot be a base here: {_first_line(error)}") from error
     _read_from_the_left(name, model)
-    rows = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config), *_chat(model, cutter)]
-    return pandas.DataFrame(rows, columns=["check", "found", "verdict"])
+    found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
+             *_chat(model, cutter)]
+    return pandas.DataFrame(found, columns=["check", "found", "verdict"])
 
 
 def _config(folder: Path):
-    """The folder's configuration. Raises ValueError for quantised weights and for what is no causal language model."""
+    """The folder's configuration. Raises ValueError for quantised weights, what is no causal language model, and where
+    there is no tokenizer."""
     config = AutoConfig.from_pretrained(folder)
     if getattr(config, "quantization_config", None):
         raise ValueError("its weights are quantised, and cannot be trained or extended; take the model that they were "
                          "made from.")
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ValueError(f"{config.model_type} is no causal language model; take a decoder, like Llama, Qwen or Gemma.")
+    if not any((folder / file).exists() for file in TOKENIZERS):
+        raise ValueError(f"it has no tokenizer ({', '.join(TOKENIZERS)}); fetch all of its files.")
     return config
 
 
@@ -46,8 +52,8 @@ def _read_from_the_left(name: str, model):
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=model.device)
     first, second = model(input_ids=ids).logits[:, :3].float()
     if not torch.allclose(first, second, atol=1e-3, rtol=1e-3):
-        raise ValueError(f"{name} cannot be a base here: it reads what stands behind a token too, as encoders do, and so "
-                         "cannot write; take a decoder, like Llama, Qwen or Gemma.")
+        raise ValueError(f"{name} cannot be a base here: it reads what stands behind a token too, as encoders do, and "
+                         "so cannot write; take a decoder, like Llama, Qwen or Gemma.")
 
 
 def _files(model, config):

@@ -26,8 +26,8 @@ WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 def base(name: str, weights: bool = True) -> Path:
     """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
 
-    Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache. Without
-    `weights` only the other files of a hub model are fetched, to look at them first.
+    Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache.
+    Without `weights` only the other files of a hub model are fetched, to look at them first.
     smollm2-135m is free (Apache-2.0) and chats; gemma3-270m is under the Gemma Terms of Use, knows Persian better and
     has no chat template. Raises ValueError for a name that is none of these, assets.AssetError when it cannot be
     fetched or is damaged.
@@ -108,7 +108,7 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
     """Writes model (fp32 safetensors) and tokenizer to `folder`, through a temporary folder and a rename.
 
-    Raises ValueError unless embedding rows = config.vocab_size, and each token has one (a base's matrices may be padded).
+    Raises ValueError unless embedding rows = config.vocab_size, and each token has one; a base's matrices may be padded.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     if not len(tokenizer) <= rows == model.config.vocab_size:
@@ -195,14 +195,13 @@ def _tied(model: PreTrainedModel, whole: PreTrainedModel, found: dict, folder: P
     """The model tied as its weights are, its config corrected. `found` is what loading `whole` missed; see `load`."""
     rows, head = model.get_input_embeddings(), model.get_output_embeddings()
     own = {id(parameter) for parameter in model.parameters()}
-    names = {name: parameter for name, parameter in whole.named_parameters(remove_duplicate=False) if id(parameter) in own}
-    wrong = {key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]}
-    lost = {name for name in found["missing_keys"] if name in names}
-    headless = {name for name in lost if names[name] is head.weight}
-    if lost - headless or wrong & set(names):
-        bad = sorted(lost - headless | wrong & set(names))
-        raise ValueError(f"{len(bad)} weights in {folder} are missing or have another shape than its config.json says, "
-                         f"{bad[0]} first: fetch the model again, or choose another.")
+    names = {name: parameter for name, parameter in whole.named_parameters(remove_duplicate=False)
+             if id(parameter) in own}
+    headless = {name for name in found["missing_keys"] if names.get(name) is head.weight is not rows.weight}
+    wrong = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])} & set(names) - headless)
+    if wrong:
+        raise ValueError(f"Weights in {folder} are missing, or have another shape than its config.json says "
+                         f"({len(wrong)}, {wrong[0]} first): fetch the model again, or choose another.")
     if headless or head.weight.shape == rows.weight.shape and torch.equal(head.weight, rows.weight):
         head.weight = rows.weight
     model.config.tie_word_embeddings = head.weight is rows.weight

@@ -217,7 +217,7 @@ class _Draw(LogitsProcessor):
 
 
 def _local_reply(tokenizer, ids: list[int], ends: list[int], seconds: float, asked: str = "") -> Reply:
-    """The reply of ids generated behind the prompt `asked`; they end in padding where other rows of the batch went on."""
+    """The reply of ids generated behind a prompt; they end in padding where other rows of the batch went on."""
     tokens = next((at + 1 for at, token in enumerate(ids) if token in ends), None)
     text = turns.spoken(tokenizer.decode(ids[:tokens], skip_special_tokens=True), asked)
     return Reply(text, "stop" if tokens else "length", "", seconds, tokens or len(ids))

@@ -192,31 +192,32 @@ def from_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
     transformers' own conversion needs protobuf, and takes unigram for BPE too. Raises ValueError for a file of another
     kind, and when the converted tokenizer cuts texts made of the vocabulary otherwise than SentencePiece does.
     """
-    refusal = (f"{folder}/tokenizer.model is no SentencePiece BPE that can be converted (unigram, tiktoken, or one that "
-               "rewrites its text): put a BPE's tokenizer.json beside it, or choose another base.")
+    refusal = (f"{folder}/tokenizer.model is no SentencePiece BPE that can be converted (but unigram, tiktoken, or one "
+               "that rewrites its text): put a BPE's tokenizer.json beside it, or choose another base.")
     try:
         model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     except RuntimeError as error:
         raise ValueError(refusal) from error
-    pieces = [row for row in range(len(model)) if not (model.is_control(row) or model.is_unknown(row) or model.is_byte(row))]
-    text = "".join(map(model.id_to_piece, pieces)).replace("▁", " ")
+    apart = {row for row in range(len(model)) if model.is_control(row) or model.is_unknown(row) or model.is_byte(row)}
+    text = "".join(model.id_to_piece(row) for row in range(len(model)) if row not in apart).replace("▁", " ")
     lines = [" ".join(text[at:at + 200].split()) for at in range(0, len(text), 200)] + ["½ ﬁ ي…"]
     for prefix in (True, False):
-        converted = _converted(folder, model, prefix)
+        converted = _converted(folder, model, apart, prefix)
         if encode(converted, lines) == model.encode(lines):
             return converted
     raise ValueError(refusal)
 
 
-def _converted(folder: Path, model, prefix: bool) -> PreTrainedTokenizerFast:
-    """A fast tokenizer with the pieces of a SentencePiece model, and the settings of the folder that it lies in."""
+def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrainedTokenizerFast:
+    """A fast tokenizer with the pieces of a SentencePiece model (those `apart` are never merged), and the settings of
+    the folder that it lies in."""
     vocabulary = {model.id_to_piece(row): row for row in range(len(model))}
-    apart = [piece for piece, row in vocabulary.items() if model.is_control(row) or model.is_unknown(row)]
     scores = {piece: model.get_score(row) for piece, row in vocabulary.items()}
-    special = {name: model.id_to_piece(row) for name, row in (("bos_token", model.bos_id()), ("eos_token", model.eos_id()),
-                                                              ("unk_token", model.unk_id())) if row >= 0}
-    made = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores, apart), add_prefix_space=prefix,
-                          add_bos_token=model.bos_id() >= 0, **special)
+    merges = generate_merges(vocabulary, scores, [model.id_to_piece(row) for row in apart])
+    roles = {"bos_token": model.bos_id(), "eos_token": model.eos_id(), "unk_token": model.unk_id()}
+    special = {role: model.id_to_piece(row) for role, row in roles.items() if row >= 0}
+    made = LlamaTokenizer(vocab=vocabulary, merges=merges, add_prefix_space=prefix, add_bos_token=model.bos_id() >= 0,
+                          **special)
     with tempfile.TemporaryDirectory() as scratch:
         made.save_pretrained(scratch)
         place = Path(scratch) / "tokenizer_config.json"
@@ -256,7 +257,8 @@ def _signs(script: str) -> str:
     return script.replace("\\p{", r"\p{scx=") if script.startswith("[") else rf"\p{{scx={script}}}"
 
 
-def byte_level(base) -> bool:
+def byte_level(base: PreTrainedTokenizerFast) -> bool:
+    """Whether a tokenizer spells text in bytes (GPT-2, Llama-3, Qwen) rather than in characters (SentencePiece)."""
     return "ByteLevel" in repr(base.backend_tokenizer.pre_tokenizer)
 
 

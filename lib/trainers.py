@@ -236,7 +236,7 @@ def _truncated(examples, tokenizer, longest: int) -> int:
 
 
 def _eos_labels(dataset, tokenizer, expected: int) -> int:
-    """How many examples train the token that ends an answer; ValueError when fewer than the `expected` whole ones do."""
+    """How many examples train the end of their answer; ValueError when fewer than the `expected` whole ones do."""
     end = prompts.end(tokenizer)
     trained = sum(end in labels for labels in dataset["labels"])
     if tokenizer.pad_token_id == end or trained < expected:

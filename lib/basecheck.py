@@ -24,7 +24,10 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
         config, cutter = _config(folder), models.tokenizer(folder)
         tokenizer.check(cutter)
         model = models.load(models.base(name))
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise ValueError(f"{name} cannot be a base here: a file of its weights is damaged ({error}); fetch it again."
+                         ) from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"{name} cannot be a base here: {_first_line(error)}") from error
     _read_from_the_left(name, model)
     found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
@@ -75,13 +78,13 @@ def _texts(cutter, sentences):
 
 def _matrices(model, cutter, config):
     rows, count = model.get_input_embeddings().weight.shape[0], len(cutter)
-    asked = config.vocab_size if hasattr(config, "vocab_size") else config.get_text_config().vocab_size
+    asked = config.get_text_config().vocab_size
     yield ("rows of the matrices", f"{asked:,} rows for {count:,} tokens",
            "one for each token" if rows == count == asked else "a token for padding gets a row" if asked < count
            else f"{rows - count:,} spare rows pad the matrix; new pieces take their place")
     said, found = getattr(config, "tie_word_embeddings", True), embeddings.tied(model)
-    kinds = {True: "one matrix for input and output", False: "a matrix for input, another for output"}
-    yield ("input and output", kinds[found], "stays so" if said == found else
+    kinds = {True: "one matrix for both", False: "a matrix each"}
+    yield ("embeddings and head", kinds[found], "stays so" if said == found else
            f"stays so; config.json says {kinds[said]}, and is corrected")
 
 
@@ -101,9 +104,9 @@ def _chat(model, cutter):
            "the text to train on begins with the prompt (up to ▸), token by token")
     if "<think>" in asked + lead or "enable_thinking" in (own or ""):
         yield ("thoughts", "the template knows <think>", "none are asked for; an answer is read behind </think>")
-    yield ("end of an answer", f"{end} by the template; EOS {dressed.eos_token}",
+    yield ("end of an answer", f"{end} by the template, {dressed.eos_token} as EOS",
            f"{end} is trained; an answer ends at any of {' '.join(stops)}")
-    yield ("padding", dressed.pad_token, "is none of the ends that are trained, so models learn to stop")
+    yield "padding", dressed.pad_token, "no end that is trained, so that models learn to stop"
 
 
 def _first_line(error) -> str:

@@ -136,7 +136,7 @@ def end(tokenizer) -> int:
 
 def spoken(text: str, asked: str = "") -> str:
     """A generated answer without the thoughts before it; empty where these, begun in it or in the prompt, go on."""
-    thoughts, ended, answer = text.rpartition("</think>")
+    _, ended, answer = text.rpartition("</think>")
     unfinished = not ended and (asked.rstrip().endswith("<think>") or text.lstrip().startswith("<think>"))
     return "" if unfinished else answer.strip()
 

@@ -105,20 +105,21 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
 
 
 @torch.inference_mode()
-def generate(model, tokenizer, prompts, max_new_tokens: int, batch_size: int = 16) -> list[str]:
-    """Greedy answers to `prompts`, in their order; prompts of like length share a batch, padded on the left.
+def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16) -> list[str]:
+    """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
-    An answer ends at EOS or after `max_new_tokens`; special tokens and outer blanks are cut off.
+    An answer ends at one of `models.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before
+    it (`prompts.spoken`) are cut off.
     """
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=tokenizer.eos_token_id,
-                                pad_token_id=tokenizer.pad_token_id)
-    answers, order = [""] * len(prompts), sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                eos_token_id=models.ends(model, tokenizer))
+    answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
     for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
         batch = order[at:at + batch_size]
-        inputs = _prompted(tokenizer, [prompts[number] for number in batch]).to(model.device)
+        inputs = _prompted(tokenizer, [asked[number] for number in batch]).to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
         for number, ids in zip(batch, output):
-            answers[number] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
     return answers
 
 

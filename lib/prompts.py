@@ -90,9 +90,11 @@ def example(row) -> dict:
 def render(tokenizer, turns: list[dict]) -> str:
     """Messages as text up to where the assistant speaks, special tokens included.
 
-    Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it.
+    Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it. Blanks at
+    its end are left to the answer where the tokenizer merges them with its first word, as it does in training.
     """
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return asked if asked == asked.rstrip() or _starts(tokenizer, asked, asked + SAMPLE) else asked.rstrip()
 
 
 def reply(tokenizer, turns: list[dict], answer: str) -> str:
@@ -110,8 +112,7 @@ def around(tokenizer, turns: list[dict]) -> tuple[str, str]:
     asked = render(tokenizer, turns)
     whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": SAMPLE}], tokenize=False)
     lead, found, tail = whole.removeprefix(asked).partition(SAMPLE)
-    before, ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, whole))
-    if not (found and whole.startswith(asked) and ids[:len(before)] == before):
+    if not (found and whole.startswith(asked) and _starts(tokenizer, asked, whole)):
         raise ValueError("The chat template renders a prompt alone otherwise than with an answer behind it.")
     return lead, tail
 
@@ -247,6 +248,12 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     found["kept"] = found.index.isin(kept.index)
     counts = found.assign(found=True).groupby(["source", "language"])[["found", "held_out", "too_long", "kept"]].sum()
     return kept.drop(columns=["held_out", "too_long"]).reset_index(drop=True), counts.reset_index()
+
+
+def _starts(tokenizer, beginning: str, text: str) -> bool:
+    """Whether the tokens of a text start with those of its beginning."""
+    before, ids = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (beginning, text))
+    return ids[:len(before)] == before
 
 
 @functools.cache

@@ -86,8 +86,8 @@ def test_ends_are_those_of_tokenizer_template_and_generation_settings(byte_token
     assert models.ends(model, words) == expected
     model.save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
-    settings = json.loads((tmp_path / "generation_config.json").read_text()) | {"temperature": 0.6, "repetition_penalty": 2.0}
-    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    place = tmp_path / "generation_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"temperature": 0.6, "repetition_penalty": 2.0}))
     loaded = models.load(tmp_path)
     assert loaded.generation_config.eos_token_id == expected and not loaded.generation_config.repetition_penalty
     models.save(loaded, words, tmp_path / "again")  # a temperature without sampling cannot be saved

@@ -85,13 +85,14 @@ def test_without_a_template_of_use_the_papers_is_taken_and_said_so(template, rea
     assert prompts.dress(dressed, "chat") is dressed and not capsys.readouterr().out
 
 
-def test_a_blank_that_merges_with_the_answers_first_word_is_no_end_of_a_prompt(byte_tokenizer, monkeypatch):
-    words = copy.deepcopy(byte_tokenizer)
+def test_a_blank_that_merges_with_the_answers_first_word_is_left_to_the_answer(byte_tokenizer, monkeypatch):
+    words, turns = copy.deepcopy(byte_tokenizer), prompts.messages(SENTENCE)
     words.chat_template = ("{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}"
                            "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
-    monkeypatch.setattr(prompts, "SAMPLE", "the")  # the tiny vocabulary has " the", but no " Yes"
-    with pytest.raises(ValueError, match="renders a prompt alone otherwise"):
-        prompts.end(words)
+    assert prompts.render(words, turns).endswith("assistant: ")  # the tiny vocabulary has no " Yes"
+    monkeypatch.setattr(prompts, "SAMPLE", "the")
+    assert prompts.render(words, turns).endswith("assistant:") and prompts.reply(words, turns, "the") == " the"
+    assert prompts.end(words) == words.eos_token_id
 
 
 def test_an_unknown_style_is_refused(tokenizer):

@@ -32,6 +32,22 @@ def lacking(record: records.Record, *names: str) -> list[str]:
     return list(found)
 
 
+def without(record: records.Record, name: str, instead, lack: str):
+    """`instead` of a parameter whose default asks for what the corpus lacks (a key of `params.LACKS`); told in a line.
+
+    Raises params.ParameterError when the value is the user's own (`params.written`).
+    """
+    values = record.content["parameters"]
+    if values[name] == instead:
+        return instead
+    if name in params.written(record.profile, record.chapter, values):
+        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {params.LACKS[lack]}: add it, "
+                                    f"or take `{name}` out of the parameter file.")
+    print(f"{params.lack(lack)} So `{name}` is {instead!r}.")
+    record.rows("without", [{"parameter": name, "instead": instead, "lack": lack}])
+    return instead
+
+
 def finish(record: records.Record):
     """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
     started, meter = _meters.pop(record.chapter)

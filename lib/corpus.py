@@ -17,7 +17,7 @@ import pandas
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib import assets, paths, prompts, records, sources, text
+from lib import assets, params, paths, prompts, records, sources, text
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
@@ -438,6 +438,19 @@ def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Fr
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
+def lacking(frames: Frames) -> list[str]:
+    """Sentences on what a corpus may have and this one has not, and where a user adds it."""
+    had = {"english": (frames["documents"]["language"] == "en").any(), "pairs": len(frames["pairs"])}
+    return [params.lack(name) for name, found in had.items() if not found]
+
+
+def parallel(multiway: pandas.DataFrame, pairs: pandas.DataFrame, language: str) -> pandas.DataFrame:
+    """The multi-way items; where there are none, the translation pairs, which are items in two languages."""
+    if len(multiway):
+        return multiway
+    return pairs.rename(columns={"id": "item", "english": "en", "target": language})[["item", "split", "en", language]]
+
+
 def note(record: records.Record, ledger: list[dict], frames: Frames, found: Frames):
     """Puts the chapter's counts into its record: rows by filter, text by source, items by task, lengths, samples."""
     for row in ledger:
@@ -452,8 +465,9 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
         # In a user's test questions may differ in how many choices they have: 1 / chance.
         record.fact("choices", round(1 / (1 / part["choices"].map(len)).mean(), 6), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
-    record.rows("samples", frames["pairs"].query("split == 'test'").sort_values("id").head(6)[["english", "target"]]
-                .to_dict("records"))
+    columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
+    held = frames[shown].query("split == 'test'").sort_values("id").head(6)
+    record.rows("samples", held[columns].to_dict("records"))
 
 
 def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):

@@ -39,8 +39,12 @@ def folder(profile: str, state: State, seed: int):
 
 
 def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, list[str]]]:
-    """Training texts of each phase, as in bilingual pretraining (`alignment.streams`); no two phases share a text."""
-    whole = alignment.streams(documents, pairs, language)
+    """Training texts of each phase, as in bilingual pretraining (`alignment.streams`); no two phases share a text.
+
+    English or pairs of fewer texts than phases are left out.
+    """
+    whole = {name: texts for name, texts in alignment.streams(documents, pairs, language).items()
+             if name == language or len(texts) >= count}
     for name, texts in whole.items():
         random.Random(f"{seed}/{name}").shuffle(texts)
     return [{name: own(texts, phase, count) for name, texts in whole.items()} for phase in range(1, count + 1)]
@@ -168,10 +172,11 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
 
 
 def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
-              speed_tokens: int):
+              speed_tokens: int, timed: list[str]):
     """A model's answers in a number format, (choices, translations), frames with `stage` the format; notes its cost.
 
-    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` may be empty.
+    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` and `sentences` may be
+    empty; `timed` are prompts to measure the speed on.
     """
     try:
         model = precision.load(place, kind)
@@ -180,12 +185,12 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
         record.fact("not_run", str(error), precision=kind)
         return pandas.DataFrame(), pandas.DataFrame()
     tokenizer = prompts.dress(models.tokenizer(place), style)
-    cost = precision.cost(model, tokenizer, sentences["english"].head(2).tolist(), speed_tokens)
+    cost = precision.cost(model, tokenizer, timed, speed_tokens)
     record.metric("tokens_per_second", cost.tokens_per_second, "tokens/s", precision=kind)
     record.fact("size", cost.size, "bytes", precision=kind)
     record.fact("peak_memory", cost.peak_memory, "bytes", precision=kind)
     samples = place.parent.parent / "formats" / kind
-    choices = evaluation.harness(model, tokenizer, rows, samples, "chat") if len(rows) else pandas.DataFrame()
+    choices = evaluation.harness(model, tokenizer, rows, samples, "chat")
     translated = evaluation.translate(model, tokenizer, sentences, language, "chat", max_new_tokens)
     return choices.assign(stage=kind), translated.assign(stage=kind)
 
@@ -199,6 +204,17 @@ def note_formats(record, choices: pandas.DataFrame):
     for kind in kinds[1:]:
         for _, change in evaluation.paired(choices, "correct", ["language"], kinds[0], kind):
             record.metric("accuracy_difference", change, "share", precision=kind, against=kinds[0])
+
+
+def transferable(items, language: str, longest: int) -> list[str]:
+    """Choice tasks with items of at most `longest` characters to train and to test on in both languages.
+
+    Not bitext_verify, whose question is in both languages at once, nor any task whose items have no question.
+    """
+    short = items[items["question"].str.len().between(1, longest) & (items["task"] != "bitext_verify")]
+    known = set(zip(short["task"], short["language"], short["split"]))
+    wanted = [(code, split) for code in (language, "en") for split in ("train", "test")]
+    return [task for task in sorted(set(short["task"])) if all((task, *place) in known for place in wanted)]
 
 
 def transfer_rows(items, tasks: list[str], language: str, count: int, longest: int, seed: int) -> dict:

@@ -25,6 +25,7 @@ QUESTIONS = {
     "entailment": {"en": "How does the second sentence relate to the first?",
                    "fa": "جملهٔ دوم با جملهٔ اول چه رابطه‌ای دارد؟"},
     "qqp": {"en": "Do these two questions ask the same?", "fa": "آیا این دو پرسش یک چیز را می‌پرسند؟"},
+    "word_order": {"en": "Which sentence has its words in order?", "fa": "واژه‌های کدام جمله به ترتیب است؟"},
 }
 PHRASES = {
     "translation": {"en": "Translate into {to}:\n{text}", "fa": "به انگلیسی ترجمه کن:\n{text}"},
@@ -35,11 +36,13 @@ PHRASES = {
     "reading_comprehension": {"en": "{text}\nAnswer with words of the text.",
                               "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
     "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
+    "continuation": {"en": "Go on with this text:\n{text}", "fa": "این متن را ادامه بده:\n{text}"},
 }
 REPLY = {"en": "Answer", "fa": "پاسخ"}
 # Persian exams number their options الف، ب، ج، د (abjad order).
 LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
 HEMISTICH = 70  # characters: longer lines are prose
+CONTINUED = 80  # characters of a text to go on with and of its answer together
 STYLES = ("chat", "alpaca")
 SAMPLE = "Yes"  # an answer to try a template with
 UNTHINKING = "{% set enable_thinking = false %}"
@@ -173,7 +176,7 @@ def pair_prompt(text: str, direction: str, language: str) -> str:
     """
     if direction not in directions(language):
         raise ValueError(f"Direction {direction!r} is none of {', '.join(directions(language))}.")
-    source, target = direction.split("-")
+    source, target = sides(direction)
     return f"{_language(source).native}: {text}\n{_language(target).native}:"
 
 
@@ -205,9 +208,14 @@ def directions(language: str) -> tuple[str, str]:
     return f"en-{language}", f"{language}-en"
 
 
+def sides(direction: str) -> tuple[str, str]:
+    """Codes of the language to translate and of the other, one of them English; a code may hold a hyphen."""
+    return ("en", direction[3:]) if direction.startswith("en-") else (direction[:-3], "en")
+
+
 def translation(english: str, target: str, direction: str, language: str) -> dict:
     """A translation row: asked in the language of the text to translate."""
-    source, to = direction.split("-")
+    source, to = sides(direction)
     text, reply = (english, target) if source == "en" else (target, english)
     return {"task": "translation", "language": source, "text": text, "answer": reply, "to": to}
 
@@ -215,12 +223,14 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
     """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
 
-    Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
+    A language that has none of these gets texts to go on with. Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
     """
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
     found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
              *_ghazals(documents)]
+    known = {row["language"] for row in found}
+    found += [row for row in _continuations(documents) if row["language"] not in known]
     columns = ["source", "task", "language", "text", "answer", "to", "choices"]
     return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
@@ -229,8 +239,8 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
                  seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
 
-    As many in English as in the learned language, the tasks of a language as even as their rows allow, at most
-    `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
+    As many in English as in the learned language (all in one where the other has none), the tasks of a language as even
+    as their rows allow, at most `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
     test row, and rows of more than `longest` characters, options included. `counts` has found, held_out, too_long and
     kept by source and language.
     """
@@ -243,8 +253,8 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     clean = clean[clean.groupby(["source", "language"]).cumcount() < per_source]
     kept = _evenly(clean, total, language)
     if kept.empty:
-        raise ValueError(f"None of {len(found)} instruction rows is left in both languages: raise longest_example "
-                         f"(now {longest} characters) or examples ({total}), or give the corpus English text too.")
+        raise ValueError(f"None of {len(found)} instruction rows is left: raise longest_example (now {longest} "
+                         f"characters) or examples ({total}).")
     found["kept"] = found.index.isin(kept.index)
     counts = found.assign(found=True).groupby(["source", "language"])[["found", "held_out", "too_long", "kept"]].sum()
     return kept.drop(columns=["held_out", "too_long"]).reset_index(drop=True), counts.reset_index()
@@ -284,7 +294,8 @@ def _conversations(dialogues, language: str):
 
 
 def _choices(items):
-    for row in items:
+    """Multiple choice that asks a question; an item without one (word_order) is for tests alone."""
+    for row in (row for row in items if row["question"]):
         yield {"source": row["task"], "task": row["task"], "language": row["language"], "text": row["question"],
                "choices": list(row["choices"]), "answer": int(row["answer"])}
 
@@ -306,6 +317,17 @@ def _ghazals(documents):
                    "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
 
 
+def _continuations(documents):
+    """The first words of each document, `CONTINUED` characters at most, in two halves: a text and how it goes on."""
+    for row in documents:
+        line = row["text"].split("\n")[0]
+        ends = [word.end() for word in words.WORD.finditer(line) if word.end() <= CONTINUED]
+        if len(ends) > 3:
+            middle = ends[len(ends) // 2 - 1]
+            yield {"source": row["source"], "task": "continuation", "language": row["language"],
+                   "text": line[:middle].strip(), "answer": line[middle:ends[-1]].strip()}
+
+
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
     """Texts of the validation and test rows, folded, so that neither case nor marks hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
@@ -319,10 +341,11 @@ def _length(rows) -> pandas.Series:
 
 
 def _evenly(rows, total: int, language: str):
-    """Rows of English and the learned language by turns, and within each the tasks by turns; half of `total` each."""
+    """Rows of the languages that have any by turns, as many of each, and within a language the tasks by turns."""
     rows = rows[rows["language"].isin(["en", language])]
     turns = rows.assign(turn=rows.groupby(["language", "task"]).cumcount()).sort_values("turn", kind="stable")
-    share = min(total // 2, int(turns["language"].value_counts().reindex(["en", language], fill_value=0).min()))
+    sizes = turns["language"].value_counts()
+    share = min(total // max(1, len(sizes)), sizes.min()) if len(sizes) else 0
     chosen = turns.groupby("language").head(share)
     order = chosen.groupby("language").cumcount()
     return chosen.assign(turn=order).sort_values(["turn", "language"]).drop(columns="turn")

@@ -16,6 +16,8 @@ from lib.statistics import Difference, Estimate
 
 
 _open: dict[tuple[str, str], dict] = {}
+COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit"],  # that every row has
+           "facts": ["chapter", "fact", "value", "unit"]}
 
 
 class Record:
@@ -133,4 +135,4 @@ def rows(profile: str, chapter: str, name: str) -> pandas.DataFrame:
 def _frame(profile: str, chapters, kind: str) -> pandas.DataFrame:
     found = [{"chapter": chapter, **row} for chapter in chapters or available(profile)
              for row in load(profile, chapter)[kind]]
-    return pandas.DataFrame(found)
+    return pandas.DataFrame(found, columns=None if found else COLUMNS[kind])

@@ -207,7 +207,7 @@ def examine(task: dict, pool: novelty.Pool, settings: Settings) -> dict:
 
 
 def identify(string: str) -> str:
-    """The likeliest code in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012): Italian counts as a neighbour of it."""
+    """The likeliest code in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012): one it lacks counts as a neighbour."""
     return _identifier().classify(string)[0]
 
 

@@ -14,6 +14,7 @@ import itertools
 import json
 import shutil
 import tempfile
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merge
 
 from lib import statistics
 from lib.statistics import Estimate
-from lib.text import ZWNJ, words
+from lib.text import SINGLE, ZWNJ, words
 
 # A piece seen once teaches nothing: its row would get a single gradient.
 FEWEST = 2
+META = 4  # pieces of SentencePiece that are no text, and its space
 BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
 # A merge (left, right), or a single character that the base could only spell in bytes.
 Step = tuple[str, ...]
@@ -95,13 +97,16 @@ def append_sentencepiece(base: PreTrainedTokenizerFast, texts: list[str], size: 
     """For comparison: the way of the Llama-Persian paper and its parent Chinese-LLaMA (arXiv 2304.08177).
 
     SentencePiece with its defaults (unigram, nmt_nfkc: ZWNJ becomes a space) learns `size` pieces; those the base lacks
-    are appended, of any script, so that fewer than `size` are new.
+    are appended, of any script, so that fewer than `size` are new. It refuses a size below the number of characters, as
+    of Chinese text: then it learns as many more, and the `size` likeliest are taken. No line is too long for it.
     """
     check(base)
-    lines = (line for text in texts for line in text.splitlines())
-    file = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=file, vocab_size=size,
-                                             hard_vocab_limit=False, num_threads=2, minloglevel=2)
+    lines, file = [line for text in texts for line in text.splitlines()], io.BytesIO()
+    signs = len(set(unicodedata.normalize("NFKC", "".join(lines)))) + META
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=file, vocab_size=size if signs < size else size + signs,
+        max_sentence_length=max(4192, *(len(line.encode()) for line in lines)), hard_vocab_limit=False, num_threads=2,
+        minloglevel=2)
     donor = sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
     ordinary = (row for row in range(len(donor)) if not (donor.is_control(row) or donor.is_unknown(row)))
     pieces = [donor.id_to_piece(row) for row in ordinary]
@@ -118,7 +123,7 @@ def subtokens(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast)
 def counts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> pandas.DataFrame:
     """One row a text, which all measures start from.
 
-    `ids` (no special tokens), `tokens`, `bytes` (UTF-8), `words`, `whole` (words that are one token), `exact` (decodes
+    `ids` (no special tokens), `tokens`, `bytes` (UTF-8), `words` (`text.words`), `whole` (words that are one token), `exact` (decodes
     to itself), `zwnj` and `zwnj_kept` (zero-width non-joiners before, and after encoding and decoding).
     """
     ids, found = encode(tokenizer, texts), [words(text) for text in texts]
@@ -132,7 +137,7 @@ def counts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> pandas.DataF
 
 
 def fertility(counted: pandas.DataFrame) -> Estimate:
-    """Tokens a word (Rust et al. 2021, arXiv 2012.15613); interval over documents."""
+    """Tokens a word (Rust et al. 2021, arXiv 2012.15613), a character where `text.words` counts these; over documents."""
     return statistics.ratio(counted.tokens, counted.words)
 
 
@@ -146,9 +151,13 @@ def unchanged(base: pandas.DataFrame, counted: pandas.DataFrame) -> Estimate:
     return statistics.wilson(sum(a == b for a, b in zip(base.ids, counted.ids)), len(base))
 
 
-def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Measures on texts of the learned language, (metric, unit) → estimate; `zwnj_kept` only where there are any."""
-    found = {("fertility", "tokens/word"): fertility(counted),
+def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame,
+                    unit: str = "word") -> dict[tuple[str, str], Estimate]:
+    """Measures on texts of the learned language, (metric, unit) → estimate; `zwnj_kept` only where there are any.
+
+    `unit` is what its script's `text.words` are (`text.unit`).
+    """
+    found = {("fertility", f"tokens/{unit}"): fertility(counted),
              ("bytes_per_token", "bytes/token"): statistics.ratio(counted.bytes, counted.tokens),
              ("words_kept_whole", "share"): statistics.ratio(counted.whole, counted.words),
              ("compression", "times the base"): compression(base, counted),
@@ -156,6 +165,11 @@ def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[t
     if counted.zwnj.sum():
         found["zwnj_kept", "share"] = statistics.wilson(counted.zwnj_kept.sum(), counted.zwnj.sum())
     return found
+
+
+def english_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[tuple[str, str], Estimate]:
+    """Measures on English texts, which an extension should leave as they were; (metric, unit) → estimate."""
+    return {("fertility", "tokens/word"): fertility(counted), ("ids_unchanged", "share"): unchanged(base, counted)}
 
 
 def reachable(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast) -> Estimate:
@@ -233,9 +247,10 @@ def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrained
 
 
 def _whole(tokenizer, unique: list[str]) -> set[str]:
-    """Those words that are one token after a space (SentencePiece puts that space before a text itself)."""
+    """Those words that are one token: after a space (SentencePiece puts it before a text itself) where there is one."""
     lead = " " if byte_level(tokenizer) else ""
-    return {word for word, ids in zip(unique, encode(tokenizer, [lead + word for word in unique])) if len(ids) == 1}
+    shown = [word if regex.match(SINGLE, word, regex.V1) else lead + word for word in unique]
+    return {word for word, ids in zip(unique, encode(tokenizer, shown)) if len(ids) == 1}
 
 
 def check(base: PreTrainedTokenizerFast, script: str = "Latin"):

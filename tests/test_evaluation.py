@@ -222,7 +222,8 @@ def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, englis
 
 @pytest.mark.parametrize("answer, invalid", [("", True), ("…", True), ("The file", True), ("کتاب تازه the", False)])
 def test_invalid_translations(answer, invalid):
-    assert evaluation._invalid({"direction": "en-fa", "source": "The file", "hypothesis": answer}) is invalid
+    row = {"source": "The file", "reference": "پرونده", "hypothesis": answer}
+    assert all(evaluation._invalid({**row, "direction": f"en-{code}"}) is invalid for code in ("fa", "bal"))
 
 
 def test_paired_stages_by_task():

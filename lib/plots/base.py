@@ -35,12 +35,13 @@ def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float =
 
 
 def show(id: str, profile: str) -> Figure | None:
-    """Draws a figure in the notebook, with its title and reading printed above; no drawing where nothing is to show."""
-    with pyplot.rc_context(STYLE):
-        drawing, frame, reading = FIGURES[id].build(profile)
-        pyplot.close(drawing)
-    print(f"Figure {id}. {FIGURES[id].title}\n{reading}{FIGURES[id].lacking(profile)}")
-    return None if frame.empty else drawing
+    """Draws a figure in the notebook, with its title and reading printed above; None, and why, when it lacks its data."""
+    try:
+        drawing, _, reading = _made(id, profile)
+    except Lacking as error:
+        drawing, reading = None, f"Not made here: {error}."
+    print(f"Figure {id}. {FIGURES[id].title}\n{reading}")
+    return drawing
 
 
 def save(id: str, profile: str) -> str:
@@ -49,12 +50,18 @@ def save(id: str, profile: str) -> str:
     Raises Lacking when it would be blank.
     """
     stem = paths.figures(profile) / f"{id}_{FIGURES[id].build.__name__}"
+    drawing, frame, reading = _made(id, profile)
     with pyplot.rc_context(STYLE):
-        drawing, frame, reading = FIGURES[id].build(profile)
-        pyplot.close(drawing)
-        if frame.empty:
-            raise Lacking(reading)
         drawing.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
         drawing.savefig(stem.with_suffix(".png"))
     frame.to_csv(stem.with_suffix(".csv"), index=False)
-    return reading + FIGURES[id].lacking(profile)
+    return reading
+
+
+def _made(id: str, profile: str) -> tuple:
+    """What `Exhibit.make` gives, drawn in the house style and left open nowhere."""
+    try:
+        with pyplot.rc_context(STYLE):
+            return FIGURES[id].make(profile)
+    finally:
+        pyplot.close("all")

@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple
 
 import pandas
 
-from lib import paths, records
+from lib import params, paths, records
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
@@ -29,11 +29,18 @@ class Exhibit(NamedTuple):
     build: Callable
     files: tuple[str, ...] = ()
 
-    def lacking(self, profile: str) -> str:
-        """A sentence on the public files that its chapter lacked; empty when it had all."""
+    def make(self, profile: str) -> tuple:
+        """What `build` returns, its reading with a sentence on the public files that the chapter lacked.
+
+        Raises Lacking where no row is to be shown.
+        """
+        *drawn, frame, reading = self.build(profile)
+        if frame.empty:
+            raise Lacking(reading.rstrip("."))
         found = records.lacking(profile, self.chapter) if self.files else {}
         titles = [found[name] for name in self.files if name in found]
-        return f" Not at hand: {', '.join(titles)}; rows made from the corpus stand in." if titles else ""
+        told = f" Not at hand: {', '.join(titles)}; rows made from the corpus stand in." if titles else ""
+        return *drawn, frame, reading + told
 
 
 TABLES: dict[str, Exhibit] = {}
@@ -47,10 +54,20 @@ def table(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
     return register
 
 
+def need(found, lack: str):
+    """`found`, rows that an exhibit is made of. Raises Lacking when there is none: `lack` is a key of `params.LACKS`."""
+    if len(found) == 0:
+        raise Lacking(params.LACKS[lack])
+    return found
+
+
 def show(id: str, profile: str) -> pandas.DataFrame:
-    """Prints the table's title and reading, and returns its frame for display."""
-    frame, reading = TABLES[id].build(profile)
-    print(f"Table {id}. {TABLES[id].title}\n{reading}{TABLES[id].lacking(profile)}")
+    """Prints the table's title and reading, or what it lacks, and returns its frame for display."""
+    try:
+        frame, reading = TABLES[id].make(profile)
+    except Lacking as error:
+        frame, reading = pandas.DataFrame(), f"Not made here: {error}."
+    print(f"Table {id}. {TABLES[id].title}\n{reading}")
     return frame
 
 
@@ -59,10 +76,7 @@ def save(id: str, profile: str) -> str:
 
     The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂. Raises Lacking.
     """
-    frame, reading = TABLES[id].build(profile)
-    if frame.empty:
-        raise Lacking(reading)
-    reading += TABLES[id].lacking(profile)
+    frame, reading = TABLES[id].make(profile)
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)

@@ -1,8 +1,8 @@
 """Tables of the chapter on phases and transfer."""
 import pandas
 
-from lib import records, statistics
-from lib.tables.base import interval, p_value, reported, span, table
+from lib import params, records, statistics
+from lib.tables.base import interval, need, p_value, reported, span, table
 
 CHAPTER = "08_phases_and_transfer"
 ABSENT = "There was nothing to ask, so nothing of ours stands here."
@@ -168,16 +168,18 @@ def phase_translations(profile: str):
              for row in known.to_dict("records")]
     change = _metrics(profile).query("metric == 'chrf_difference' and stage.notna()")
     parts = [f"{row['task']} {interval(row, 1)}" for _, row in change.iterrows()]
-    ours = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {', '.join(parts)}"
-    return pandas.DataFrame(rows), (f"{ours if parts else 'One model was scored'} (n = {span(found['n'])} sentences, "
-                                    "paired); chrF++, BLEU and COMET are different scales, and the papers' texts are "
-                                    "others. Demonstration scale.")
+    ours = "One model was scored"
+    if parts:
+        ours = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {', '.join(parts)}"
+    ours += f" (n = {span(found['n'])} sentences, paired)" if len(found) else ""
+    return pandas.DataFrame(rows), (f"{ours if len(found) else params.lack('pairs')[:-1]}; chrF++, BLEU and COMET are "
+                                    "different scales, and the papers' texts are others. Demonstration scale.")
 
 
 @table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
 def sentence_embeddings(profile: str):
     """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
-    found, layers = _metrics(profile).query("encoder.notna()"), _facts(profile).query("fact == 'layer'")
+    found, layers = need(_metrics(profile).query("encoder.notna()"), "pairs"), _facts(profile).query("fact == 'layer'")
     rows = []
     for name, part in found[~found["metric"].str.endswith("difference")].groupby("encoder", sort=False):
         row = {"encoder": name, "layer": int(layers.query("encoder == @name")["value"].iloc[0])}
@@ -206,7 +208,7 @@ def _embeddings_reading(found: pandas.DataFrame) -> str:
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
 def transfer(profile: str):
     """A row a language tuned on: accuracy by task and language, mean over seeds, and differences from untuned."""
-    found = _metrics(profile).query("trained_on.notna()")
+    found = need(_metrics(profile).query("trained_on.notna()"), "transfer")
     accuracy, changes = (found[found["metric"] == name] for name in ("accuracy", "transfer_difference"))
     keys = ["trained_on", "task", "language"]
     mean = accuracy.groupby(keys, sort=False)[["value", "low", "high"]].mean().reset_index()

@@ -244,7 +244,7 @@ def _metrics(profile: str) -> pandas.DataFrame:
 
 
 def _facts(profile: str) -> pandas.DataFrame:
-    return _with(records.facts(profile, CHAPTER), "precision", "phase", "stage", "encoder", "stream")
+    return _with(records.facts(profile, CHAPTER), "precision", "phase", "stage", "encoder", "stream", "category")
 
 
 def _with(frame: pandas.DataFrame, *columns: str) -> pandas.DataFrame:

@@ -51,7 +51,8 @@ def note(record, scores: pandas.DataFrame):
     `scores` also has base, instructions, benchmark and unit; only the first base and set count. A benchmark with too few
     runs or languages has no model, and why is noted.
     """
-    for benchmark, rows in scores[scores["language"] != "en"].groupby("benchmark", sort=False):
+    known = scores[(scores["language"] != "en") & scores["share"].notna()]
+    for benchmark, rows in known.groupby("benchmark", sort=False):
         first = rows[(rows["base"] == rows["base"].iloc[0]) & (rows["instructions"] == rows["instructions"].iloc[0])]
         labels = {"benchmark": benchmark}
         try:

@@ -140,12 +140,18 @@ def clean(drawn: pandas.DataFrame, exam: Exam, record, **labels) -> pandas.DataF
     return drawn[[not leaked for leaked in bad]].reset_index(drop=True)
 
 
-def texts(multiway: pandas.DataFrame, languages: list[str], count: int, longest: int, seed: int) -> pandas.DataFrame:
+def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,
+          seed: int) -> pandas.DataFrame:
     """The same held-out multi-way sentences in every language: language, item, text.
 
-    No sentence has more than `longest` characters in any language. Raises ValueError for a language that the multi-way
-    items lack, or when no sentence is left.
+    No sentence has more than `longest` characters in any language. A corpus without such items gives the beginnings of
+    held-out documents, other ones in every language. Raises ValueError for a language that the multi-way items lack, or
+    when no sentence is left.
     """
+    if multiway.empty:
+        held = documents[(documents["split"] == "test") & documents["language"].isin(languages)]
+        drawn = held.sample(frac=1, random_state=seed).groupby("language").head(count)
+        return drawn.assign(item=drawn["id"], text=drawn["text"].str.slice(0, longest))[["language", "item", "text"]]
     missing = sorted(set(languages) - set(multiway.columns))
     if missing:
         raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
@@ -169,7 +175,7 @@ def each(runs: list[Run]):
 
 
 def by_level(exam: Exam) -> dict[str, list[str]]:
-    """The exam's languages but English, by resource level. Raises ValueError for one whose share is not known."""
+    """The exam's languages but English, by resource level; without those whose share of the web is not known."""
     asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
     asked |= {code for frame in (exam.made, exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
     found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}

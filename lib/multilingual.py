@@ -118,16 +118,21 @@ def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, 
     """English and multilingual instructions of equal size, in the seed's order: set → rows.
 
     The multilingual rows take those of the languages that `found` has by turns, each the row whose size in bytes is
-    nearest to that of the English row in its place. Raises ValueError when a language has too few rows.
+    nearest to that of the English row in its place. A set without any language in `found` is left out. Raises ValueError
+    when a language has too few rows.
     """
-    languages = [code for code in languages if code in found]
-    needed = {"en": count} | {code: -(-count // len(languages)) for code in languages if code != "en"}
+    pools = {"en": ["en"], "multilingual": languages}
+    pools = {kind: [code for code in codes if code in found] for kind, codes in pools.items()}
+    needed = {code: -(-count // len(pools["multilingual"])) for code in pools["multilingual"]}
+    needed |= {code: count for code in pools["en"]}
     few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
     if few:
         raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
                          "raise longest_example.")
-    english = found["en"].sample(count, random_state=seed).reset_index(drop=True)
-    return {"en": english, "multilingual": matched({code: found[code] for code in languages}, english["bytes"], seed)}
+    first = next((codes[0] for codes in pools.values() if codes), None)
+    drawn = found[first].sample(count, random_state=seed).reset_index(drop=True) if first else pandas.DataFrame()
+    return {kind: drawn if kind == "en" else matched({code: found[code] for code in codes}, drawn["bytes"], seed)
+            for kind, codes in pools.items() if codes}
 
 
 def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
@@ -185,9 +190,11 @@ def choosing(lacking: list[str], multiway, languages: list[str], count: int, lon
 def translations(multiway, languages: list[str], count: int, longest: int, seed: int):
     """Translations of the same test sentences from and into English, and one validation sentence a direction to show.
 
-    Two frames of task rows; no sentence has more than `longest` characters in any of the languages. Raises ValueError
-    for a language that the multi-way items lack, or when no sentence is left.
+    Two frames of task rows, empty of a corpus without multi-way items; no sentence has more than `longest` characters in
+    any of the languages. Raises ValueError for a language that the items lack, or when no sentence is left.
     """
+    if multiway.empty:
+        return benchmarks.framed([]), benchmarks.framed([])
     missing = sorted(set(languages) - set(multiway.columns))
     if missing:
         raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "

@@ -35,8 +35,7 @@ def test_levels_follow_the_share_of_the_web(exam):
     assert grid.by_level(exam._replace(xcopa=["sw"], harness_tasks=["belebele_arb_Arab"])) == {
         "high": ["es"], "mid": ["ar", "fa"], "low": ["sw"]}
     assert [levels.level(code) for code in ("zh", "id", "fa", "et", "ur", "sw")] == ["high", "high", "mid", "mid", "low", "low"]
-    with pytest.raises(ValueError, match="language 'xx': add it to reported/common_crawl.csv"):
-        levels.share("xx")
+    assert numpy.isnan(levels.share("xx")) and levels.level("xx") == "unknown"
 
 
 def pool(code, sizes):
@@ -62,12 +61,16 @@ def test_sets_are_of_one_size_and_one_with_too_few_rows_says_why(output, capsys)
 def test_the_same_sentences_are_read_in_every_language(english, persian):
     multiway = pandas.DataFrame({"item": ["a", "b", "c"], "split": ["test", "test", "train"], "en": english[:3],
                                  "fa": persian[:3]})
-    found = grid.texts(multiway, ["en", "fa"], 5, 200, 0)
+    documents = pandas.DataFrame([("d1", "test", "fa", persian[4]), ("d2", "train", "fa", persian[3])],
+                                 columns=["id", "split", "language", "text"])
+    found = grid.texts(multiway, documents, ["en", "fa"], 5, 200, 0)
     assert len(found) == 4 and set(found["item"]) == {"a", "b"}
     with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
-        grid.texts(multiway, ["en", "xx"], 5, 200, 0)
+        grid.texts(multiway, documents, ["en", "xx"], 5, 200, 0)
     with pytest.raises(ValueError, match="at most 3 characters: raise longest_text"):
-        grid.texts(multiway, ["en"], 5, 3, 0)
+        grid.texts(multiway, documents, ["en"], 5, 3, 0)
+    alone = grid.texts(multiway.head(0), documents, ["en", "fa"], 5, 10, 0)
+    assert alone.to_dict("records") == [{"language": "fa", "item": "d1", "text": persian[4][:10]}]
 
 
 @pytest.fixture
@@ -233,6 +236,8 @@ def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
     made.write()
     for name in EXHIBITS[1:]:
         assert "Not run" in tables.TABLES[name].build("smoke")[1], name
+    with pytest.raises(tables.Lacking, match="Not run"):
+        tables.TABLES[EXHIBITS[0]].build("smoke")
     for name in FIGURES:
         assert "Not run" in plots.FIGURES[name].build("smoke")[2], name
 

@@ -98,7 +98,7 @@ def gain_by_share(profile: str):
     found = found[~found["language"].isin(LEVELS)]
     if found.empty:
         return _empty()
-    found = found.assign(share=[levels.share(code) for code in found["language"]])
+    found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
     drawing, panels = _panels(found)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for code, row in rows.set_index("language").iterrows():

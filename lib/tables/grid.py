@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, p_value, reported, span, table
+from lib.tables.base import Lacking, interval, p_value, reported, span, table
 
 CHAPTER = "12_rank_and_precision"
 ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
@@ -69,7 +69,7 @@ def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
     found = costs(profile)
     if "trainable" not in found:
-        return _by_formula(), ABSENT
+        raise Lacking(ABSENT.rstrip("."))
     rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
              "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
              "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}",
@@ -204,8 +204,8 @@ def factors(profile: str):
     facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "benchmark", "factor"])
     reasons = facts[facts["fact"] == "not_modelled"]
     if found.empty:
-        told = [f"{row.benchmark}: {row.value}" for row in reasons.itertuples()]
-        return pandas.DataFrame(), f"No model. {' '.join(told) or ABSENT}"
+        told = [{"task": row.benchmark, "not modelled": row.value} for row in reasons.itertuples()]
+        return pandas.DataFrame(told), "No model of any task was fitted." if told else ABSENT
     tests = facts[(facts["fact"] == "factor_p") & (facts["factor"] != "mean")].reset_index(drop=True)
     tests["holm"] = statistics.holm(tests["value"].astype(float))
     joint = tests.set_index(["benchmark", "factor"])

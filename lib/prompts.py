@@ -223,16 +223,11 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
     """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
 
-    A language that has none of these gets texts to go on with. Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
+    A language that has none of these gets texts to go on with. Columns source, task, language, text, answer, to
+    (translation only), choices (multiple choice only).
     """
-    documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
-                                          for frame in (documents, pairs, dialogues, items))
-    found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
-             *_ghazals(documents)]
-    known = {row["language"] for row in found}
-    found += [row for row in _continuations(documents) if row["language"] not in known]
-    columns = ["source", "task", "language", "text", "answer", "to", "choices"]
-    return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
+    found = _derived(documents, pairs, dialogues, items, language, split)
+    return _wanted(found, found, 1)
 
 
 def instructions(documents, pairs, dialogues, items, language: str, total: int, per_source: int, longest: int,
@@ -240,15 +235,16 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     """Instruction rows derived from the training split: (rows, counts), two frames, the same for the same seed.
 
     As many in English as in the learned language (all in one where the other has none), the tasks of a language as even
-    as their rows allow, at most `per_source` a source and language, `total` in all. Left out are rows whose text or answer stands in a validation or
-    test row, and rows of more than `longest` characters, options included. `counts` has found, held_out, too_long and
-    kept by source and language.
+    as their rows allow, at most `per_source` a source and language, `total` in all; texts to go on with where a language
+    has too few other rows. Left out are rows whose text or answer stands in a validation or test row, and rows of more
+    than `longest` characters, options included. `counts` has found, held_out, too_long and kept by source and language.
     """
-    found = derive(documents, pairs, dialogues, items, language, "train")
+    found = _derived(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
     text, answer = (found[column].astype(str).map(words.folded).isin(secret) for column in ("text", "answer"))
     found["held_out"] = text | answer
     found["too_long"] = ~found["held_out"] & (_length(found) > longest)
+    found = _wanted(found, found[~found["held_out"] & ~found["too_long"]], total // 2)
     clean = found[~found["held_out"] & ~found["too_long"]].sample(frac=1, random_state=seed)
     clean = clean[clean.groupby(["source", "language"]).cumcount() < per_source]
     kept = _evenly(clean, total, language)
@@ -279,6 +275,22 @@ def _as_released(row) -> bool:
 def _language(code: str) -> words.Language:
     """Names of a language; its code where no name is known."""
     return words.LANGUAGES.get(code, words.Language(code, code, ""))
+
+
+def _derived(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
+    """Every row that a split gives, each language's texts to go on with among them."""
+    documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
+                                          for frame in (documents, pairs, dialogues, items))
+    found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
+             *_ghazals(documents), *_continuations(documents)]
+    columns = ["source", "task", "language", "text", "answer", "to", "choices"]
+    return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
+
+
+def _wanted(rows, usable, enough: int):
+    """The rows without texts to go on with in languages that have enough other usable rows."""
+    others = usable.loc[usable["task"] != "continuation", "language"].value_counts()
+    return rows[(rows["task"] != "continuation") | ~rows["language"].isin(others.index[others >= enough])]
 
 
 def _translations(pairs, language: str):

@@ -247,10 +247,16 @@ def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrained
 
 
 def _whole(tokenizer, unique: list[str]) -> set[str]:
-    """Those words that are one token: after a space (SentencePiece puts it before a text itself) where there is one."""
-    lead = " " if byte_level(tokenizer) else ""
-    shown = [word if regex.match(SINGLE, word, regex.V1) else lead + word for word in unique]
-    return {word for word, ids in zip(unique, encode(tokenizer, shown)) if len(ids) == 1}
+    """Those words that are one token after a space (SentencePiece puts that space before a text itself).
+
+    A character of a script without spaces has none before it.
+    """
+    lead, model = " " if byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
+    single = {word for word in unique if regex.match(SINGLE, word, regex.V1)}
+    pieces = {word: _alphabet(word) if lead else word for word in single}
+    rest = [word for word in unique if word not in single]
+    return ({word for word, ids in zip(rest, encode(tokenizer, [lead + word for word in rest])) if len(ids) == 1}
+            | {word for word, piece in pieces.items() if len(model.tokenize(piece)) == 1})
 
 
 def check(base: PreTrainedTokenizerFast, script: str = "Latin"):

@@ -189,6 +189,33 @@ def test_examples_that_are_too_long_are_left_out_and_counted(frames):
     assert (counts["found"] >= counts["held_out"] + counts["too_long"] + counts["kept"]).all()
 
 
+def test_a_language_with_no_other_task_goes_on_with_its_texts(frames):
+    documents, *others = frames
+    lines = [f"μία φορά {chr(945 + n)} κι έναν καιρό ήταν ένα μικρό παιδί που ήθελε να δει όλο τον κόσμο" for n in range(8)]
+    documents = pandas.DataFrame({"source": "own", "language": "el", "split": ["train"] * 6 + ["test"] * 2, "text": lines})
+    rows, counts = prompts.instructions(documents, *(frame[:0] for frame in others), "el", total=4, per_source=9,
+                                        longest=99, seed=0)
+    assert set(rows["task"]) == {"continuation"} and len(rows) == 4 and counts["found"].sum() == 6
+    assert all(f"{row.text} {row.answer}" in "".join(lines[:6]) for row in rows.itertuples())
+    assert prompts.messages(rows.iloc[0])[0]["content"].startswith("Go on with this text:\nμία φορά")
+    both = pandas.concat([documents, documents.assign(language="en")])
+    tasks = prompts.derive(both, *others, "el", "train").groupby("language")["task"].agg(set)
+    assert tasks["el"] == {"translation"} and "continuation" not in tasks["en"]
+    rows, _ = prompts.instructions(both, *others, "el", total=200, per_source=99, longest=99, seed=0)
+    assert {"continuation", "translation"} <= set(rows["task"])
+
+
+def test_items_without_a_question_are_never_trained_on(frames):
+    documents, pairs, dialogues, items = frames
+    order = items.assign(task="word_order", question="", split="train")
+    rows = prompts.derive(documents, pairs, dialogues, pandas.concat([items, order]), "fa", "train")
+    assert "emoji_mcq" in set(rows["task"]) and "word_order" not in set(rows["task"])
+
+
+def test_codes_with_a_hyphen_have_directions():
+    assert [prompts.sides(way) for way in prompts.directions("zh-Hant")] == [("en", "zh-Hant"), ("zh-Hant", "en")]
+
+
 def test_tasks_take_turns(frames):
     rows, _ = prompts.instructions(*frames, "fa", total=8, per_source=100, longest=99, seed=0)
     assert rows.loc[rows["language"] == "fa", "task"].value_counts().to_dict() == {

@@ -1,5 +1,6 @@
 """The extended tokenizer: old text keeps its ids, Persian gets shorter, nothing is lost on the way."""
 import json
+import random
 
 import pytest
 import regex
@@ -107,6 +108,30 @@ def test_appended_ways_keep_the_text(base, persian, way):
 def test_default_sentencepiece_has_no_piece_with_zwnj(base, extended, persian):
     appended = tokenizer.append_sentencepiece(base, persian, 60)
     assert not any(tokenizer.ZWNJ in appended.decode([row]) for row in range(len(base), len(appended)))
+
+
+@pytest.mark.parametrize("size", [10, 500])
+def test_sentencepiece_gives_what_it_can_of_a_script_of_many_characters(base, size):
+    draw = random.Random(0)
+    texts = ["".join(draw.choices([chr(0x4e00 + at) for at in range(1500)], k=60)) for _ in range(100)]
+    appended = tokenizer.append_sentencepiece(base, texts, size)
+    assert len(appended) == len(base) + size and tokenizer.counts(appended, texts).exact.all()
+
+
+def test_sentencepiece_reads_lines_of_any_length(base):
+    assert len(tokenizer.append_sentencepiece(base, ["สวัสดี" * 400] * 2, 60)) > len(base)
+
+
+def test_a_small_text_gives_fewer_pieces(base):
+    steps = tokenizer.learn(base, ["Привет, мир"] * 2, 500, "Cyrillic")
+    assert len(base) < len(tokenizer.grow(base, steps, 500)) < len(base) + 20
+
+
+def test_characters_are_whole_without_a_space_before_them(base):
+    grown = tokenizer.extend(base, ["你好世界" * 5, "你们好", "世界很大"] * 3, 40, "Han")
+    counted = tokenizer.counts(grown, ["你好"])
+    assert counted.words.tolist() == [2] and counted.whole.tolist() == [2]
+    assert ("fertility", "tokens/character") in tokenizer.target_measures(counted, counted, "character")
 
 
 def test_measures_carry_n_and_interval(base, extended, persian):

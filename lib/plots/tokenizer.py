@@ -23,10 +23,10 @@ def fertility(profile: str):
         part = part if len(part) > 2 else part[part["arm"] == arm]
         panel.errorbar(part["pieces"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                        marker=marker, capsize=2, linestyle="-" if len(part) > 1 else "none", label=arm)
-    panel.set(xlabel="new pieces", ylabel=f"{unit} ({frame['language'].iloc[0]})", ylim=(1, None))
+    panel.set(xlabel="new pieces", ylabel=f"{unit} ({frame['language'].iloc[0]})", ylim=(int(frame["low"].min() >= 1), None))
     panel.legend()
     last = frame[frame["arm"] == "continued BPE"].sort_values("pieces")
-    return drawing, frame, (f"Continued BPE goes from {base['value'].iloc[0]:.2f} {unit} to {last['value'].iloc[0]:.2f} "
+    return drawing, frame.drop(columns="unit"), (f"Continued BPE goes from {base['value'].iloc[0]:.2f} {unit} to {last['value'].iloc[0]:.2f} "
                             f"with {last['pieces'].iloc[0]} pieces and {last['value'].iloc[-1]:.2f} with "
                             f"{last['pieces'].iloc[-1]} (n = {base['n'].iloc[0]} documents).")
 

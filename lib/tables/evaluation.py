@@ -90,6 +90,7 @@ def _stage_scores(profile: str, names) -> pandas.DataFrame:
 def _changes(profile: str, name: str) -> pandas.DataFrame:
     """Paired differences of a score of chapter 06, in the units of print."""
     found = records.metrics(profile, "06_evaluation")
+    found = found if "against" in found else found.assign(against=None)
     return _printed(found[found["metric"] == f"{name}_difference"])
 
 

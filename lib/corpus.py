@@ -78,7 +78,7 @@ def language(profile: str) -> str:
     return records.load(profile, CHAPTER)["parameters"]["language"]
 
 
-def codes(wanted: list[str], language: str) -> list[str]:
+def languages(wanted: list[str], language: str) -> list[str]:
     """Language codes of a parameter's default, in which `fa` stands for the language that is learned, each once."""
     return list(dict.fromkeys({"fa": language}.get(code, code) for code in wanted))
 

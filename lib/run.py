@@ -152,7 +152,8 @@ def all_chapters(profile: str, options: list[str]) -> int:
     again = [str(record(profile, chapter)) for chapter in regained(profile)]
     with locked(profile) as lock:
         forced = ["--forcerun", *again] if again else []
-        return 1 if lock is None else make(lock, profile, ["--cores", "all", *forced, *options])
+        return 1 if lock is None else make(
+            lock, profile, ["--cores", "all", "--keep-going", *forced, *options])
 
 
 def tell_reach():
@@ -186,7 +187,7 @@ def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> in
     if status == 0 and not _plan(profile).exists():
         print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
     elif status != 0:
-        print("Stopped. Finished chapters are kept; the same command continues after them.", file=sys.stderr)
+        print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
     return status
 
 

@@ -7,11 +7,15 @@ ARMS = ("no-pairs", "pairs")
 
 
 def streams(documents, pairs, language: str) -> dict[str, list[str]]:
-    """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction."""
+    """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction.
+
+    A stream without text is left out.
+    """
     documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
-    return {**{code: documents.loc[documents["language"] == code, "text"].tolist() for code in (language, "en")},
-            "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
-                      for pair in pairs.itertuples() for direction in prompts.directions(language)]}
+    found = {**{code: documents.loc[documents["language"] == code, "text"].tolist() for code in (language, "en")},
+             "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
+                       for pair in pairs.itertuples() for direction in prompts.directions(language)]}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:
@@ -31,9 +35,11 @@ def score(model, tokenizer, sentences, translated: int, texts: dict, language: s
     """Item-level scores of a model: frames of retrieval, bits per byte (with a language column), translations.
 
     All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions;
-    `texts` holds lists of texts by language.
+    `texts` holds lists of texts by language. Without sentences (one is no choice) these frames are empty.
     """
-    found = evaluation.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
+    found = pandas.DataFrame(columns=["layer", "direction", "item", "correct"])
+    if len(sentences) > 1:
+        found = evaluation.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
     bits = [evaluation.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
     answers = evaluation.translate(model, tokenizer, sentences.head(translated), language, "document", max_new_tokens)
     return found, pandas.concat(bits), answers

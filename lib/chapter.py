@@ -2,7 +2,7 @@
 import time
 import warnings
 
-from lib import carbon, launch, machine, params, records
+from lib import assets, carbon, launch, machine, params, records
 
 _meters: dict[str, tuple] = {}
 
@@ -21,6 +21,31 @@ def begin(chapter: str, variables: dict) -> records.Record:
     _announce(record.content["environment"], values["seed"])
     _meters[chapter] = time.monotonic(), carbon.start(chapter)
     return record
+
+
+def lacking(record: records.Record, *names: str) -> list[str]:
+    """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
+    found = {name: assets.entry(name)["title"] for name in assets.absent(*names)}
+    record.lack(found)
+    if found:
+        print(f"Not at hand: {', '.join(found.values())}; rows made from the corpus stand in.")
+    return list(found)
+
+
+def without(record: records.Record, name: str, instead, lack: str):
+    """`instead` of a parameter whose default asks for what the corpus lacks (a key of `params.LACKS`); told in a line.
+
+    Raises params.ParameterError when the value is the user's own (`params.written`).
+    """
+    values = record.content["parameters"]
+    if values[name] == instead:
+        return instead
+    if name in params.written(record.profile, record.chapter, values):
+        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {params.LACKS[lack]}: add it, "
+                                    f"or take `{name}` out of the parameter file.")
+    print(f"{params.lack(lack)} So `{name}` is {instead!r}.")
+    record.rows("without", [{"parameter": name, "instead": instead, "lack": lack}])
+    return instead
 
 
 def finish(record: records.Record):

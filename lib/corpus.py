@@ -17,7 +17,7 @@ import pandas
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib import assets, paths, prompts, records, sources, text
+from lib import assets, params, paths, prompts, records, sources, text
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
@@ -78,6 +78,11 @@ def language(profile: str) -> str:
     return records.load(profile, CHAPTER)["parameters"]["language"]
 
 
+def codes(wanted: list[str], language: str) -> list[str]:
+    """Language codes of a parameter's default, in which `fa` stands for the language that is learned, each once."""
+    return list(dict.fromkeys({"fa": language}.get(code, code) for code in wanted))
+
+
 def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
     """Writes each frame as parquet, atomically; returns the paths."""
     for name, frame in frames.items():
@@ -95,15 +100,18 @@ def configure(parameters: dict) -> Settings:
 def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
 
-    A source is left out, and told, only when the machine's package archive does not offer it; else AssetError.
+    Left out, and told in one line, are Debian packages on a machine that has none, or not these; else AssetError.
     """
     language, contents, absent = parameters["language"], [], []
     for name in parameters["sources"]:
         try:
             contents.append(sources.read(name, ["en", language, *parameters["multiway_languages"]]))
-        except assets.NotOffered as error:
-            print(f"Left out: {error}")
+        except assets.NotOffered:
             absent.append(name)
+    if absent:
+        kept = ", ".join(name for name in parameters["sources"] if name not in absent)
+        print(f"Left out are {len(absent)} Debian packages that this machine cannot get: {', '.join(absent)}. The corpus "
+              f"is what else there is: {kept or 'files of your own'}.")
     options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
     contents += [sources.own(paths.named(file), *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:
@@ -152,7 +160,7 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     codes = list(dict.fromkeys(["en", learned, *others]))
     multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
                          {code: scripts[code] for code in codes}, "multiway", settings, ledger)
-    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
+    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in codes]
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")
@@ -435,6 +443,19 @@ def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Fr
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
+def lacking(frames: Frames) -> list[str]:
+    """Sentences on what a corpus may have and this one has not, and where a user adds it."""
+    had = {"english": (frames["documents"]["language"] == "en").any(), "pairs": len(frames["pairs"])}
+    return [params.lack(name) for name, found in had.items() if not found]
+
+
+def parallel(multiway: pandas.DataFrame, pairs: pandas.DataFrame, language: str) -> pandas.DataFrame:
+    """The multi-way items; where there are none, the translation pairs, which are items in two languages."""
+    if len(multiway):
+        return multiway
+    return pairs.rename(columns={"id": "item", "english": "en", "target": language})[["item", "split", "en", language]]
+
+
 def note(record: records.Record, ledger: list[dict], frames: Frames, found: Frames):
     """Puts the chapter's counts into its record: rows by filter, text by source, items by task, lengths, samples."""
     for row in ledger:
@@ -449,8 +470,9 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
         # In a user's test questions may differ in how many choices they have: 1 / chance.
         record.fact("choices", round(1 / (1 / part["choices"].map(len)).mean(), 6), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
-    record.rows("samples", frames["pairs"].query("split == 'test'").sort_values("id").head(6)[["english", "target"]]
-                .to_dict("records"))
+    columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
+    held = frames[shown].query("split == 'test'").sort_values("id").head(6)
+    record.rows("samples", held[columns].to_dict("records"))
 
 
 def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):

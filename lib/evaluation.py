@@ -27,9 +27,10 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib import models, paths, prompts, scoring, statistics
+from lib import models, params, paths, prompts, scoring, statistics
 
 PROMPTS = ("document", "chat")
+SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
 SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
 
 
@@ -105,20 +106,21 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
 
 
 @torch.inference_mode()
-def generate(model, tokenizer, prompts, max_new_tokens: int, batch_size: int = 16) -> list[str]:
-    """Greedy answers to `prompts`, in their order; prompts of like length share a batch, padded on the left.
+def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16) -> list[str]:
+    """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
-    An answer ends at EOS or after `max_new_tokens`; special tokens and outer blanks are cut off.
+    An answer ends at one of `models.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before
+    it (`prompts.spoken`) are cut off.
     """
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=tokenizer.eos_token_id,
-                                pad_token_id=tokenizer.pad_token_id)
-    answers, order = [""] * len(prompts), sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                eos_token_id=models.ends(model, tokenizer))
+    answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
     for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
         batch = order[at:at + batch_size]
-        inputs = _prompted(tokenizer, [prompts[number] for number in batch]).to(model.device)
+        inputs = _prompted(tokenizer, [asked[number] for number in batch]).to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
         for number, ids in zip(batch, output):
-            answers[number] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
     return answers
 
 
@@ -133,23 +135,24 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
-    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
     prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
-    a task. Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
+    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
     groups = {f"{task}_{language}_{prompt}": rows for (task, language), rows in items.groupby(["task", "language"])}
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
-        samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs)
+        samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs) if configs else {}
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
-    scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
-                               for config in configs for sample in samples[config["task"]]])
+    scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
+              for config in configs for sample in samples[config["task"]]]
+    scored = pandas.DataFrame(scored, columns=None if scored else SCORED)
     if len(scored) != len(items):
         raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
     return scored
@@ -220,16 +223,23 @@ def candidate(folder, formats: list[str], style: str = "chat"):
 
 
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test items of each task and language, with at most `longest` characters of question.
+    """At most `count` test items of each task and language, with at most `longest` characters to read.
 
-    Raises ValueError for a task that has none.
+    These are the question's, or a choice's where there is no question. Without `tasks` every one is asked that the
+    corpus has, and what is left out is told. Raises ValueError for a named task that has no such item.
     """
-    test = items[(items["split"] == "test") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
-    missing = sorted(set(tasks) - set(test["task"]))
-    if missing:
-        raise ValueError(f"No test item of {', '.join(missing)} has at most {longest} characters: raise longest_item, "
+    test = items[(items["split"] == "test") & items["task"].isin(tasks or set(items["task"]))]
+    read = [len(row.question or max(row.choices, key=len)) for row in test.itertuples()]
+    short = test[numpy.array(read, int) <= longest]
+    missing = ", ".join(sorted(set(tasks or test["task"]) - set(short["task"])))
+    if tasks and missing:
+        raise ValueError(f"No test item of {missing} has at most {longest} characters: raise longest_item, "
                          f"or choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
-    return test.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
+    if missing:
+        print(f"Left out is {missing}, which has no test item of at most {longest} characters.")
+    if not tasks and set(short["task"]) == {"word_order"}:
+        print(params.lack("tests"))
+    return short.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
 
 
 def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
@@ -246,28 +256,37 @@ def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int
     return list(texts[before < size])
 
 
+def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> dict[str, list[str]]:
+    """`held_out` texts of the language, and of English where the corpus has any; by language code."""
+    known = set(documents.loc[documents["split"] == "test", "language"])
+    codes = [code for code in dict.fromkeys([language, "en"]) if code in known or code == language]
+    return {code: held_out(documents, code, size, excerpt, seed) for code in codes}
+
+
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
     """At most `count` test pairs whose sides have at most `longest` characters; no two share a sentence.
 
-    Raises ValueError when there is none.
+    There may be none, which is told when those there are all are longer.
     """
-    short = pairs[(pairs["split"] == "test") & (pairs[["english", "target"]].map(len).max(axis=1) <= longest)]
-    if short.empty:
-        raise ValueError(f"No held-out pair has at most {longest} characters: raise longest_pair.")
+    test = pairs[pairs["split"] == "test"]
+    sizes = [max(map(len, pair)) for pair in zip(test["english"], test["target"])]
+    short = test[numpy.array(sizes, int) <= longest]
+    if len(test) and short.empty:
+        print(f"None of {len(test)} held-out pairs has at most {longest} characters: raise longest_pair to have any.")
     return short.drop_duplicates("english").drop_duplicates("target").sample(frac=1, random_state=seed).head(count)
 
 
 def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
-    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid). `document` asks as a translation
+    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as a translation
     document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is invalid, but
     still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
     """
     rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
             for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
     asked = [_request(row, tokenizer, language) for row in rows]
-    frame = pandas.DataFrame(rows)
+    frame = pandas.DataFrame(rows, columns=["direction", "prompt", "item", "source", "reference"])
     answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
     frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
     frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
@@ -307,8 +326,10 @@ def _samples(model, tokenizer, batch_size: int, manager: TaskManager, tasks: lis
     """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call.
 
     Likelihoods are fp32 whatever the model computes in: summed up in bf16 they are even for two options in some items.
+    A choice without question stands where a text begins (`start_token`).
     """
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32",
+              prefix_token_id=start_token(tokenizer))
     loaded = manager.load(tasks)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
@@ -340,14 +361,14 @@ def _request(row: dict, tokenizer, language: str) -> str:
     """The text that asks for a translation, by the row's prompt."""
     if row["prompt"] == "document":
         return prompts.begin_document(tokenizer, prompts.pair_prompt(row["source"], row["direction"], language))
-    source, to = row["direction"].split("-")
+    source, to = prompts.sides(row["direction"])
     question = {"task": "translation", "language": source, "text": row["source"], "to": to}
     return prompts.render(tokenizer, prompts.messages(question))
 
 
 def _invalid(row: dict) -> bool:
     """Whether a translation is none (`scoring.foreign`) in the language of its direction."""
-    return scoring.foreign(row["hypothesis"], row["source"], row["direction"].split("-")[1])
+    return scoring.foreign(row["hypothesis"], row["source"], prompts.sides(row["direction"])[1], row["reference"])
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
@@ -374,10 +395,11 @@ def _document(row: dict, tokenizer, prompt: str) -> dict:
     return document
 
 
-def _scored(sample: dict, metric: str, prompt: str) -> dict:
+def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
     """A sample of the harness as one row of `harness`."""
     return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
-            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metric]),
+            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
+            **{name: float(sample[name]) for name in metrics},
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
 
 

@@ -1,30 +1,27 @@
 """Is an instruction new? Rouge-L against every pooled one, exact, without comparing with every pooled one.
 
-Tokens are `scoring.words`, and single characters in scripts that write no spaces. Rouge-L F of texts of n and m tokens
-is 2·LCS / (n + m), so F ≥ t needs t·(n + m) / 2 tokens in common: most pairs are ruled out by an index of rare tokens
-(prefix filter, Chaudhuri et al. 2006), which loses none; LCS of the rest is RapidFuzz's.
+Tokens are `scoring.words`, letter by letter in scripts that write no spaces (`text.words`). Rouge-L F of texts of n
+and m tokens is 2·LCS / (n + m), so F ≥ t needs t·(n + m) / 2 tokens in common: most pairs are ruled out by an index of
+rare tokens (prefix filter, Chaudhuri et al. 2006), which loses none; LCS of the rest is RapidFuzz's.
 """
 import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-import regex
 from rapidfuzz import process
 from rapidfuzz.distance import Indel, LCSseq
 from rouge_score.scoring import fmeasure
 
-from lib import scoring
+from lib import scoring, text
 
-UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-TOKEN = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[^{UNSPACED}]+")
 ROUNDING = 1e-9
 
 
 @functools.lru_cache(maxsize=100_000)
 def tokens(string: str, language: str) -> tuple[str, ...]:
     """Words without case and punctuation, Persian spelling unified; letter by letter where a script has no spaces."""
-    return tuple(token for word in scoring.words(string, language) for token in TOKEN.findall(word))
+    return tuple(token for word in scoring.words(string, language) for token in text.words(word))
 
 
 def rouge_l(a: str, b: str, language: str) -> float:

@@ -6,13 +6,16 @@ import argparse
 import html
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
+from IPython.display import HTML, Image, Markdown
 
 from lib import paths, plots, records, tables
 
 CHAPTER = "14_paper"
+FOLDED = 12  # rows: longer tables are folded away in the notebook
 
 
 def keep(profile: str) -> list[Path]:
@@ -50,6 +53,23 @@ def index(profile: str, made: pandas.DataFrame) -> Path:
     return page
 
 
+def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image | HTML]:
+    """Every exhibit that was made as a notebook displays it, whatever folder it is opened in.
+
+    A sentence, then the picture itself or the whole table, folded away where it is long.
+    """
+    for row in made[made["state"] == "made"].itertuples():
+        yield Markdown(f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}")
+        file = paths.figures(profile) / f"{row.stem}.{'png' if row.kind == 'figure' else 'csv'}"
+        yield Image(file, width=700) if row.kind == "figure" else _html(pandas.read_csv(file, dtype=str))
+
+
+def _html(frame: pandas.DataFrame) -> HTML:
+    """A table as HTML, each cell in the direction of its own text."""
+    rows = frame.to_html(index=False, na_rep="", border=0).replace("<td>", '<td dir="auto">')
+    return HTML(f"<details{' open' * (len(frame) <= FOLDED)}><summary>{len(frame)} rows</summary>{rows}</details>")
+
+
 def _make(profile: str, kind: str, exhibit: tables.Exhibit) -> dict:
     row = {"id": exhibit.id, "kind": kind, "chapter": exhibit.chapter, "title": exhibit.title}
     if exhibit.chapter not in {CHAPTER, *records.available(profile)}:
@@ -57,7 +77,7 @@ def _make(profile: str, kind: str, exhibit: tables.Exhibit) -> dict:
     folder, save = ("", plots.save) if kind == "figure" else ("tables/", tables.save)
     try:
         reading = save(exhibit.id, profile)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, tables.Lacking) as error:
         return {**row, "state": str(error).rstrip("."), "reading": "", "stem": ""}
     return {**row, "state": "made", "reading": reading, "stem": f"{folder}{exhibit.id}_{exhibit.build.__name__}"}
 

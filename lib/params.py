@@ -34,6 +34,15 @@ class Parameter(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+# What a corpus may lack, and where a user adds it.
+LACKS = {
+    "english": "the corpus has too little English text (name a source that has some in `sources` of 01_corpus)",
+    "pairs": "the corpus has too few translation pairs (add yours as TSV, JSONL or TMX to `pair_files` of 01_corpus)",
+    "multiway": "the corpus has no multi-way items and no public tests are at hand (sources such as Django in `sources` of "
+                "01_corpus give some)",
+    "tests": "the corpus has too few test items (add yours as JSONL to `test_files` of 01_corpus)",
+    "transfer": "no choice task of the corpus has items to train and to test on in both languages (the source `emoji` of "
+                "01_corpus gives some in a dozen languages)"}
 LAUNCH = {"accelerate": Parameter("", "what trainings are launched by: a file of params/accelerate/ or a path to one; "
                                   "empty: in the chapter's own process"),
           "at_once": Parameter(0, "examples of a batch that a device computes at once, 0: all of its share [0..]", 0)}
@@ -122,6 +131,18 @@ def compared(known: dict[str, Parameter], values: dict, source: str, whose: str)
             raise ParameterError(f"{source}: key `{name}` is {value!r}, but {problem}; "
                                  f"the default is {known[name].default!r} ({known[name].comment}).")
     return {name: _convert(parameter.default, values.get(name, parameter.default)) for name, parameter in known.items()}
+
+
+def lack(name: str) -> str:
+    """What a corpus lacks, a key of `LACKS`, as a sentence of its own."""
+    return f"{LACKS[name][0].upper()}{LACKS[name][1:]}."
+
+
+def written(profile: str, chapter: str, values: dict) -> set[str]:
+    """Names of the parameters that are the user's own: those in the profile's file, and any that is not the default."""
+    path = paths.parameters(profile, chapter)
+    changed = {name for name, default in defaults(chapter).items() if values[name] != default}
+    return changed.union(read(path) if path.exists() else ())
 
 
 def injected(variables: dict) -> dict:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pandas
 
-from lib import (alignment, benchmarks, evaluation, models, paths, precision, pretraining, prompts, scoring, statistics,
-                 training, tuning)
+from lib import (alignment, benchmarks, derived, evaluation, models, paths, precision, pretraining, prompts, scoring,
+                 statistics, training, tuning)
 
 CHAPTER = "08_phases_and_transfer"
 STAGES = ("text", "instructions")
@@ -39,8 +39,12 @@ def folder(profile: str, state: State, seed: int):
 
 
 def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, list[str]]]:
-    """Training texts of each phase, as in bilingual pretraining (`alignment.streams`); no two phases share a text."""
-    whole = alignment.streams(documents, pairs, language)
+    """Training texts of each phase, as in bilingual pretraining (`alignment.streams`); no two phases share a text.
+
+    English or pairs of fewer texts than phases are left out.
+    """
+    whole = {name: texts for name, texts in alignment.streams(documents, pairs, language).items()
+             if name == language or len(texts) >= count}
     for name, texts in whole.items():
         random.Random(f"{seed}/{name}").shuffle(texts)
     return [{name: own(texts, phase, count) for name, texts in whole.items()} for phase in range(1, count + 1)]
@@ -112,11 +116,15 @@ def budget(record, phase: int, seed: int, blocks, examples: int, results: dict[s
             record.fact(fact, result[fact], unit, phase=phase, seed=seed, stage=stage)
 
 
-def exam(questions: int, longest_question: int, passages: int, longest_passage: int, seed: int):
+def exam(published: bool, items, multiway, language: str, questions: int, longest_question: int, passages: int,
+         longest_passage: int, seed: int):
     """Test rows of ParsiNLU: `questions` of each category of multiple choice, and `passages` to read; two frames.
 
-    Rows without a gold label are left out and told. Raises ValueError when a limit leaves none.
+    Rows without a gold label are left out and told. Where it is not `published`, the corpus's items by task, and
+    passages of numbered lines. Raises ValueError when a limit leaves none of ParsiNLU.
     """
+    if not published:
+        return derived.exam(items, multiway, language, questions, longest_question, passages, longest_passage, seed)
     found = []
     for task, count, longest, by in (("multiple_choice", questions, longest_question, "category"),
                                      ("reading_comprehension", passages, longest_passage, "task")):
@@ -128,13 +136,19 @@ def exam(questions: int, longest_question: int, passages: int, longest_passage: 
     return found
 
 
-def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame):
+def sit(model, tokenizer, rows: pandas.DataFrame, out, max_new_tokens: int = 0) -> pandas.DataFrame:
+    """A model's answers to task rows in its prompt (`tuning.score`); none to none."""
+    return tuning.score(model, tokenizer, rows, out, "chat", max_new_tokens) if len(rows) else pandas.DataFrame()
+
+
+def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame, language: str):
     """Accuracy by category, F1 and exact match of generated answers, invalid ones apart; `stage` names the model."""
-    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False):
+    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False) if len(choices) else ():
         record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", stage=stage,
-                      category=category, language="fa")
-    for stage, rows in answers.groupby("stage", sort=False):
-        where = {"stage": stage, "task": "reading_comprehension", "language": "fa"}
+                      category=category, language=language)
+        record.fact("question_chance", (1 / rows["choices"]).mean(), "share", stage=stage, category=category)
+    for stage, rows in answers.groupby("stage", sort=False) if len(answers) else ():
+        where = {"stage": stage, "task": "reading_comprehension", "language": language}
         record.metric("f1", statistics.mean(rows["f1"].astype(float)), "share", **where)
         for name, column in (("exact_match", "exact"), ("invalid", "invalid")):
             record.metric(name, statistics.wilson(rows[column].sum(), len(rows)), "share", **where)
@@ -158,10 +172,11 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
 
 
 def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
-              speed_tokens: int):
+              speed_tokens: int, timed: list[str]):
     """A model's answers in a number format, (choices, translations), frames with `stage` the format; notes its cost.
 
-    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` may be empty.
+    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` and `sentences` may be
+    empty; `timed` are prompts to measure the speed on.
     """
     try:
         model = precision.load(place, kind)
@@ -170,12 +185,12 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
         record.fact("not_run", str(error), precision=kind)
         return pandas.DataFrame(), pandas.DataFrame()
     tokenizer = prompts.dress(models.tokenizer(place), style)
-    cost = precision.cost(model, tokenizer, sentences["english"].head(2).tolist(), speed_tokens)
+    cost = precision.cost(model, tokenizer, timed, speed_tokens)
     record.metric("tokens_per_second", cost.tokens_per_second, "tokens/s", precision=kind)
     record.fact("size", cost.size, "bytes", precision=kind)
     record.fact("peak_memory", cost.peak_memory, "bytes", precision=kind)
     samples = place.parent.parent / "formats" / kind
-    choices = evaluation.harness(model, tokenizer, rows, samples, "chat") if len(rows) else pandas.DataFrame()
+    choices = evaluation.harness(model, tokenizer, rows, samples, "chat")
     translated = evaluation.translate(model, tokenizer, sentences, language, "chat", max_new_tokens)
     return choices.assign(stage=kind), translated.assign(stage=kind)
 
@@ -189,6 +204,17 @@ def note_formats(record, choices: pandas.DataFrame):
     for kind in kinds[1:]:
         for _, change in evaluation.paired(choices, "correct", ["language"], kinds[0], kind):
             record.metric("accuracy_difference", change, "share", precision=kind, against=kinds[0])
+
+
+def transferable(items, language: str, longest: int) -> list[str]:
+    """Choice tasks with items of at most `longest` characters to train and to test on in both languages.
+
+    Not bitext_verify, whose question is in both languages at once, nor any task whose items have no question.
+    """
+    short = items[items["question"].str.len().between(1, longest) & (items["task"] != "bitext_verify")]
+    known = set(zip(short["task"], short["language"], short["split"]))
+    wanted = [(code, split) for code in (language, "en") for split in ("train", "test")]
+    return [task for task in sorted(set(short["task"])) if all((task, *place) in known for place in wanted)]
 
 
 def transfer_rows(items, tasks: list[str], language: str, count: int, longest: int, seed: int) -> dict:

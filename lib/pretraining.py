@@ -42,9 +42,10 @@ def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
 
 
 def streams(documents, language: str) -> dict[str, list[str]]:
-    """Training texts of the language and of English."""
+    """Training texts of the language, and of English where the corpus has any."""
     train = documents[documents["split"] == "train"]
-    return {code: train.loc[train["language"] == code, "text"].tolist() for code in (language, "en")}
+    found = {code: train.loc[train["language"] == code, "text"].tolist() for code in (language, "en")}
+    return {code: texts for code, texts in found.items() if texts}
 
 
 def shares(arm: str, language: str, replay: float) -> dict[str, float]:

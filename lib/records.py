@@ -16,6 +16,8 @@ from lib.statistics import Difference, Estimate
 
 
 _open: dict[tuple[str, str], dict] = {}
+COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit"],  # that every row has
+           "facts": ["chapter", "fact", "value", "unit"]}
 
 
 class Record:
@@ -27,7 +29,7 @@ class Record:
     def __init__(self, chapter: str, parameters: dict, environment: dict):
         self.chapter, self.profile = chapter, parameters["profile"]
         self.content = {"chapter": chapter, "parameters": parameters, "environment": environment,
-                        "inputs": {}, "metrics": [], "facts": [], "rows": {}}
+                        "inputs": {}, "lacking": {}, "metrics": [], "facts": [], "rows": {}}
         _open[self.profile, chapter] = self.content
 
     def input(self, path: Path) -> Path:
@@ -35,6 +37,10 @@ class Record:
         name = os.path.relpath(path, paths.output()) if Path(path).is_relative_to(paths.output()) else Path(path).name
         self.content["inputs"][name] = digest(path)
         return path
+
+    def lack(self, titles: dict[str, str]):
+        """Notes public files that were not at hand, name → title: the chapter runs again when they are."""
+        self.content["lacking"] |= titles
 
     def metric(self, name: str, estimate: Estimate | Difference, unit: str, **labels):
         """An estimate with n and interval; `labels` say of what: stage, arm, language, task, seed …"""
@@ -99,6 +105,11 @@ def place(profile: str, chapter: str) -> Path:
                             f"run it first, e.g. `make reproduce PROFILE={profile}`.")
 
 
+def lacking(profile: str, chapter: str) -> dict[str, str]:
+    """Public files that a chapter lacked, name → title."""
+    return load(profile, chapter).get("lacking", {})
+
+
 def available(profile: str) -> list[str]:
     """Chapters of a profile that have a record, in order."""
     run = {path.parent.name for path in (paths.output() / "runs" / profile).glob("*/record.json")}
@@ -124,4 +135,4 @@ def rows(profile: str, chapter: str, name: str) -> pandas.DataFrame:
 def _frame(profile: str, chapters, kind: str) -> pandas.DataFrame:
     found = [{"chapter": chapter, **row} for chapter in chapters or available(profile)
              for row in load(profile, chapter)[kind]]
-    return pandas.DataFrame(found)
+    return pandas.DataFrame(found, columns=None if found else COLUMNS[kind])

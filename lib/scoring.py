@@ -146,7 +146,7 @@ def _measures(row: dict, answer: str) -> dict:
         found = label(answer, row)
         return {"invalid": found is None, "label": found, "correct": found == row["answer"]}
     language = row["to"] if row["task"] == "translation" else row["language"]
-    measured = {"invalid": foreign(answer, row["text"], language), "reference": row["answer"]}
+    measured = {"invalid": foreign(answer, row["text"], language, row["answer"]), "reference": row["answer"]}
     if row["task"] == "reading_comprehension":
         # An answer may be a number or a name in another script; only an empty one is invalid.
         references = row["answers"] if row["answers"] is not None else [row["answer"]]
@@ -155,9 +155,13 @@ def _measures(row: dict, answer: str) -> dict:
     return {**measured, **(rouge(answer, row["answer"], language) if row["task"] == "summary" else {})}
 
 
-def foreign(answer: str, source: str, language: str) -> bool:
-    """Whether a text is no answer: empty, a copy of its source, or mostly in another script than the language's."""
-    share = text.script_share(answer, text.script(language))
+def foreign(answer: str, source: str, language: str, reference: str) -> bool:
+    """Whether a text is no answer: empty, a copy of its source, or mostly in another script than the language's.
+
+    That is the reference's where `text.LANGUAGES` does not know the language.
+    """
+    script = text.script(language) if language in text.LANGUAGES else text.writing([reference])
+    share = text.script_share(answer, script)
     return not text.words(answer) or answer.strip() == source.strip() or share < 0.5
 
 

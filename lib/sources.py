@@ -310,15 +310,18 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
 
 @reader("chatterbot-corpus")
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
-    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read."""
+    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read.
+
+    Those of further languages are dialogues only, and no text of the corpus.
+    """
     dialogues = []
-    for code in (code for code in languages[:2] if code in text.LANGUAGES):
+    for code in (code for code in languages if code in text.LANGUAGES):
         root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower()
         for path in sorted(root.glob("*.yml")):
             if path.stem not in RUDE_TOPICS:
                 dialogues += _turns(name, code, yaml.load(path.read_text(encoding="utf8"), Loader=yaml.CSafeLoader))
     units = [{"source": name, "group": row["group"], row["language"]: f"{row['prompt']}\n{row['reply']}"}
-             for row in dialogues]
+             for row in dialogues if row["language"] in languages[:2]]
     return Content(units, dialogues)
 
 

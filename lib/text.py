@@ -2,7 +2,8 @@
 import functools
 import html
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import regex
@@ -29,7 +30,14 @@ BLANKS, BREAKS, DIGITS = regex.compile(r"[^\S\n]+"), regex.compile(r"\s*\n\s*"),
 TAG = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 LETTER = regex.compile(r"\p{L}")
 SIGNS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
-WORD = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{ZWNJ}'’][\p{{L}}\p{{M}}\p{{N}}]+)*")
+# Scripts that write no spaces between words: each letter, with its marks, stands for a word.
+UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+PARTS = r"[\p{L}\p{M}\p{N}]"
+SINGLE = "[" + "".join(rf"\p{{{script}}}" for script in UNSPACED) + "ー]"
+RUN = f"[{PARTS}--{SINGLE}]+"
+WORD = regex.compile(rf"[{SINGLE}&&{PARTS}]\p{{M}}*|{RUN}(?:[{ZWNJ}'’]{RUN})*", regex.V1)
+# A sentence ends at a line's end, or behind a stop: with a space after it, or one that needs none.
+STOP = regex.compile(r"(?<=[.!?…؟۔।॥։።][\p{Pe}\p{Pf}\"']*)\s+|(?<=[。！？][\p{Pe}\p{Pf}]*)(?![\p{Pe}\p{Pf}])|\s*\n\s*")
 
 
 class Language(NamedTuple):
@@ -51,7 +59,22 @@ LANGUAGES = {
     "ko": Language("Korean", "한국어", "Hangul"), "he": Language("Hebrew", "עברית", "Hebrew"),
     "el": Language("Greek", "Ελληνικά", "Greek"), "uk": Language("Ukrainian", "українська", "Cyrillic"),
     "bn": Language("Bengali", "বাংলা", "Bengali"), "ta": Language("Tamil", "தமிழ்", "Tamil"),
-    "th": Language("Thai", "ไทย", "Thai"), "vi": Language("Vietnamese", "Tiếng Việt", "Latin")}
+    "th": Language("Thai", "ไทย", "Thai"), "vi": Language("Vietnamese", "Tiếng Việt", "Latin"),
+    "it": Language("Italian", "italiano", "Latin"), "nl": Language("Dutch", "Nederlands", "Latin"),
+    "pl": Language("Polish", "polski", "Latin"), "ro": Language("Romanian", "română", "Latin"),
+    "cs": Language("Czech", "čeština", "Latin"), "hu": Language("Hungarian", "magyar", "Latin"),
+    "sv": Language("Swedish", "svenska", "Latin"), "fi": Language("Finnish", "suomi", "Latin"),
+    "bg": Language("Bulgarian", "български", "Cyrillic"), "sw": Language("Swahili", "Kiswahili", "Latin"),
+    "ku": Language("Kurdish", "Kurdî", "Latin"), "ckb": Language("Central Kurdish", "کوردی", "Arabic"),
+    "ps": Language("Pashto", "پښتو", "Arabic"), "tg": Language("Tajik", "тоҷикӣ", "Cyrillic"),
+    "az": Language("Azerbaijani", "azərbaycanca", "Latin"), "uz": Language("Uzbek", "oʻzbekcha", "Latin"),
+    "kk": Language("Kazakh", "қазақша", "Cyrillic"), "hy": Language("Armenian", "հայերեն", "Armenian"),
+    "ka": Language("Georgian", "ქართული", "Georgian"), "mr": Language("Marathi", "मराठी", "Devanagari"),
+    "pa": Language("Punjabi", "ਪੰਜਾਬੀ", "Gurmukhi"), "gu": Language("Gujarati", "ગુજરાતી", "Gujarati"),
+    "te": Language("Telugu", "తెలుగు", "Telugu"), "kn": Language("Kannada", "ಕನ್ನಡ", "Kannada"),
+    "ml": Language("Malayalam", "മലയാളം", "Malayalam"), "si": Language("Sinhala", "සිංහල", "Sinhala"),
+    "my": Language("Burmese", "မြန်မာဘာသာ", "Myanmar"), "km": Language("Khmer", "ភាសាខ្មែរ", "Khmer"),
+    "lo": Language("Lao", "ລາວ", "Lao")}
 # Japanese mixes three scripts; a letter of any of them is Japanese.
 SCRIPTS = {"Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}"}
 
@@ -101,8 +124,21 @@ def plain(string: str) -> str:
 
 
 def words(string: str) -> list[str]:
-    """Runs of letters, marks and digits; a ZWNJ or apostrophe inside holds a word together (می‌روم is one)."""
+    """Runs of letters, marks and digits; a ZWNJ or apostrophe inside holds a word together (می‌روم is one).
+
+    Where a script writes no spaces (`UNSPACED`), every letter with its marks counts as a word.
+    """
     return WORD.findall(string)
+
+
+def sentences(string: str) -> list[str]:
+    """The string cut after full stops, question and exclamation marks, and at line ends."""
+    return [part.strip() for part in STOP.split(string) if part.strip()]
+
+
+def unit(script: str) -> str:
+    """What `words` counts in a script: `character` in one without spaces between words, else `word`."""
+    return "character" if script in (*UNSPACED, *SCRIPTS) else "word"
 
 
 def script_share(string: str, script: str) -> float:
@@ -122,6 +158,15 @@ def _letters(script: str):
         return regex.compile(rf"[[{members}]&&\p{{L}}]", regex.V1)
     except regex.error as error:
         raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic.") from error
+
+
+def writing(strings: Iterable[str]) -> str:
+    """The script of most letters in the strings; Latin where they have none."""
+    letters, names = Counter(letter for string in strings for letter in string if letter.isalpha()), Counter()
+    for letter, count in letters.items():
+        names[unicodedata.name(letter, "Latin").split()[0].title()] += count
+    name = names.most_common(1)[0][0] if names else "Latin"
+    return "Han" if name == "Cjk" else name
 
 
 def script(language: str) -> str:

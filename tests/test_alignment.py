@@ -2,7 +2,7 @@
 import pandas
 import pytest
 
-from lib import alignment, records
+from lib import alignment, plots, records, tables
 
 
 @pytest.fixture
@@ -23,6 +23,25 @@ def test_streams_hold_each_training_pair_in_both_directions_and_no_test_text(cor
     shown = "\n".join(streams["pairs"])
     assert not any(f": {text}\n" in shown for text in pairs.loc[pairs["split"] == "test", "target"])
     assert len(streams["fa"]) == len(streams["en"]) == 10
+
+
+def test_a_text_alone_has_one_stream_and_scores_without_sentences(corpus, byte_tokenizer, tiny_model, output):
+    documents, pairs = corpus
+    mine = documents[documents["language"] == "fa"]
+    assert list(alignment.streams(mine, pairs[:0], "fa")) == ["fa"]
+    frames = alignment.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs[:0], 2, {"fa": mine["text"].tolist()[:3]},
+                             "fa", 4)
+    frames = [pandas.concat([frame.assign(arm=arm, seed=0) for arm in ("start", "no-pairs")]) for frame in frames]
+    record = records.Record("04_alignment", {"profile": "test"}, {})
+    alignment.note(record, *frames)
+    alignment.compare(record, *frames, "start", "no-pairs")
+    record.fact("tokens", 9, "tokens", arm="no-pairs", seed=0)
+    assert {row["metric"] for row in record.content["metrics"]} == {"bits_per_byte", "bits_per_byte_difference"}
+    frame, _ = tables.TABLES["C04-T1"].build("test")
+    assert list(frame) == ["arm", "tokens", "bits/byte fa"]
+    for exhibit in (tables.TABLES["C04-T2"], plots.FIGURES["C04-F1"]):
+        with pytest.raises(tables.Lacking, match="pair_files"):
+            exhibit.build("test")
 
 
 def test_arms_differ_in_pairs_only_and_use_the_same_replay():

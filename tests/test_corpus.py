@@ -189,6 +189,49 @@ def test_items_have_balanced_answers_from_their_own_split(built):
     assert all(sides[choice] == row.split for row in poems.itertuples() for choice in row.choices)
 
 
+@pytest.mark.parametrize("sentence, swapped", [
+    ("The quick brown fox jumps", {"The brown quick fox jumps", "The quick fox brown jumps", "The quick brown jumps fox"}),
+    ("او به خانه رفت، و ماند.", {"به او خانه رفت، و ماند.", "او خانه به رفت، و ماند.", "او به رفت خانه، و ماند.",
+                                "او به خانه رفت، ماند و."}),
+    ("今天天气好。", {"天今天气好。", "今天气天好。", "今天天好气。"}), ("น่ารัก", {None}),
+    ("go go go go go", {None}), ("a, b, c, d, e", {None})])
+def test_two_neighbouring_words_that_differ_are_swapped(sentence, swapped):
+    assert items.swap(sentence) in swapped and items.swap(sentence) == items.swap(sentence)
+
+
+def test_word_order_is_asked_of_held_out_sentences_with_the_same_characters(built):
+    frames = built[0]
+    found = items.derive(sources.Content([]), {**frames, "pairs": frames["pairs"][:0]}, SETTINGS)
+    assert set(found["task"]) == {"word_order"} and set(found["language"]) == {"fa", "en"}
+    assert set(found["split"]) == {"test", "validation"} and set(found["question"]) == {""}
+    assert all(sorted(first) == sorted(second) != first for first, second in found["choices"])
+    known = frames["documents"].query("split != 'train'")["text"].str.cat(sep="\n")
+    assert all(row.choices[row.answer] in known and row.choices[1 - row.answer] not in known for row in found.itertuples())
+
+
+def test_a_text_alone_makes_every_artefact(tmp_path):
+    rows = [{"source": "s", "group": f"s/{number}", "fa": row["fa"]} for number, row in enumerate(_units()) if "fa" in row]
+    frames, ledger = corpus.clean(sources.Content(rows), ["tr"], SETTINGS)
+    told = corpus.lacking(frames)
+    assert len(told) == 2 and "`sources`" in told[0] and "`pair_files`" in told[1]
+    frames = corpus.split(frames, SETTINGS, ledger)
+    written = corpus.artefacts(frames, items.derive(sources.Content(rows), frames, SETTINGS), SETTINGS)
+    assert {name for name, frame in written.items() if frame.empty} == {"pairs", "multiway", "dialogues"}
+
+
+def test_items_without_any_text_for_them_are_an_empty_frame(built):
+    none = {name: frame[:0] for name, frame in built[0].items()}
+    assert list(items.derive(sources.Content([]), none, SETTINGS)) == [
+        "id", "task", "language", "split", "question", "choices", "answer"]
+
+
+def test_pairs_stand_in_where_there_are_no_multiway_items(built):
+    pairs, none = built[0]["pairs"], built[0]["multiway"][:0]
+    found = corpus.parallel(none, pairs, "fa")
+    assert list(found) == ["item", "split", "en", "fa"] and found["fa"].tolist() == pairs["target"].tolist()
+    assert corpus.parallel(pairs, pairs, "fa") is pairs
+
+
 def test_multiway_items_keep_indonesian_beside_their_identifier():
     units = [sources.unit("ui", f"The {noun} is here", {"fa": f"{subject} هر روز اینجا است", "id": f"{noun} ada di sini"})
              for subject, noun in zip(SUBJECTS, ENGLISH)]

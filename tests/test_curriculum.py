@@ -118,14 +118,21 @@ def test_wrong_corpora_are_told(first, corpora, message):
         curriculum.own("laptop", corpora, "text", 0)
 
 
-def test_held_out_items_with_a_twin_in_any_language_are_dropped(multiway, nothing):
+def test_held_out_items_with_a_twin_in_any_language_are_dropped(multiway, nothing, capsys):
     clean, dropped = curriculum.unseen(multiway, nothing, 200, 0)
     planted = multiway.copy()
     planted.loc[planted.index[-1], "ru"] = clean.iloc[0]["ru"] + "!"
     assert clean.iloc[0]["item"] not in set(curriculum.unseen(planted, nothing, 200, 0)[0]["item"])
     assert dropped + len(clean) == (multiway.split == "test").sum()
-    with pytest.raises(ValueError, match="raise longest_item"):
-        curriculum.unseen(multiway, nothing, 3, 0)
+    assert curriculum.unseen(multiway, nothing, 3, 0)[0].empty and "raise longest_item" in capsys.readouterr().out
+    assert curriculum.unseen(multiway[:0], nothing, 200, 0)[0].empty and not capsys.readouterr().out
+
+
+def test_documents_tell_a_language_that_no_item_has(documents, multiway, nothing):
+    texts = curriculum.held_out(documents, multiway[:0], nothing, 2, 2, 300, 100, 0)
+    assert set(texts["language"]) == {"en", "fa"}
+    assert set(curriculum.samples(multiway[:0], texts, 9)) == {"en", "fa"}
+    assert set(curriculum.samples(multiway, texts, 9)) == set(WORDS)
 
 
 def _scores(curriculum_gain=-0.2, pairs_gain=-0.1):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lib import evaluation, plots, records, statistics, tables
+from lib import items as items_module
 
 ZWNJ = "\u200c"
 
@@ -203,6 +204,39 @@ def test_choose_draws_test_items_of_each_language(items):
         evaluation.choose(items, ["heading_mcq"], 5, 99)
 
 
+def test_without_named_tasks_all_are_asked_and_what_is_too_long_is_told(items, capsys):
+    order = items.assign(task="word_order", question="", id=items["id"] + "x")
+    items = pandas.concat([items, order]).assign(split="test")
+    assert set(evaluation.choose(items, [], 5, 99)["task"]) == {"emoji_mcq", "word_order"} and not capsys.readouterr().out
+    assert set(evaluation.choose(items, [], 5, 5)["task"]) == {"emoji_mcq"}
+    assert "Left out is word_order" in capsys.readouterr().out
+    assert evaluation.choose(order[:0].assign(split="test"), [], 5, 99).empty
+    evaluation.choose(order.assign(split="test"), [], 5, 99)
+    assert "`test_files`" in capsys.readouterr().out
+
+
+def test_word_order_is_told_by_the_likelihood_of_the_whole_sentence(byte_tokenizer, tiny_model, english, tmp_path):
+    model = tiny_model(byte_tokenizer)
+    rows = [{"id": str(at), "task": "word_order", "language": "en", "question": "", "answer": at % 2,
+             "choices": [line, items_module.swap(line)][::1 - 2 * (at % 2)]} for at, line in enumerate(english[:5])]
+    scored = evaluation.harness(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
+    for row in rows:
+        bits = evaluation.bits_per_byte(model, byte_tokenizer, row["choices"])["bits"]
+        assert scored.loc[row["id"], "correct"] == (bits.argmin() == row["answer"])
+
+
+def test_nothing_to_ask_gives_empty_frames(byte_tokenizer, tiny_model, items, tmp_path):
+    model, pairs = tiny_model(byte_tokenizer), pandas.DataFrame(columns=["id", "english", "target"])
+    assert list(evaluation.harness(model, byte_tokenizer, items[:0], tmp_path)) == evaluation.SCORED
+    assert "invalid" in evaluation.translate(model, byte_tokenizer, pairs, "fa", "document", 4)
+
+
+def test_texts_of_english_where_the_corpus_has_any():
+    documents = pandas.DataFrame({"split": ["test", "train"], "language": ["hi", "en"], "text": ["नमस्ते", "hello"]})
+    assert evaluation.texts(documents, "hi", 100) == {"hi": ["नमस्ते"]}
+    assert list(evaluation.texts(documents.assign(split="test"), "hi", 100)) == ["hi", "en"]
+
+
 def test_held_out_stops_at_the_size():
     documents = pandas.DataFrame({"split": ["test"] * 9 + ["train"], "language": "fa", "text": ["م" * 100] * 10})
     texts = evaluation.held_out(documents, "fa", 300, excerpt=50)
@@ -222,7 +256,8 @@ def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, englis
 
 @pytest.mark.parametrize("answer, invalid", [("", True), ("…", True), ("The file", True), ("کتاب تازه the", False)])
 def test_invalid_translations(answer, invalid):
-    assert evaluation._invalid({"direction": "en-fa", "source": "The file", "hypothesis": answer}) is invalid
+    row = {"source": "The file", "reference": "پرونده", "hypothesis": answer}
+    assert all(evaluation._invalid({**row, "direction": f"en-{code}"}) is invalid for code in ("fa", "bal"))
 
 
 def test_paired_stages_by_task():
@@ -238,12 +273,12 @@ def test_comparisons_are_neighbours_and_the_first():
         ("base", "pretrained"), ("pretrained", "aligned"), ("base", "aligned")]
 
 
-def test_sentences_are_short_and_not_repeated():
+def test_sentences_are_short_and_not_repeated(capsys):
     pairs = pandas.DataFrame({"split": ["test"] * 4 + ["train"], "english": ["a", "a", "b", "long " * 9, "c"],
                               "target": ["ا", "آ", "ب", "پ", "ج"]})
     assert set(evaluation.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
-    with pytest.raises(ValueError, match="raise longest_pair"):
-        evaluation.sentences(pairs, 9, 0)
+    assert evaluation.sentences(pairs, 9, 0).empty and "None of 4 held-out pairs" in capsys.readouterr().out
+    assert evaluation.sentences(pairs[:0], 9, 20).empty and not capsys.readouterr().out
 
 
 @pytest.fixture

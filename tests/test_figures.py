@@ -7,7 +7,7 @@ import sys
 import pandas
 import pytest
 
-from lib import paper, paths, plots, records, tables
+from lib import paper, params, paths, plots, records, statistics, tables
 from lib.tables.base import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
@@ -82,6 +82,19 @@ def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
     assert [path.name for path in kept] == ["13_carbon.json"]
     assert "![C13-F1." in page and "P2-T8" in page
     assert "- P1-T5." in page and "06_evaluation has no record" in page
+
+
+def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    monkeypatch.setattr(records, "_open", {})
+    record = records.Record("06_evaluation", {"profile": "smoke", "stages": ["base"]}, {"revision": "", "device": "cpu"})
+    record.metric("bits_per_byte", statistics.mean([1.0, 2.0]), "bits/byte", stage="base", language="el")
+    record.write(seconds=1.0)
+    assert tables.show("C06-T2", "smoke").empty and plots.show("P1-F1", "smoke") is None
+    printed = capsys.readouterr().out
+    assert "Not made here: the corpus has too few translation pairs" in printed and "`test_files`" in printed
+    made = paper.exhibits("smoke").set_index("id")
+    assert made.loc["P1-T5", "state"] == "made" and made.loc["P1-T7", "state"] == params.LACKS["english"]
 
 
 def test_a_tiny_p_is_never_printed_as_zero():

@@ -103,7 +103,9 @@ def test_every_profile_fits(path, profile):
     values = params.load(profile, path.stem)
     if profile == "laptop":
         assert values == params.defaults(path.stem)
-        assert set(params.read(paths.parameters(profile, path.stem))) == set(values)
+        written = paths.parameters(profile, path.stem).read_text(encoding="utf8")
+        # Behind a # are the defaults that give way where a corpus lacks what they ask for.
+        assert {key.removeprefix("# ") for key in re.findall(r"^((?:# )?\w+): ", written, re.M)} == set(values)
 
 
 def test_no_parameter_file_stands_without_its_notebook():

@@ -2,7 +2,8 @@
 import nbformat
 import pytest
 
-from lib import params, paths
+from lib import chapter as frame
+from lib import params, paths, records
 
 CELL = '''profile = "laptop"  # which params/<profile> and runs/<profile> to use
 seed = 0  # seed of every generator [0..2147483647]
@@ -38,6 +39,22 @@ def test_a_file_lies_over_the_defaults_and_an_int_serves_as_a_float(chapter):
     values = chapter("profile: smoke\nrate: 1\nsizes: []\nmodel: a/b")
     assert values["rate"] == 1.0 and isinstance(values["rate"], float)
     assert (values["sizes"], values["model"], values["seed"]) == ([], "a/b", 0)
+
+
+def test_what_the_user_wrote_is_told_from_defaults(chapter):
+    values = chapter("profile: smoke\nstart: mean\nrate: 0.5")
+    assert params.written("smoke", "02_tiny", values) == {"profile", "start", "rate"}
+    assert params.written("elsewhere", "02_tiny", values | {"seed": 3}) == {"profile", "rate", "seed"}
+
+
+def test_a_default_gives_way_in_a_sentence_and_a_users_value_is_an_error(chapter, capsys, monkeypatch):
+    monkeypatch.setattr(records, "_open", {})
+    record = records.Record("02_tiny", chapter("profile: smoke\nrate: 0.5"), {})
+    assert frame.without(record, "start", "random", "pairs") == "random"
+    assert capsys.readouterr().out == f"{params.lack('pairs')} So `start` is 'random'.\n"
+    assert frame.without(record, "rate", 0.5, "english") == 0.5
+    with pytest.raises(params.ParameterError, match=r"`rate` is 0.5, but the corpus has too little English.*take `rate` out"):
+        frame.without(record, "rate", 0.0, "english")
 
 
 @pytest.mark.parametrize("line, words", [

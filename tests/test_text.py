@@ -99,3 +99,27 @@ def test_what_is_rewritten_is_told(string, wanted, kinds):
 
 def test_only_line_feeds_and_carriage_returns_end_a_line():
     assert text.lines("a\r\nb\rc\n\nd\u2028e\u2029f\u0085g\x0ch") == ["a", "b", "c", "", "d\u2028e\u2029f\u0085g\x0ch"]
+
+
+@pytest.mark.parametrize("string, words", [
+    ("你好,世界 Python3 123。", ["你", "好", "世", "界", "Python3", "123"]), ("データー", ["デ", "ー", "タ", "ー"]),
+    ("น่ารัก", ["น่", "า", "รั", "ก"]), ("हिन्दी में", ["हिन्दी", "में"]), ("한국어 텍스트", ["한국어", "텍스트"])])
+def test_letters_stand_for_words_where_a_script_has_no_spaces(string, words):
+    assert text.words(string) == words
+
+
+def test_what_is_counted_is_named():
+    assert [text.unit(script) for script in ("Han", "Japanese", "Thai")] == ["character"] * 3
+    assert [text.unit(script) for script in ("Arabic", "Hangul", "Devanagari")] == ["word"] * 3
+
+
+@pytest.mark.parametrize("string, sentences", [
+    ("He went. She said “Stop!” Then ok?", ["He went.", "She said “Stop!”", "Then ok?"]),
+    ("你好。他说：“走吧！”我们走了。", ["你好。", "他说：“走吧！”", "我们走了。"]), ("3.14 is pi", ["3.14 is pi"]),
+    ("آیا می‌آیی؟ بله.\nباشد", ["آیا می‌آیی؟", "بله.", "باشد"]), ("यह है। वह नहीं।", ["यह है।", "वह नहीं।"])])
+def test_sentences_end_at_stops_and_line_ends(string, sentences):
+    assert text.sentences(string) == sentences
+
+
+def test_writing_is_the_script_of_most_letters():
+    assert text.writing(["ሰላም ለዓለም abc"]) == "Ethiopic" and text.writing(["12"]) == "Latin"

@@ -1,5 +1,6 @@
 """The extended tokenizer: old text keeps its ids, Persian gets shorter, nothing is lost on the way."""
 import json
+import random
 
 import pytest
 import regex
@@ -109,6 +110,30 @@ def test_default_sentencepiece_has_no_piece_with_zwnj(base, extended, persian):
     assert not any(tokenizer.ZWNJ in appended.decode([row]) for row in range(len(base), len(appended)))
 
 
+@pytest.mark.parametrize("size", [10, 500])
+def test_sentencepiece_gives_what_it_can_of_a_script_of_many_characters(base, size):
+    draw = random.Random(0)
+    texts = ["".join(draw.choices([chr(0x4e00 + at) for at in range(1500)], k=60)) for _ in range(100)]
+    appended = tokenizer.append_sentencepiece(base, texts, size)
+    assert len(appended) == len(base) + size and tokenizer.counts(appended, texts).exact.all()
+
+
+def test_sentencepiece_reads_lines_of_any_length(base):
+    assert len(tokenizer.append_sentencepiece(base, ["สวัสดี" * 400] * 2, 60)) > len(base)
+
+
+def test_a_small_text_gives_fewer_pieces(base):
+    steps = tokenizer.learn(base, ["Привет, мир"] * 2, 500, "Cyrillic")
+    assert len(base) < len(tokenizer.grow(base, steps, 500)) < len(base) + 20
+
+
+def test_characters_are_whole_without_a_space_before_them(base):
+    grown = tokenizer.extend(base, ["你好世界" * 5, "你们好", "世界很大"] * 3, 40, "Han")
+    counted = tokenizer.counts(grown, ["你好"])
+    assert counted.words.tolist() == [2] and counted.whole.tolist() == [2]
+    assert ("fertility", "tokens/character") in tokenizer.target_measures(counted, counted, "character")
+
+
 def test_measures_carry_n_and_interval(base, extended, persian):
     found = tokenizer.target_measures(tokenizer.counts(base, persian), tokenizer.counts(extended, persian))
     assert {name for name, _ in found} == {"fertility", "bytes_per_token", "words_kept_whole", "compression",
@@ -134,6 +159,44 @@ def test_unknown_script_and_other_models_are_refused(byte_tokenizer, persian):
     unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)])))
     with pytest.raises(ValueError, match="Unigram"):
         tokenizer.extend(unigram, persian, 5, "Arabic")
+
+
+def sentencepiece_folder(folder, lines, **options):
+    """A folder with a trained `tokenizer.model` and nothing else; options are SentencePiece's."""
+    import sentencepiece
+    settings = {"model_type": "bpe", "vocab_size": 420, "byte_fallback": True, "normalization_rule_name": "identity"}
+    with open(folder / "tokenizer.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=file, minloglevel=2,
+                                                 **{**settings, **options})
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_a_sentencepiece_model_alone_is_converted_to_the_same_ids(prefix, english, persian, tmp_path):
+    expected = sentencepiece_folder(tmp_path, english, add_dummy_prefix=prefix)
+    config = {"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ 'x' }}", "add_bos_token": True,
+              "added_tokens_decoder": {"420": {"content": "<|extra|>", "special": True}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    converted = tokenizer.from_sentencepiece(tmp_path)
+    assert tokenizer.encode(converted, english + persian) == expected.encode(english + persian)
+    assert converted("a").input_ids[0] == expected.bos_id() and converted.eos_token_id == expected.eos_id()
+    assert (converted.chat_template, converted.convert_tokens_to_ids("<|extra|>")) == ("{{ 'x' }}", 420)
+    extended = tokenizer.extend(converted, persian, SIZE, "Arabic")
+    assert len(extended) == 421 + SIZE and tokenizer.counts(extended, persian).exact.all()
+
+
+@pytest.mark.parametrize("options", [{"model_type": "unigram", "vocab_size": 330},
+                                     {"normalization_rule_name": "nmt_nfkc"}])
+def test_a_sentencepiece_model_that_would_cut_otherwise_is_refused(options, english, tmp_path):
+    sentencepiece_folder(tmp_path, english, **options)
+    with pytest.raises(ValueError, match="no SentencePiece BPE.*put a BPE's tokenizer.json beside it"):
+        tokenizer.from_sentencepiece(tmp_path)
+
+
+def test_a_tiktoken_file_is_refused_in_our_words(tmp_path):
+    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+    with pytest.raises(ValueError, match="no SentencePiece BPE"):
+        tokenizer.from_sentencepiece(tmp_path)
 
 
 def test_other_scripts_too(base):

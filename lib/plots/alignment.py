@@ -1,12 +1,13 @@
 """Figures of the alignment chapter."""
 from lib import records
 from lib.plots.base import WIDE, axes, figure
+from lib.tables.base import need
 
 
 @figure("C04-F1", "04_alignment", "Retrieval of translations by layer")
 def retrieval_by_layer(profile: str):
     """Accuracy@1 of each arm at every layer, mean over seeds, with Wilson's bands and the line of chance."""
-    found = records.metrics(profile, "04_alignment").query("metric == 'retrieval_accuracy'")
+    found = need(records.metrics(profile, "04_alignment").query("metric == 'retrieval_accuracy'"), "pairs")
     frame = found.groupby(["task", "arm", "layer"], sort=False)[["value", "low", "high", "n"]].mean().reset_index()
     drawing, panels = axes(1, frame["task"].nunique(), WIDE, 2.4, sharey=True, squeeze=False)
     for panel, (task, part) in zip(panels[0], frame.groupby("task", sort=False)):

@@ -1,7 +1,7 @@
 """Figures of the curriculum chapter."""
 from lib import records
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables.base import interval, reported, span
+from lib.tables.base import interval, need, reported, span
 
 CHAPTER = "09_curriculum"
 LOSSY = 0.01  # share of unknown tokens above which a tokenizer does not keep the text
@@ -10,7 +10,7 @@ LOSSY = 0.01  # share of unknown tokens above which a tokenizer does not keep th
 @figure("P3-F3", CHAPTER, "Non-English share against tokens, planned and realised")
 def schedule(profile: str):
     """One colour an order of the text; lines are planned, points realised in a window, PolyLM's two levels dotted."""
-    frame = records.rows(profile, CHAPTER, "schedule")
+    frame = need(records.rows(profile, CHAPTER, "schedule"), "english")
     frame = frame[~frame["arm"].str.endswith("-pairs") | ~frame["arm"].str.removesuffix("-pairs").isin(frame["arm"])]
     parameters = records.load(profile, CHAPTER)["parameters"]
     paper = reported("P3-F3").query("quantity == 'non-English share' and value.notna()")
@@ -42,7 +42,7 @@ def gain_by_share(profile: str):
 
     Points of one share stand side by side, beginning at their share.
     """
-    facts = records.facts(profile, CHAPTER).query("fact == 'stream_tokens'")
+    facts = need(records.facts(profile, CHAPTER).query("fact == 'stream_tokens'"), "english")
     tokens = facts.astype({"value": float}).groupby(["arm", "language"])["value"].sum()
     share = 100 * tokens / tokens.groupby("arm").transform("sum")
     found = records.metrics(profile, CHAPTER).query("metric == 'bits_per_byte_gain'")

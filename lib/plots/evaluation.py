@@ -3,14 +3,14 @@ import math
 
 from lib import records
 from lib.plots.base import WIDE, axes, figure
-from lib.tables import span
+from lib.tables.base import need, span
 
 
 @figure("P1-F1", "06_evaluation", "Accuracy of every stage by task")
 def stage_accuracy(profile: str):
     """One panel a task and language; points with Wilson intervals by stage, and the chance level."""
     labels = ["task", "language", "prompt"]
-    found = records.metrics(profile, "06_evaluation").query("metric == 'accuracy'")
+    found = need(records.metrics(profile, "06_evaluation").query("metric == 'accuracy'"), "tests")
     chance = records.facts(profile, "06_evaluation").query("fact == 'chance'").set_index(["stage", *labels])["value"]
     frame = found[["stage", *labels, "n", "value", "low", "high"]].copy()
     frame["chance"] = [chance[tuple(row)] for row in frame[["stage", *labels]].to_numpy()]

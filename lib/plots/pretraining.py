@@ -1,6 +1,7 @@
 """Figures of the pretraining chapter."""
 from lib import records
 from lib.plots.base import PALETTE, axes, figure
+from lib.tables.base import need
 
 
 @figure("P1-F2", "03_pretraining", "Training loss against text seen")
@@ -22,6 +23,7 @@ def pretraining_loss(profile: str):
 def gain_and_loss(profile: str):
     """A point an arm, against the unextended base, with the 95 % intervals of both paired differences."""
     found = records.metrics(profile, "03_pretraining").query("against == 'base'")
+    need(found.query("language == 'en'"), "english")
     language = next(code for code in found["language"] if code != "en")
     wide = found.pivot(index="arm", columns="language", values=["value", "low", "high", "n"]).loc[found["arm"].unique()]
     drawing, panel = axes(height=3)

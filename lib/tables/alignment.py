@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records
-from lib.tables.base import interval, p_value, table
+from lib.tables.base import interval, need, p_value, table
 
 SCORES = {"retrieval_accuracy_mean": "retrieval acc@1", "bits_per_byte": "bits/byte", "chrf": "chrF++"}
 
@@ -12,7 +12,8 @@ def alignment(profile: str):
     """One row an arm: mean over the seeds of each score, with the mean of the seeds' 95 % intervals."""
     found = records.metrics(profile, "04_alignment")
     scores = found[found["metric"].isin(SCORES)].copy()
-    scores["score"] = scores["metric"].map(SCORES) + " " + scores["language"].fillna(scores["task"]).fillna("")
+    labels = scores.reindex(columns=["language", "task"])
+    scores["score"] = scores["metric"].map(SCORES) + " " + labels["language"].fillna(labels["task"]).fillna("")
     mean = scores.groupby(["arm", "score"], sort=False)[["value", "low", "high"]].mean()
     frame = mean.apply(interval, axis=1).unstack("score").loc[scores["arm"].unique(), scores["score"].unique()]
     facts = records.facts(profile, "04_alignment").query("fact == 'tokens'")
@@ -25,7 +26,7 @@ def _alignment_reading(found: pandas.DataFrame) -> str:
     gain = found[found["metric"] == "retrieval_accuracy_mean_difference"]
     gain = gain[(gain["arm"] == "pairs") & (gain["against"] == "no-pairs")]
     if gain.empty:
-        return "Only one arm was trained, so nothing is compared (demonstration scale)."
+        return "No retrieval of two arms is compared (demonstration scale)."
     row = gain.iloc[0]
     return (f"With pairs, retrieval averaged over layers changes by {100 * row['value']:+.1f} points "
             f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] against the same tokens without "
@@ -35,7 +36,7 @@ def _alignment_reading(found: pandas.DataFrame) -> str:
 @table("C04-T2", "04_alignment", "Translations by each arm")
 def alignment_translations(profile: str):
     """The first two held-out sentences of each direction, with the translation of every arm's first seed."""
-    rows = records.rows(profile, "04_alignment", "translations")
+    rows = need(records.rows(profile, "04_alignment", "translations"), "pairs")
     first = rows.drop_duplicates(["arm", "direction", "item"])
     frame = first.pivot(index=["direction", "source", "reference"], columns="arm", values="hypothesis")
     frame = frame[list(dict.fromkeys(rows["arm"]))].groupby("direction").head(2).rename_axis(columns=None).reset_index()

@@ -1,6 +1,6 @@
 """Tables of the corpus chapter."""
 from lib import records
-from lib.tables.base import table
+from lib.tables.base import need, table
 
 
 @table("C01-T1", "01_corpus", "What each source gives after cleaning")
@@ -8,7 +8,7 @@ def sources(profile: str):
     """One row a source and language: documents, characters, words, version, licence."""
     found = records.facts(profile, "01_corpus").query("fact in ['documents', 'characters', 'words', 'version', 'licence']")
     frame = found.pivot_table(index=["language", "source"], columns="fact", values="value", aggfunc="first").reset_index()
-    frame = frame.reindex(columns=["language", "source", "documents", "characters", "words", "version", "licence"]).fillna("")
+    frame = frame.reindex(columns=["language", "source", "documents", "characters", "words", "version", "licence"]).astype(object).fillna("")
     total = frame.groupby("language")[["documents", "characters"]].sum()
     return frame, "; ".join(f"{code}: {row['characters'] / 1e6:.2f} M characters in {row['documents']} documents"
                             for code, row in total.iterrows()) + ", after duplicates were dropped."
@@ -49,11 +49,13 @@ def derived_items(profile: str):
     Where the questions of a task differ in their choices, the number is one over chance.
     """
     found = records.facts(profile, "01_corpus").query("fact in ['items', 'choices', 'most_frequent_answer']")
+    found = need(found, "tests")
     counts = found.astype({"value": float}).pivot_table(index=["task", "language"], columns=["fact", "split"], values="value")
     frame = counts["items"].reindex(columns=["train", "validation", "test"]).fillna(0).astype(int)
     frame["choices"] = counts["choices"].max(axis=1).round(2).convert_dtypes()
     frame["chance %"] = (100 / frame["choices"]).round(1)
-    frame["majority % (test)"] = (100 * counts["most_frequent_answer"]["test"] / counts["items"]["test"]).round(1)
+    most = counts["most_frequent_answer"].reindex(columns=["test"]).fillna(0)["test"]
+    frame["majority % (test)"] = (100 * most / frame["test"].clip(lower=1)).round(1)
     return frame.reset_index(), (f"{frame['test'].sum()} test items; the most frequent answer is right in at most "
                                  f"{frame['majority % (test)'].max():.0f} % of a task.")
 

@@ -2,7 +2,7 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, p_value, reported, span, table
+from lib.tables.base import interval, need, p_value, reported, span, table
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
@@ -39,9 +39,10 @@ def languages_by_tokens(profile: str):
     frame = pandas.DataFrame({"tokens here": tokens, "here %": (100 * tokens / tokens.sum()).round(2)}).join(wide)
     frame = frame.reindex(order).assign(**{"PolyLM B tokens": paper["tokens"], "PolyLM %": paper["share"]})
     both = frame.dropna(subset=["here %", "PolyLM %"]).drop("en")
+    spread = (f", with {both['here %'].min():.1f} to {both['here %'].max():.1f} % against {both['PolyLM %'].min():.2f} to "
+              f"{both['PolyLM %'].max():.2f} %") if len(both) else ""
     reading = (f"English is {frame.loc['en', 'here %']:.0f} % here and {frame.loc['en', 'PolyLM %']:.0f} % in the "
-               f"paper; {len(both)} of its other languages are here too, with {both['here %'].min():.1f} to "
-               f"{both['here %'].max():.1f} % against {both['PolyLM %'].min():.2f} to {both['PolyLM %'].max():.2f} %.")
+               f"paper; {len(both)} of its other languages are here too{spread}.")
     return frame.rename_axis("language").reset_index(), reading
 
 
@@ -61,7 +62,7 @@ def curriculum_retrieval(profile: str):
 
 def _read(profile: str) -> pandas.DataFrame:
     """Tokens by stage, language and source in the first arm that follows the curriculum (else the first arm)."""
-    facts = records.facts(profile, CHAPTER).query("fact == 'stream_tokens'")
+    facts = need(records.facts(profile, CHAPTER).query("fact == 'stream_tokens'"), "english")
     arm = next((name for name in facts["arm"].unique() if name.startswith("curriculum")), facts["arm"].iloc[0])
     facts = facts[facts["arm"] == arm]
     return facts.assign(stage=facts["stage"].astype(int), value=facts["value"].astype(float))
@@ -78,7 +79,7 @@ def _shares(tokens: pandas.DataFrame, by: str) -> list[dict]:
 def _changes(profile: str, name: str, digits: int, scale: float) -> pandas.DataFrame:
     """A row a language: n, value of the start, gain of every arm, and effects with p."""
     found = records.metrics(profile, CHAPTER)
-    found = found[found["metric"].isin([name, f"{name}_gain", f"{name}_effect"])].copy()
+    found = need(found[found["metric"].isin([name, f"{name}_gain", f"{name}_effect"])].copy(), "pairs")
     found[["value", "low", "high"]] *= scale
     corrected = _corrected(found[found["metric"] == f"{name}_effect"])
     rows = {}
@@ -100,7 +101,7 @@ def _changes(profile: str, name: str, digits: int, scale: float) -> pandas.DataF
 def _corrected(effects: pandas.DataFrame) -> dict:
     """p of each effect and language, by Holm over the single languages; the two summaries stay as they are."""
     found = {}
-    for effect, rows in effects.groupby("effect", sort=False):
+    for effect, rows in effects.groupby("effect", sort=False) if len(effects) else ():
         single = rows[~rows["language"].isin([OTHERS, "en"])]
         found |= {(effect, code): p for code, p in zip(single["language"], statistics.holm(single["p"]))}
         found |= {(effect, row["language"]): row["p"] for row in rows.to_dict("records")

@@ -1,8 +1,8 @@
 """Tables of the evaluation chapter."""
 import pandas
 
-from lib import records, statistics
-from lib.tables.base import interval, p_value, span, table
+from lib import params, records, statistics
+from lib.tables.base import Lacking, interval, need, p_value, span, table
 
 STAGE_SCORES = {"accuracy": ("%", 100, 1), "chrf": ("chrF++", 1, 1), "bits_per_byte": ("bits/byte", 1, 3)}
 
@@ -21,6 +21,8 @@ def stages(profile: str):
 
 def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
     accuracy = scores[scores["metric"] == "accuracy"]
+    if accuracy.empty:
+        return f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     changes = _changes(profile, "accuracy")
     changes = changes[changes["against"] == mean.index[0]]
@@ -34,7 +36,7 @@ def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
 @table("P1-T7", "06_evaluation", "What the stages cost English")
 def forgetting(profile: str):
     """English scores of each stage against the first, with the paired difference; p corrected by Holm in this table."""
-    scores = _stage_scores(profile, ["accuracy", "bits_per_byte"]).query("language == 'en'")
+    scores = need(_stage_scores(profile, ["accuracy", "bits_per_byte"]).query("language == 'en'"), "english")
     first, values = scores["stage"].iloc[0], scores.set_index(["score", "stage"])["value"]
     changes = pandas.concat([_changes(profile, metric) for metric in ("accuracy", "bits_per_byte")])
     changes = changes[(changes["language"] == "en") & (changes["against"] == first)]
@@ -66,7 +68,7 @@ def neighbours(profile: str):
 @table("C06-T2", "06_evaluation", "Translations of held-out sentences by every stage")
 def translations(profile: str, shown: int = 3):
     """The first sentences of each direction with their reference; one column a stage."""
-    rows = records.rows(profile, "06_evaluation", "translations")
+    rows = need(records.rows(profile, "06_evaluation", "translations"), "pairs")
     keys = ["direction", "prompt", "source", "reference"]
     frame = rows.pivot_table("hypothesis", keys, "stage", aggfunc="first", sort=False)
     frame = frame[rows["stage"].unique()].groupby(["direction", "prompt"], sort=False).head(shown)
@@ -88,11 +90,14 @@ def _stage_scores(profile: str, names) -> pandas.DataFrame:
 def _changes(profile: str, name: str) -> pandas.DataFrame:
     """Paired differences of a score of chapter 06, in the units of print."""
     found = records.metrics(profile, "06_evaluation")
+    found = found if "against" in found else found.assign(against=None)
     return _printed(found[found["metric"] == f"{name}_difference"])
 
 
 def _differences(changes: pandas.DataFrame) -> pandas.DataFrame:
     """Paired differences as a table's rows, p corrected by Holm (1979) over all of them."""
+    if changes.empty:
+        raise Lacking("one stage alone was scored, so nothing is compared")
     adjusted = statistics.holm(changes["p"])
     return pandas.DataFrame([{
         "score": row["score"], "unit": row["unit"], "n": row["n"], "from": row["against"], "to": row["stage"],
@@ -105,7 +110,8 @@ def _printed(found: pandas.DataFrame) -> pandas.DataFrame:
     units = [STAGE_SCORES[name.removesuffix("_difference")] for name in found["metric"]]
     scale = [unit[1] for unit in units]
     columns = {column: found[column] * scale for column in ("value", "low", "high")}
-    return found.assign(**columns, unit=[unit[0] for unit in units], digits=[unit[2] for unit in units],
+    digits = pandas.Series([unit[2] for unit in units], found.index, dtype=int)
+    return found.assign(**columns, unit=[unit[0] for unit in units], digits=digits,
                         score=[_score_name(row) for row in found.to_dict("records")])
 
 

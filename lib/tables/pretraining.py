@@ -31,10 +31,11 @@ def _pretraining_reading(profile: str, pooled: pandas.DataFrame) -> str:
     language = next(code for code in pooled["language"] if code != "en")
     value = pooled.set_index(["arm", "language"])["value"]
     change = records.metrics(profile, "03_pretraining").query("arm == 'main' and against == 'base'").set_index("language")
-    parts = [f"{code} {interval(change.loc[code], 3)} (n = {change.loc[code, 'n']} texts)" for code in (language, "en")]
+    parts = [f"{code} {interval(change.loc[code], 3)} (n = {change.loc[code, 'n']} texts)"
+             for code in (language, "en") if code in change.index]
     share = value["main", language] / value["base", language] - 1
-    return (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}, and "
-            f"{parts[1]}; demonstration scale.")
+    return (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
+            f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
 
 
 @table("P1-T3", "03_pretraining", "Parameters that each method trains")

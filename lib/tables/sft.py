@@ -1,6 +1,6 @@
 """Tables of the sft chapter."""
 from lib import records
-from lib.tables.base import table
+from lib.tables.base import Lacking, table
 
 
 @table("C05-T1", "05_sft", "Instruction examples by source and language")
@@ -21,5 +21,7 @@ def instruction_examples(profile: str):
 def generations(profile: str):
     """Held-out prompts with the reference and the greedy answer of the start and of the tuned model."""
     frame = records.rows(profile, "05_sft", "generations")
+    if frame.empty:
+        raise Lacking("no held-out prompt is short enough; raise longest_prompt")
     changed = (frame["before"] != frame["after"]).sum()
     return frame, f"{changed} of {len(frame)} greedy answers to held-out prompts changed with instruction tuning."

@@ -11,7 +11,9 @@ def tokenizers(profile: str):
     found = records.metrics(profile, "02_tokenizer").query("arm in @TOKENIZERS").copy()
     found["printed"] = [f"{100 * row['value']:.1f}" if row["unit"] == "share" else interval(row)
                         for row in found.to_dict("records")]
-    found["column"] = [MEASURES[metric].format(language) for metric, language in zip(found["metric"], found["language"])]
+    units = found[found["metric"] == "fertility"].set_index("language")["unit"].str.removeprefix("tokens/").to_dict()
+    found["column"] = [MEASURES[metric].format(language=language, unit=units.get(language))
+                       for metric, language in zip(found["metric"], found["language"])]
     frame = found.set_index(["arm", "size", "column"])["printed"].unstack("column").reindex(columns=found["column"].unique())
     facts = records.facts(profile, "02_tokenizer").query("fact in ['new_pieces', 'zwnj_tokens']")
     facts = facts.astype({"size": int}).set_index(["arm", "size", "fact"])["value"].astype(int).unstack("fact")
@@ -22,22 +24,25 @@ def tokenizers(profile: str):
 
 
 TOKENIZERS = ("base", "continued BPE", "appended BPE", "appended SentencePiece")
-MEASURES = {"fertility": "tokens/word {}", "bytes_per_token": "bytes/token {}", "words_kept_whole": "words whole % {}",
-            "compression": "times shorter {}", "round_trip": "exact round trip % {}", "zwnj_kept": "ZWNJ kept % {}",
-            "ids_unchanged": "ids unchanged % {}", "reachable": "reachable %", "used": "used %"}
+MEASURES = {"fertility": "tokens/{unit} {language}", "bytes_per_token": "bytes/token {language}",
+            "words_kept_whole": "{unit}s whole % {language}", "compression": "times shorter {language}",
+            "round_trip": "exact round trip % {language}", "zwnj_kept": "ZWNJ kept % {language}",
+            "ids_unchanged": "ids unchanged % {language}", "reachable": "reachable %", "used": "used %"}
+SHARES = {"used": "pieces ever used", "ids_unchanged": "English texts with the same ids"}
 
 
 def _tokenizers_reading(found: pandas.DataFrame) -> str:
-    size, shared = (int(found.loc[found["arm"] == arm, "size"].max()) for arm in (TOKENIZERS[1], TOKENIZERS[-1]))
+    sizes = found.astype({"size": int}).groupby("arm")["size"].max()
     rows = found[(found["language"] != "en") | (found["metric"] == "ids_unchanged")].to_dict("records")
     value = {(row["metric"], row["arm"], row["size"]): row for row in rows}
-    before, after = value["fertility", "base", 0], value["fertility", TOKENIZERS[1], size]
-    arms = [arm for arm in TOKENIZERS[1:] if ("used", arm, shared) in value]
-    used, same = ({arm: value[name, arm, shared]["value"] for arm in arms} for name in ("used", "ids_unchanged"))
-    return (f"{size} pieces of continued BPE take {before['value']:.2f} tokens a word to {after['value']:.2f} "
-            f"(n = {after['n']} documents). At size {shared}, pieces ever used: "
-            + ", ".join(f"{arm} {share:.0%}" for arm, share in used.items()) + "; English texts with the same ids: "
-            + ", ".join(f"{arm} {share:.0%}" for arm, share in same.items()) + ".")
+    before, size = value["fertility", "base", 0], sizes.get(TOKENIZERS[1], 0)
+    after, shared = value["fertility", TOKENIZERS[1] if size else "base", size], sizes.get(TOKENIZERS[-1], size)
+    parts = []
+    for name, title in SHARES.items():
+        shares = [f"{arm} {value[name, arm, shared]['value']:.0%}" for arm in TOKENIZERS[1:] if (name, arm, shared) in value]
+        parts += [f"{title}: {', '.join(shares)}"] * bool(shares)
+    return (f"{size} pieces of continued BPE take {before['value']:.2f} {before['unit'].replace('/', ' a ')} to "
+            f"{after['value']:.2f} (n = {after['n']} documents)." + (f" At size {shared}, {'; '.join(parts)}." if parts else ""))
 
 
 @table("C02-T2", "02_tokenizer", "One sentence, token by token")

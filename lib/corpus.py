@@ -122,7 +122,7 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     if len({row["id"] for row in content.tests}) < len(content.tests):
         raise sources.SourceError("Two of `test_files` have one name, which would be the name of two tests: rename one.")
     for row in content.left_out:
-        print(f"Left out of {row['source']}: {row['rows']} rows with {row['filter']}.")
+        print(f"Left out of {row['source']}, rows with {row['filter']}: {row['rows']}.")
     return content, absent
 
 

@@ -307,7 +307,7 @@ def test_rewritings_are_shown_beside_the_filters(built, output):
     frame, reading = tables.TABLES["C01-T4"].build("smoke")
     mine = frame.set_index("source").loc["mine.csv"]
     assert (mine["read"], mine["no text"], mine["tatweel"], mine["rewritten"]) == (8, 2, 3, 3)
-    assert "most often for tatweel (3); 2 rows of the user's files are left out" in reading
+    assert "most often for tatweel (3); rows of the user's files left out: 2." in reading
     frame, reading = tables.TABLES["C01-T2"].build("smoke")
     assert "read = removed + kept in every row" in reading and set(frame["artefact"]) == {"documents", "pairs", "dialogues", "multiway"}
 
@@ -322,7 +322,7 @@ def test_own_pairs_are_pairs_grouped_by_their_english(tmp_path, capsys):
     assert pairs["english"].str.contains("$5", regex=False).all() and pairs["source"].unique().tolist() == ["mine.tsv"]
     assert frames["documents"]["text"].str.contains("۵ دلار").any() and not [row for row in ledger if row["filter"] == "placeholder"]
     assert {"artefact": "units", "language": "en-fa", "source": "mine.tsv", "filter": "no pair", "rows": 1} in ledger
-    assert "Left out of mine.tsv: 1 rows with no pair." in capsys.readouterr().out
+    assert "Left out of mine.tsv, rows with no pair: 1." in capsys.readouterr().out
 
 
 def _tests(*questions):

@@ -74,4 +74,4 @@ def rewritten(profile: str):
     total, most = frame.sum(), frame[list(REWRITINGS)].sum().idxmax()
     return frame.reset_index(), (
         f"{total['rewritten']} of {total['read']} texts are rewritten ({total['rewritten'] / total['read']:.1%}), most "
-        f"often for {most} ({total[most]}); {total[list(LEFT_OUT)].sum()} rows of the user's files are left out.")
+        f"often for {most} ({total[most]}); rows of the user's files left out: {total[list(LEFT_OUT)].sum()}.")

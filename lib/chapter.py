@@ -2,7 +2,7 @@
 import time
 import warnings
 
-from lib import carbon, launch, machine, params, records
+from lib import assets, carbon, launch, machine, params, records
 
 _meters: dict[str, tuple] = {}
 
@@ -21,6 +21,15 @@ def begin(chapter: str, variables: dict) -> records.Record:
     _announce(record.content["environment"], values["seed"])
     _meters[chapter] = time.monotonic(), carbon.start(chapter)
     return record
+
+
+def lacking(record: records.Record, *names: str) -> list[str]:
+    """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
+    found = {name: assets.entry(name)["title"] for name in assets.absent(*names)}
+    record.lack(found)
+    if found:
+        print(f"Not at hand: {', '.join(found.values())}; rows made from the corpus stand in.")
+    return list(found)
 
 
 def without(record: records.Record, name: str, instead, lack: str):

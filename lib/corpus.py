@@ -17,12 +17,15 @@ import pandas
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib import assets, params, paths, records, sources, text
+from lib import assets, params, paths, prompts, records, sources, text
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
 SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
+SECRET = 20  # characters: shorter questions stand in many texts by themselves
+# The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
+TEXTS = {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt", "reply"], "items": ["question"]}
 # What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, #name#, {name}, { -name }, a lone #.
 SLOT = (r"\$\([A-Za-z]\w*\)|\$[A-Za-z0-9_]+|%(?:[1-9]\$)?[0-9.]*[hlz]{0,2}[a-zS@](?![A-Za-z])|%\([a-z_]+\)[a-z]"
         r"|%[1-9](?!\d)|%[A-Z][A-Z_]+|#[a-z]+#|\{\{#?[A-Za-z0-9_.:-]+\}\}"
@@ -53,6 +56,7 @@ class Settings:
     test_share: float = 0.1
     validation_share: float = 0.05
     document_characters: int = 800
+    pair_files: tuple[str, ...] = ()
 
 
 def path(profile: str, name: str) -> Path:
@@ -74,6 +78,11 @@ def language(profile: str) -> str:
     return records.load(profile, CHAPTER)["parameters"]["language"]
 
 
+def languages(wanted: list[str], language: str) -> list[str]:
+    """Language codes of a parameter's default, in which `fa` stands for the language that is learned, each once."""
+    return list(dict.fromkeys({"fa": language}.get(code, code) for code in wanted))
+
+
 def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
     """Writes each frame as parquet, atomically; returns the paths."""
     for name, frame in frames.items():
@@ -84,27 +93,47 @@ def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
 
 
 def configure(parameters: dict) -> Settings:
-    """Settings from the chapter's parameters of the same names."""
+    """Settings from the chapter's parameters of the same names; a user's pairs are no strings of programs."""
     return Settings(**{field.name: parameters[field.name] for field in fields(Settings)})
 
 
 def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
 
-    A source is left out, and told, only when the machine's package archive does not offer it; else AssetError.
+    Left out, and told in one line, are Debian packages on a machine that has none, or not these; else AssetError.
     """
     language, contents, absent = parameters["language"], [], []
     for name in parameters["sources"]:
         try:
             contents.append(sources.read(name, ["en", language, *parameters["multiway_languages"]]))
-        except assets.NotOffered as error:
-            print(f"Left out: {error}")
+        except assets.NotOffered:
             absent.append(name)
+    if absent:
+        kept = ", ".join(name for name in parameters["sources"] if name not in absent)
+        print(f"Left out are {len(absent)} Debian packages that this machine cannot get: {', '.join(absent)}. The corpus "
+              f"is what else there is: {kept or 'files of your own'}.")
     options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
-    contents += [sources.own(paths.ROOT / file, *options, limit) for file in parameters["corpus_files"]]
+    contents += [sources.own(paths.named(file), *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:
         contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"], limit))
-    return merge(contents), absent
+    contents += [sources.pairs(paths.named(file), language) for file in parameters.get("pair_files", [])]
+    contents += [_tests(paths.named(file), language) for file in parameters.get("test_files", [])]
+    content = merge(contents)
+    if len({row["id"] for row in content.tests}) < len(content.tests):
+        raise sources.SourceError("Two of `test_files` have one name, which would be the name of two tests: rename one.")
+    for row in content.left_out:
+        print(f"Left out of {row['source']}, rows with {row['filter']}: {row['rows']}.")
+    return content, absent
+
+
+def _tests(file: Path, language: str) -> sources.Content:
+    """A user's test file. Raises SourceError when a task of the companion's own has its name."""
+    content = sources.tests(file, language)
+    task, known = content.tests[0]["task"], {path.stem for path in paths.TASKS.glob("*.yaml")} | set(prompts.PHRASES)
+    if task in known or not regex.fullmatch(r"[\w-]+", task):
+        raise sources.SourceError(f"{file} would give its task the name {task!r}; name the file with letters, digits, "
+                                  f"- and _, and not {', '.join(sorted(known))}.")
+    return content
 
 
 def merge(contents: Iterable[sources.Content]) -> sources.Content:
@@ -118,19 +147,20 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     """Row-level frames documents, pairs, multiway and dialogues after the filters, and the ledger of what they removed.
 
     `others` are further languages of the multiway items. The ledger's rows are {artefact, language, source, filter,
-    rows}; filter `read` counts what came in, `rewritten` what stayed in with its placeholders replaced by ….
+    rows}; filter `read` counts what came in, `rewritten` what stayed in with its placeholders replaced by …. Of the
+    artefact `units` they count what a file held beside text, and what `text.normalise` rewrote.
     """
-    ledger, learned = [], settings.language
+    ledger, learned = _reading(content), settings.language
     scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
     both = list(dict.fromkeys([learned, "en"]))
-    documents = [_filtered(_without_slots(_rows(content.units, {"text": code}, code), ledger), {"text": scripts[code]},
-                           "documents", settings, ledger) for code in both]
+    documents = [_filtered(_without_slots(_rows(content.units, {"text": code}, code), settings, ledger),
+                           {"text": scripts[code]}, "documents", settings, ledger) for code in both]
     pairs = _filtered(_rows(content.units, {"english": "en", "target": learned}, f"en-{learned}"),
                       {"english": "Latin", "target": settings.script}, "pairs", settings, ledger)
     codes = list(dict.fromkeys(["en", learned, *others]))
     multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
                          {code: scripts[code] for code in codes}, "multiway", settings, ledger)
-    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in both]
+    dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in codes]
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")
@@ -147,9 +177,28 @@ def _rows(units: list[dict], columns: dict[str, str], label: str) -> pandas.Data
     return pandas.DataFrame(found, columns=["source", "group", "language", *columns])
 
 
-def _without_slots(frame: pandas.DataFrame, ledger: list) -> pandas.DataFrame:
+def _reading(content: sources.Content) -> list[dict]:
+    """Rows of the ledger on the units: rows of files left out, texts read, and those rewritten, by kind and at all."""
+    counts = Counter()
+    for row in content.units:
+        for code, string in row.items():
+            if code not in ("source", "group"):
+                kinds = text.rewritings(string, code)
+                counts.update((code, row["source"], name) for name in ["read", *kinds, *["rewritten"][:len(kinds)]])
+    return [{"artefact": "units", **row} for row in content.left_out] + [
+        {"artefact": "units", "language": language, "source": source, "filter": name, "rows": rows}
+        for (language, source, name), rows in sorted(counts.items())]
+
+
+def _of_programs(frame: pandas.DataFrame, settings: Settings) -> pandas.Series:
+    """Which rows are strings of programs, in which something may be left to fill in: not a user's own pairs."""
+    own = {Path(file).name for file in settings.pair_files}
+    return frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
+
+
+def _without_slots(frame: pandas.DataFrame, settings: Settings, ledger: list) -> pandas.DataFrame:
     """The documents with `readable` short strings; the ledger counts those that changed as `rewritten`."""
-    changed = frame["text"].where(~frame["group"].str.startswith("string/"), frame["text"].map(readable))
+    changed = frame["text"].where(~_of_programs(frame, settings), frame["text"].map(readable))
     _drop(frame, changed != frame["text"], "rewritten", "documents", ledger)
     return frame.assign(text=changed)
 
@@ -175,7 +224,7 @@ def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, led
 
 def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, settings: Settings, ledger: list):
     """Applies the filters in turn: empty, placeholder, length, exact duplicate, script, near duplicate."""
-    columns, rows = list(scripts), frame.to_dict("records")
+    columns, rows = list(scripts), frame.assign(program=_of_programs(frame, settings)).to_dict("records")
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
     for name, bad in _filters(scripts, settings).items():
         frame = _drop(frame, [bad(rows[place]) for place in frame.index], name, artefact, ledger)
@@ -192,8 +241,7 @@ def _filters(scripts: dict[str, str], settings: Settings) -> dict:
     low = low if columns == ["text"] else settings.minimum_pair_characters
     return {
         "empty": lambda row: not all(row[column] for column in columns),
-        "placeholder": lambda row: (row["group"].startswith("string/")
-                                    and any(PLACEHOLDER.search(row[c]) for c in columns)),
+        "placeholder": lambda row: row["program"] and any(PLACEHOLDER.search(row[c]) for c in columns),
         "length": lambda row: len(row[columns[0]]) < low or max(len(row[c]) for c in columns) > high,
         "script": lambda row: any(text.script_share(row[c], scripts[c]) < settings.script_share for c in columns)}
 
@@ -208,7 +256,7 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
 
 
 def shingles(string: str) -> set[str]:
-    """Character 5-grams of the string's key (lower case, digits → 0)."""
+    """Character 5-grams of the string's key (`text.key`)."""
     string = text.key(string)
     return {string[start:start + SHINGLE] for start in range(max(1, len(string) - SHINGLE + 1))}
 
@@ -261,6 +309,17 @@ def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[s
         found |= {string for string in near if threshold * len(parts) < len(sets[string]) < len(parts) / threshold
                   and jaccard(sets[string], parts) > threshold}
     return found
+
+
+def holding(strings: Iterable[str], wanted: Iterable[str]) -> set[str]:
+    """Those of `strings` in which one of `wanted` stands, by their keys; exact."""
+    keys = {text.key(string) for string in wanted} - {""}
+    frequency = Counter(part for key in keys for part in shingles(key))
+    index = defaultdict(list)
+    for key in keys:
+        index[min(shingles(key), key=lambda part: (frequency[part], part))].append(key)
+    return {string for string in strings for whole in [text.key(string)]
+            if any(key in whole for part in shingles(whole) & index.keys() for key in index[part])}
 
 
 def assign(groups: Iterable[str], settings: Settings) -> dict[str, str]:
@@ -319,6 +378,27 @@ def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[
     return twins(sorted(texts[False]), texts[True], settings.twin_threshold), len(texts[False])
 
 
+def guard(frames: Frames, tests: list[dict], settings: Settings, ledger: list[dict]) -> Frames:
+    """The frames without training rows in which a question of a user's test stands, or a near twin of one; counted.
+
+    Lines are compared as well as whole texts. Below SECRET characters a question, or a line of one, may stand anywhere.
+    """
+    if not tests:
+        return frames
+    asked = {row["question"] for row in tests}
+    secret = {line for question in asked for line in (question, *text.lines(question)) if len(line) >= SECRET}
+    return {name: _guarded(name, frame, asked, secret, settings, ledger) for name, frame in frames.items()}
+
+
+def _guarded(name: str, frame: pandas.DataFrame, asked: set, secret: set, settings: Settings, ledger: list):
+    cells = frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)]
+    pieces = {string: {string, *text.lines(string)} for string in cells.to_numpy().ravel()}
+    near = twins(sorted(set().union(*pieces.values())), asked | secret, settings.twin_threshold)
+    found = holding(pieces, secret) | {string for string, parts in pieces.items() if parts & near}
+    bad = cells.isin(found).any(axis=1).reindex(frame.index, fill_value=False)
+    return _drop(frame, bad, "twin of own test", name, ledger).reset_index(drop=True)
+
+
 def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
     """Documents: neighbouring rows of one file (or, for short strings, of one source) joined up to a length."""
     loose = rows["group"].str.startswith(("string/", "dialogue/"))
@@ -342,12 +422,24 @@ def _joined(strings: Iterable[str], length: int) -> list[str]:
     return ["\n".join(lines) for lines in found if lines]
 
 
+def codes(multiway: pandas.DataFrame) -> list[str]:
+    """The languages of the multi-way items while they are made."""
+    return [name for name in multiway if name not in ("item", "source", "group", "language", "split")]
+
+
+def examined(questions: pandas.DataFrame, tests: list[dict], settings: Settings, ledger: list) -> pandas.DataFrame:
+    """The derived items without training ones that give away a question of a user's test, and the user's own."""
+    if not tests:
+        return questions
+    kept = guard({"items": questions.assign(source=questions["task"])}, tests, settings, ledger)["items"]
+    return pandas.concat([kept[list(questions)], pandas.DataFrame(tests)[list(questions)]], ignore_index=True)
+
+
 def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Frames:
     """What is written: the frames with the columns that later chapters read, short texts joined to documents."""
-    codes = [name for name in frames["multiway"] if name not in ("item", "source", "group", "language", "split")]
     return {"documents": passages(frames["documents"], settings),
             "pairs": frames["pairs"][["id", "source", "group", "split", "english", "target"]],
-            "multiway": frames["multiway"][["item", "split", *codes]],
+            "multiway": frames["multiway"][["item", "split", *codes(frames["multiway"])]],
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
@@ -375,7 +467,8 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
     for (task, language, split), part in found["items"].groupby(["task", "language", "split"]):
         labels = {"task": task, "language": language, "split": split}
         record.fact("items", len(part), "items", **labels)
-        record.fact("choices", len(part["choices"].iloc[0]), "choices", **labels)
+        # In a user's test questions may differ in how many choices they have: 1 / chance.
+        record.fact("choices", round(1 / (1 / part["choices"].map(len)).mean(), 6), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
     columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
     held = frames[shown].query("split == 'test'").sort_values("id").head(6)

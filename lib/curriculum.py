@@ -133,7 +133,7 @@ def unseen(multiway, owned, longest: int, seed: int) -> tuple[pandas.DataFrame, 
     train, bad = multiway[multiway["split"] == "train"], pandas.Series(False, index=test.index)
     for code in codes(multiway):
         mine = owned.loc[(owned["language"] == code) & (owned["split"] == "train"), "text"]
-        lines = [line for string in mine for line in string.splitlines()]
+        lines = [line for string in mine for line in text.lines(string)]
         found = corpus.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
         bad |= test[code].isin(found)
     if count and bad.all():
@@ -278,9 +278,9 @@ def vocabulary(profile: str, name: str):
 def _read(place: str, code: str, column: str, limit: int) -> sources.Content:
     """One file (relative to the repository) or data set of the hub."""
     named = HUB.fullmatch(place)
-    if named and not (paths.ROOT / place).exists():
+    if named and not paths.named(place).exists():
         return sources.hub(named[1], code, column, named[2] or "**/*.parquet", limit)
-    return sources.own(paths.ROOT / place, code, column, limit)
+    return sources.own(paths.named(place), code, column, limit)
 
 
 def _with_pairs(curriculum: schedule.Schedule, share: float) -> schedule.Schedule:

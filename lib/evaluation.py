@@ -106,20 +106,21 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
 
 
 @torch.inference_mode()
-def generate(model, tokenizer, prompts, max_new_tokens: int, batch_size: int = 16) -> list[str]:
-    """Greedy answers to `prompts`, in their order; prompts of like length share a batch, padded on the left.
+def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16) -> list[str]:
+    """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
-    An answer ends at EOS or after `max_new_tokens`; special tokens and outer blanks are cut off.
+    An answer ends at one of `models.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before
+    it (`prompts.spoken`) are cut off.
     """
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=tokenizer.eos_token_id,
-                                pad_token_id=tokenizer.pad_token_id)
-    answers, order = [""] * len(prompts), sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                eos_token_id=models.ends(model, tokenizer))
+    answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
     for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
         batch = order[at:at + batch_size]
-        inputs = _prompted(tokenizer, [prompts[number] for number in batch]).to(model.device)
+        inputs = _prompted(tokenizer, [asked[number] for number in batch]).to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
         for number, ids in zip(batch, output):
-            answers[number] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
     return answers
 
 
@@ -134,7 +135,7 @@ def chrf_difference(before, after, references, seed: int = 0) -> statistics.Diff
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
-    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash).
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
@@ -149,8 +150,9 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
         samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs) if configs else {}
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
-    scored = pandas.DataFrame([_scored(sample, config["metric_list"][0]["metric"], prompt)
-                               for config in configs for sample in samples[config["task"]]], columns=SCORED)
+    scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
+              for config in configs for sample in samples[config["task"]]]
+    scored = pandas.DataFrame(scored, columns=None if scored else SCORED)
     if len(scored) != len(items):
         raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
     return scored
@@ -370,10 +372,12 @@ def _invalid(row: dict) -> bool:
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
-    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples.
+
+    A task without a file, a user's own, is asked as exam questions are.
+    """
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
-    if not file.exists():
-        raise FileNotFoundError(f"Task {file.stem} has no file {file}: write one, or use the chat prompt.")
+    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
     data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
     return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}
@@ -391,10 +395,11 @@ def _document(row: dict, tokenizer, prompt: str) -> dict:
     return document
 
 
-def _scored(sample: dict, metric: str, prompt: str) -> dict:
+def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
     """A sample of the harness as one row of `harness`."""
     return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
-            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metric]),
+            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
+            **{name: float(sample[name]) for name in metrics},
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
 
 

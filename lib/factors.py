@@ -24,12 +24,15 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
     """Terms of the model → estimate, and factors → p of all their terms together (Wald's F).
 
     `scores` is a row a run and language: rank, bits, seed, language, share (%), gain. Terms of a factor that does not
-    vary are left out. The n of an estimate is that of the rows. Raises ValueError below LEAST runs or two languages.
+    vary are left out. The n of an estimate is that of the rows. Raises ValueError below LEAST runs or two languages, or
+    when all gains are the same.
     """
     run = scores[["rank", "bits", "seed"]].astype(str).agg("/".join, axis=1)
     if run.nunique() < LEAST or scores["language"].nunique() < 2:
         raise ValueError(f"{run.nunique()} runs in {scores['language'].nunique()} languages are too few for a model: "
                          f"it takes {LEAST} runs and 2 languages.")
+    if scores["gain"].nunique() == 1:
+        raise ValueError(f"Every run gains {scores['gain'].iloc[0]:.3g} in every language: there is nothing to model.")
     columns = design(scores)
     # One group with two crossed sets of random intercepts: MixedLM's way of saying that neither is within the other.
     random = {name: pandas.get_dummies(values, dtype=float).to_numpy()
@@ -48,7 +51,8 @@ def note(record, scores: pandas.DataFrame):
     `scores` also has base, instructions, benchmark and unit; only the first base and set count. A benchmark with too few
     runs or languages has no model, and why is noted.
     """
-    for benchmark, rows in scores[scores["language"] != "en"].groupby("benchmark", sort=False):
+    known = scores[(scores["language"] != "en") & scores["share"].notna()]
+    for benchmark, rows in known.groupby("benchmark", sort=False):
         first = rows[(rows["base"] == rows["base"].iloc[0]) & (rows["instructions"] == rows["instructions"].iloc[0])]
         labels = {"benchmark": benchmark}
         try:
@@ -94,7 +98,10 @@ def _components(random: dict[str, numpy.ndarray]):
 
 def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int) -> dict[str, Difference]:
     terms = {}
-    for name, value, error in zip(columns, found.fe_params, found.bse_fe):
+    # Where the model explains every gain, rounding leaves variances around 0, some of them below.
+    variances = numpy.diag(numpy.asarray(found.cov_params()))[:len(found.fe_params)]
+    errors = numpy.sqrt(variances.clip(numpy.finfo(float).tiny))
+    for name, value, error in zip(columns, found.fe_params, errors):
         spread = stats.t.ppf((1 + CONFIDENCE) / 2, freedom[name]) * error
         p = 2 * stats.t.sf(abs(value / error), freedom[name])
         terms[name] = Difference(float(value), n, float(value - spread), float(value + spread), float(p))
@@ -107,7 +114,7 @@ def _tests(found, columns: pandas.DataFrame, freedom: dict[str, int]) -> dict[st
     for name in dict.fromkeys(map(factor, columns)):
         rows = [at for at, term in enumerate(columns) if factor(term) == name]
         values, inner = numpy.asarray(found.fe_params)[rows], covariance[numpy.ix_(rows, rows)]
-        statistic = values @ numpy.linalg.solve(inner, values) / len(rows)
+        statistic = max(0.0, values @ numpy.linalg.pinv(inner) @ values / len(rows))
         tests[name] = float(stats.f.sf(statistic, len(rows), min(freedom[columns.columns[at]] for at in rows)))
     return tests
 

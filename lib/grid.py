@@ -17,8 +17,8 @@ import pandas
 from peft import PeftModel
 from tqdm.auto import tqdm
 
-from lib import (adapters, benchmarks, carbon, corpus, evaluation, levels, machine, models, multilingual, paths,
-                 precision, prompts, records, scoring, selfinstruct, training, tuning)
+from lib import (adapters, benchmarks, carbon, corpus, derived, evaluation, levels, machine, models, multilingual, paths,
+                 precision, prompts, records, scoring, selfinstruct, text, training, tuning)
 
 CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
@@ -58,6 +58,7 @@ class Exam(NamedTuple):
     xcopa: list[str]
     harness_tasks: list[str]
     items: int
+    made: pandas.DataFrame
     choices: pandas.DataFrame
     spoken: pandas.DataFrame
     shown: pandas.DataFrame
@@ -87,6 +88,12 @@ def cells(ranks: list[int], bits: list[int], whole: bool) -> list[tuple[int, int
     return [(rank, width) for rank in ranks for width in bits] if whole else [(middle, max(bits))]
 
 
+def at_hand(names: list[str], lacking: list[str], source: str) -> list[str]:
+    """The sets of instructions, the corpus's own in place of those whose files are `lacking`."""
+    files = {"multialpaca": selfinstruct.RELEASED, "alpaca": "" if source == "hub" else selfinstruct.SEEDS}
+    return list(dict.fromkeys("derived" if files.get(name) in lacking else name for name in names))
+
+
 def pools(profile: str, frames, names: list[str], source: str, longest: int, seed: int) -> dict:
     """Instruction rows to draw each set from, set → language → frame with a column bytes.
 
@@ -94,10 +101,12 @@ def pools(profile: str, frames, names: list[str], source: str, longest: int, see
     language (from `frames`: documents, pairs, dialogues, items), `alpaca` English (`source`: seed tasks or hub).
     """
     learned, published = corpus.language(profile), selfinstruct.published()
-    wanted = (published if "multialpaca" in names else []) + ([learned] if "derived" in names else [])
+    wanted = {"multialpaca": published, "derived": [learned], "alpaca": ["en"]}
+    wanted = list(dict.fromkeys(code for name in names for code in wanted.get(name, [])))
     found = multilingual.pools(profile, frames, wanted, source, False, longest, seed)
     whole = {"multialpaca": {code: found[code] for code in published if code in found},
-             "derived": {learned: found.get(learned)}, "alpaca": {"en": found["en"]},
+             "derived": {code: rows for code, rows in found.items() if code == learned},
+             "alpaca": {code: rows for code, rows in found.items() if code == "en"},
              "made": multilingual.made(profile, longest)}
     return {name: whole[name] for name in names}
 
@@ -124,19 +133,25 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
 
 def clean(drawn: pandas.DataFrame, exam: Exam, record, **labels) -> pandas.DataFrame:
     """The instruction rows that hold no text of the exam, nor a near twin of one; how many did is noted."""
-    asked = pandas.concat([exam.choices, exam.spoken])
-    pieces = [[row["text"], *row["text"].splitlines(), str(row["answer"])] for row in drawn.to_dict("records")]
+    asked = pandas.concat([exam.made, exam.choices, exam.spoken])
+    pieces = [[row["text"], *text.lines(row["text"]), str(row["answer"])] for row in drawn.to_dict("records")]
     bad = benchmarks.leaking(pieces, asked) if len(asked) else [False] * len(pieces)
     record.fact("leaked", sum(bad), "rows", **labels)
     return drawn[[not leaked for leaked in bad]].reset_index(drop=True)
 
 
-def texts(multiway: pandas.DataFrame, languages: list[str], count: int, longest: int, seed: int) -> pandas.DataFrame:
+def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,
+          seed: int) -> pandas.DataFrame:
     """The same held-out multi-way sentences in every language: language, item, text.
 
-    No sentence has more than `longest` characters in any language. Raises ValueError for a language that the multi-way
-    items lack, or when no sentence is left.
+    No sentence has more than `longest` characters in any language. A corpus without such items gives the beginnings of
+    held-out documents, other ones in every language. Raises ValueError for a language that the multi-way items lack, or
+    when no sentence is left.
     """
+    if multiway.empty:
+        held = documents[(documents["split"] == "test") & documents["language"].isin(languages)]
+        drawn = held.sample(frac=1, random_state=seed).groupby("language").head(count)
+        return drawn.assign(item=drawn["id"], text=drawn["text"].str.slice(0, longest))[["language", "item", "text"]]
     missing = sorted(set(languages) - set(multiway.columns))
     if missing:
         raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
@@ -160,9 +175,9 @@ def each(runs: list[Run]):
 
 
 def by_level(exam: Exam) -> dict[str, list[str]]:
-    """The exam's languages but English, by resource level. Raises ValueError for one whose share is not known."""
+    """The exam's languages but English, by resource level; without those whose share of the web is not known."""
     asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
-    asked |= {code for frame in (exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
+    asked |= {code for frame in (exam.made, exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
     found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}
     return {name: codes for name, codes in found.items() if codes}
 
@@ -202,7 +217,7 @@ def load(folder: Path, bits: int):
 def sit(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
     """Everything that a run is asked, with its answers; the harness' samples lie in `folder`."""
     found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
-                                  exam.batch_size, exam.seed),
+                                  exam.batch_size, exam.seed, exam.made),
              _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
              multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens,
                                  exam.batch_size)]
@@ -313,8 +328,9 @@ def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.Dat
         return pandas.DataFrame()
     chat = prompts.dress(tokenizer, exam.style)
     found = evaluation.harness(model, chat, exam.choices, folder / run.name / "letters", "chat", exam.batch_size)
-    found = found.rename(columns={"task": "category", "correct": "acc"})
-    return found.assign(task="choice", benchmark="released tests", asked=multilingual.ASKED[0], **run._asdict())
+    found = found.rename(columns={"task": "category"})
+    name = "released tests" if (exam.choices["benchmark"] == "Llama-Persian").all() else derived.BENCHMARK
+    return found.assign(task="choice", benchmark=name, asked=multilingual.ASKED[0], **run._asdict())
 
 
 def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:

@@ -17,15 +17,11 @@ def shares() -> pandas.Series:
 
 
 def share(language: str) -> float:
-    """The language's share in %; ValueError when the file has none."""
-    known = shares()
-    if language not in known:
-        raise ValueError(f"No share of the web is known for language {language!r}: add it to "
-                         "reported/common_crawl.csv, with where it is from.")
-    return float(known[language])
+    """The language's share in %; NaN where the file has none (add it there, with where it is from)."""
+    return float(shares().get(language, float("nan")))
 
 
 def level(language: str) -> str:
-    """`high`, `mid` or `low`, by the language's share; ValueError when it is not known."""
+    """`high`, `mid` or `low`, by the language's share; `unknown` where that is."""
     own = share(language)
-    return next(name for name, bound in BOUNDS.items() if own >= bound)
+    return next((name for name, bound in BOUNDS.items() if own >= bound), "unknown")

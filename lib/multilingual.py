@@ -14,7 +14,7 @@ import pandas
 import regex
 from sacrebleu.metrics import BLEU, CHRF
 
-from lib import (assets, benchmarks, corpus, evaluation, models, paths, prompts, scoring, selfinstruct, stages,
+from lib import (assets, benchmarks, corpus, derived, evaluation, models, paths, prompts, scoring, selfinstruct, stages,
                  statistics)
 
 CHAPTER = "11_multilingual_benchmark"
@@ -71,22 +71,35 @@ def pools(profile: str, frames, languages: list[str], source: str, made: bool, l
 
     English is Alpaca's seed tasks, or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with
     `made` what chapter 10 wrote, and of the corpus's own language (`frames`: documents, pairs, dialogues, items) its
-    derived instructions, translations apart, since no set shall be taught a task of the test. Rows of more than
-    `longest` characters are left out. Raises ValueError for a language without rows.
+    derived instructions, translations apart, since no set shall be taught a task of the test. Where the published files
+    are not at hand, English is derived too, and other languages are the corpus's dialogues. Rows of more than `longest`
+    characters are left out. Raises ValueError for a language without rows, though not where its file is what lacks.
     """
-    found, learned = {"en": _alpaca(source)}, corpus.language(profile)
-    for code in [code for code in languages if code != "en"]:
-        parts = [_rows(selfinstruct.released(code), code)] if code in selfinstruct.published() else []
-        path = written(profile, code)
-        parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
-        parts += [_derived(frames, code, longest, seed)] if code == learned else []
-        found[code] = pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
+    learned, lacking = corpus.language(profile), assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
+    found = {code: _pool(profile, frames, code, learned, source, made, longest, seed, lacking)
+             for code in dict.fromkeys(languages)}
     short = {code: _short(rows, longest) for code, rows in found.items()}
     bare = [code for code, rows in short.items() if rows.empty]
-    if bare:
+    if bare and not lacking:
         raise ValueError(f"There is no instruction of at most {longest} characters in {', '.join(bare)}: raise "
                          "longest_example, or leave the language out of instruction_languages.")
-    return short
+    if bare:
+        print(f"Without the published instructions there are none in {', '.join(bare)}, which is left out.")
+    return {code: rows for code, rows in short.items() if len(rows)}
+
+
+def _pool(profile: str, frames, code: str, learned: str, source: str, made: bool, longest: int, seed: int, lacking):
+    """A language's instructions of every origin that is at hand."""
+    if code == "en" and (source == "hub" or selfinstruct.SEEDS not in lacking):
+        return _alpaca(source)
+    published, path = code in selfinstruct.published() and selfinstruct.RELEASED not in lacking, written(profile, code)
+    parts = [_rows(selfinstruct.released(code), code)] if published else []
+    parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
+    parts += [_derived(frames, code, learned, longest, seed)] if code in (learned, "en") else []
+    if lacking and code not in (learned, "en"):
+        talk = frames[2].query("language == @code and split == 'train'")
+        parts += [_rows(talk.rename(columns={"prompt": "instruction", "reply": "output"}).assign(input=""), code)]
+    return pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
 
 
 def written(profile: str, language: str) -> Path:
@@ -104,16 +117,22 @@ def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:
 def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
     """English and multilingual instructions of equal size, in the seed's order: set → rows.
 
-    The multilingual rows take their languages by turns, each the row whose size in bytes is nearest to that of the
-    English row in its place. Raises ValueError when a language has too few rows.
+    The multilingual rows take those of the languages that `found` has by turns, each the row whose size in bytes is
+    nearest to that of the English row in its place. A set without any language in `found` is left out. Raises ValueError
+    when a language has too few rows.
     """
-    needed = {"en": count} | {code: -(-count // len(languages)) for code in languages if code != "en"}
+    pools = {"en": ["en"], "multilingual": languages}
+    pools = {kind: [code for code in codes if code in found] for kind, codes in pools.items()}
+    needed = {code: -(-count // len(pools["multilingual"])) for code in pools["multilingual"]}
+    needed |= {code: count for code in pools["en"]}
     few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
     if few:
         raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
                          "raise longest_example.")
-    english = found["en"].sample(count, random_state=seed).reset_index(drop=True)
-    return {"en": english, "multilingual": matched({code: found[code] for code in languages}, english["bytes"], seed)}
+    first = next((codes[0] for codes in pools.values() if codes), None)
+    drawn = found[first].sample(count, random_state=seed).reset_index(drop=True) if first else pandas.DataFrame()
+    return {kind: drawn if kind == "en" else matched({code: found[code] for code in codes}, drawn["bytes"], seed)
+            for kind, codes in pools.items() if codes}
 
 
 def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
@@ -154,12 +173,28 @@ def questions(languages: list[str], count: int, longest: int, seed: int) -> tupl
     return tuple(found[found["item"].isin(items)].reset_index(drop=True) for items in (asked, shown))
 
 
+def passages(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
+    """XQuAD's `questions`, or where its files are `lacking` those on numbered lines of the corpus: two frames."""
+    if benchmarks.XQUAD in lacking:
+        return derived.questions(multiway, languages, count, longest, seed)
+    return questions(languages, count, longest, seed)
+
+
+def choosing(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
+    """What is chosen among: the languages of XCOPA and no rows, or where its files are `lacking` none and rows made."""
+    if benchmarks.XCOPA in lacking:
+        return [], derived.translations(multiway, languages, count, longest, seed)
+    return languages, benchmarks.framed([])
+
+
 def translations(multiway, languages: list[str], count: int, longest: int, seed: int):
     """Translations of the same test sentences from and into English, and one validation sentence a direction to show.
 
-    Two frames of task rows; no sentence has more than `longest` characters in any of the languages. Raises ValueError
-    for a language that the multi-way items lack, or when no sentence is left.
+    Two frames of task rows, empty of a corpus without multi-way items; no sentence has more than `longest` characters in
+    any of the languages. Raises ValueError for a language that the items lack, or when no sentence is left.
     """
+    if multiway.empty:
+        return benchmarks.framed([]), benchmarks.framed([])
     missing = sorted(set(languages) - set(multiway.columns))
     if missing:
         raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
@@ -173,11 +208,12 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
 
 
 def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
-            batch_size: int, seed: int) -> pandas.DataFrame:
+            batch_size: int, seed: int, made: pandas.DataFrame) -> pandas.DataFrame:
     """Choices of a run, by likelihood: XCOPA in the languages from its files, and `names` of the harness by hub.
 
     The first `items` of each; those of the first `one_shot` are asked behind a demonstration too when the run is a base
-    as it is. acc is by the sum of the log-likelihoods, acc_norm by that over the characters.
+    as it is. Then those `made` from the corpus, if any. acc is by the sum of the log-likelihoods, acc_norm by that over
+    the characters.
     """
     local = {f"xcopa_{code}": {**evaluation.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
              for code in languages}
@@ -189,6 +225,10 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
                 rows = evaluation.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own,
                                         places)
                 found.append(_wide(rows).assign(asked=ASKED[number]))
+    if len(made):
+        rows = evaluation.harness(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
+        rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
+        found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm"]].assign(asked=ASKED[0]))
     return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
 
 
@@ -387,10 +427,10 @@ def _rows(tasks: pandas.DataFrame, language: str) -> pandas.DataFrame:
     return pandas.DataFrame(found, columns=["task", "language", "text", "answer"])
 
 
-def _derived(frames, language: str, longest: int, seed: int) -> pandas.DataFrame:
-    """All derived instructions of the corpus in its language, translations apart."""
+def _derived(frames, language: str, learned: str, longest: int, seed: int) -> pandas.DataFrame:
+    """All derived instructions of the corpus in its language or in English, translations apart."""
     everything = sum(map(len, frames)) * 2
-    rows, _ = prompts.instructions(*frames, language, everything, everything, longest, seed)
+    rows, _ = prompts.instructions(*frames, learned, everything, everything, longest, seed)
     return rows[(rows["language"] == language) & (rows["task"] != "translation")]
 
 

@@ -6,13 +6,16 @@ import argparse
 import html
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
+from IPython.display import HTML, Image, Markdown
 
 from lib import paths, plots, records, tables
 
 CHAPTER = "14_paper"
+FOLDED = 12  # rows: longer tables are folded away in the notebook
 
 
 def keep(profile: str) -> list[Path]:
@@ -48,6 +51,23 @@ def index(profile: str, made: pandas.DataFrame) -> Path:
     page = paths.figures(profile) / "README.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf8")
     return page
+
+
+def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image | HTML]:
+    """Every exhibit that was made as a notebook displays it, whatever folder it is opened in.
+
+    A sentence, then the picture itself or the whole table, folded away where it is long.
+    """
+    for row in made[made["state"] == "made"].itertuples():
+        yield Markdown(f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}")
+        file = paths.figures(profile) / f"{row.stem}.{'png' if row.kind == 'figure' else 'csv'}"
+        yield Image(file, width=700) if row.kind == "figure" else _html(pandas.read_csv(file, dtype=str))
+
+
+def _html(frame: pandas.DataFrame) -> HTML:
+    """A table as HTML, each cell in the direction of its own text."""
+    rows = frame.to_html(index=False, na_rep="", border=0).replace("<td>", '<td dir="auto">')
+    return HTML(f"<details{' open' * (len(frame) <= FOLDED)}><summary>{len(frame)} rows</summary>{rows}</details>")
 
 
 def _make(profile: str, kind: str, exhibit: tables.Exhibit) -> dict:

@@ -38,6 +38,8 @@ class Parameter(NamedTuple):
 LACKS = {
     "english": "the corpus has too little English text (name a source that has some in `sources` of 01_corpus)",
     "pairs": "the corpus has too few translation pairs (add yours as TSV, JSONL or TMX to `pair_files` of 01_corpus)",
+    "multiway": "the corpus has no multi-way items and no public tests are at hand (sources such as Django in `sources` of "
+                "01_corpus give some)",
     "tests": "the corpus has too few test items (add yours as JSONL to `test_files` of 01_corpus)",
     "transfer": "no choice task of the corpus has items to train and to test on in both languages (the source `emoji` of "
                 "01_corpus gives some in a dozen languages)"}
@@ -176,7 +178,7 @@ def _stated(path: Path, _modified: int) -> dict[str, Parameter]:
 
 def _assignments(source: str) -> dict[str, tuple[object, str]]:
     """Name → (literal, trailing comment) of each `name = literal  # comment` in a cell."""
-    found, lines = {}, source.splitlines()
+    found, lines = {}, source.split("\n")
     for node in ast.parse(source).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             raise ValueError(f"line {node.lineno} is not an assignment")

@@ -1,7 +1,8 @@
 """Where things lie: the one place that knows folders.
 
 Three environment variables move them: COMPANION_OUTPUT (runs/ and figures/), COMPANION_CACHE (what was downloaded)
-and COMPANION_DATA (a folder of files that is looked at before any download).
+and COMPANION_DATA (a folder of files that is looked at before any download). Empty is as good as unset, ~ is the home,
+and a relative one starts where the command was given (`settle`).
 """
 import os
 from pathlib import Path
@@ -11,21 +12,54 @@ NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
 REPORTED = ROOT / "reported"
 TASKS = ROOT / "lib" / "tasks"
+VARIABLES = ("COMPANION_OUTPUT", "COMPANION_CACHE", "COMPANION_DATA")
+
+
+class FolderError(ValueError):
+    """An environment variable names a folder that cannot be used; one sentence names both and the way out."""
 
 
 def output() -> Path:
     """Folder that holds `runs/` and `figures/`; the repository itself unless COMPANION_OUTPUT names another."""
-    return Path(os.environ.get("COMPANION_OUTPUT") or ROOT)
+    return _folder("COMPANION_OUTPUT") or ROOT
 
 
 def cache() -> Path:
     """Folder of everything downloaded, shared by all clones of one user."""
-    return Path(os.environ.get("COMPANION_CACHE", Path.home() / ".cache" / "persian-llm-companion"))
+    return _folder("COMPANION_CACHE") or Path.home() / ".cache" / "persian-llm-companion"
 
 
 def data() -> Path | None:
-    """Folder `<owner>/<repo>/<commit>/<path>` looked at before a download, or None."""
-    return Path(os.environ["COMPANION_DATA"]) if os.environ.get("COMPANION_DATA") else None
+    """Folder `<owner>/<repo>/<commit>/<path>` looked at before a download, or None; FolderError if it is not there."""
+    folder = _folder("COMPANION_DATA")
+    if folder and not folder.is_dir():
+        raise FolderError(f"COMPANION_DATA names {folder}, and there is no such folder: make it, or unset it.")
+    return folder
+
+
+def settle():
+    """Writes the variables out in full, so that they mean the same folders in a child, which may run elsewhere.
+
+    Raises FolderError for a COMPANION_DATA that does not exist, and for another variable that names a file.
+    """
+    for variable in VARIABLES:
+        folder = _folder(variable)
+        if folder and folder.exists() and not folder.is_dir():
+            raise FolderError(f"{variable} names {folder}, which is a file: name a folder, or unset the variable.")
+        if folder:
+            os.environ[variable] = str(folder)
+    data()
+
+
+def _folder(variable: str) -> Path | None:
+    """The folder that an environment variable names, as a whole path; None when it is unset or empty."""
+    value = os.environ.get(variable)
+    return Path(os.path.expanduser(value)).absolute() if value else None
+
+
+def named(name: str) -> Path:
+    """A file or folder that a parameter names: from the repository when it is relative; ~ is the home."""
+    return ROOT / os.path.expanduser(name)
 
 
 def notebook(chapter: str) -> Path:
@@ -48,8 +82,8 @@ def accelerate(name: str) -> Path:
 
     A path, one with a folder or an ending, is taken from the repository when it is relative.
     """
-    own = Path(name).expanduser()
-    return PARAMS / "accelerate" / f"{name}.yaml" if own.name == name and not own.suffix else ROOT / own
+    plain = Path(name).name == name and not Path(name).suffix
+    return PARAMS / "accelerate" / f"{name}.yaml" if plain else named(name)
 
 
 def run(profile: str, chapter: str) -> Path:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pandas
 
-from lib import (alignment, benchmarks, evaluation, models, paths, precision, pretraining, prompts, scoring, statistics,
-                 training, tuning)
+from lib import (alignment, benchmarks, derived, evaluation, models, paths, precision, pretraining, prompts, scoring,
+                 statistics, training, tuning)
 
 CHAPTER = "08_phases_and_transfer"
 STAGES = ("text", "instructions")
@@ -116,11 +116,15 @@ def budget(record, phase: int, seed: int, blocks, examples: int, results: dict[s
             record.fact(fact, result[fact], unit, phase=phase, seed=seed, stage=stage)
 
 
-def exam(questions: int, longest_question: int, passages: int, longest_passage: int, seed: int):
+def exam(published: bool, items, multiway, language: str, questions: int, longest_question: int, passages: int,
+         longest_passage: int, seed: int):
     """Test rows of ParsiNLU: `questions` of each category of multiple choice, and `passages` to read; two frames.
 
-    Rows without a gold label are left out and told. Raises ValueError when a limit leaves none.
+    Rows without a gold label are left out and told. Where it is not `published`, the corpus's items by task, and
+    passages of numbered lines. Raises ValueError when a limit leaves none of ParsiNLU.
     """
+    if not published:
+        return derived.exam(items, multiway, language, questions, longest_question, passages, longest_passage, seed)
     found = []
     for task, count, longest, by in (("multiple_choice", questions, longest_question, "category"),
                                      ("reading_comprehension", passages, longest_passage, "task")):
@@ -132,13 +136,19 @@ def exam(questions: int, longest_question: int, passages: int, longest_passage: 
     return found
 
 
-def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame):
+def sit(model, tokenizer, rows: pandas.DataFrame, out, max_new_tokens: int = 0) -> pandas.DataFrame:
+    """A model's answers to task rows in its prompt (`tuning.score`); none to none."""
+    return tuning.score(model, tokenizer, rows, out, "chat", max_new_tokens) if len(rows) else pandas.DataFrame()
+
+
+def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame, language: str):
     """Accuracy by category, F1 and exact match of generated answers, invalid ones apart; `stage` names the model."""
-    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False):
+    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False) if len(choices) else ():
         record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", stage=stage,
-                      category=category, language="fa")
-    for stage, rows in answers.groupby("stage", sort=False):
-        where = {"stage": stage, "task": "reading_comprehension", "language": "fa"}
+                      category=category, language=language)
+        record.fact("question_chance", (1 / rows["choices"]).mean(), "share", stage=stage, category=category)
+    for stage, rows in answers.groupby("stage", sort=False) if len(answers) else ():
+        where = {"stage": stage, "task": "reading_comprehension", "language": language}
         record.metric("f1", statistics.mean(rows["f1"].astype(float)), "share", **where)
         for name, column in (("exact_match", "exact"), ("invalid", "invalid")):
             record.metric(name, statistics.wilson(rows[column].sum(), len(rows)), "share", **where)

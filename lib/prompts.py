@@ -7,8 +7,10 @@ answered, where it has choices, with one of its `forms`.
 Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart (the parent paper's
 scripts differ between training and inference by blank lines).
 """
+import functools
 import string
 
+import jinja2
 import pandas
 
 from lib import text as words
@@ -42,6 +44,8 @@ LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه"
 HEMISTICH = 70  # characters: longer lines are prose
 CONTINUED = 80  # characters of a text to go on with and of its answer together
 STYLES = ("chat", "alpaca")
+SAMPLE = "Yes"  # an answer to try a template with
+UNTHINKING = "{% set enable_thinking = false %}"
 # The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
 # would be tokenised unlike the training text.
 ALPACA = ("Below is an instruction that describes a task. "
@@ -89,32 +93,79 @@ def example(row) -> dict:
 def render(tokenizer, turns: list[dict]) -> str:
     """Messages as text up to where the assistant speaks, special tokens included.
 
-    Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it.
+    Tokenise it with `add_special_tokens=False`: the template has already put BOS where the model expects it. Blanks at
+    its end are left to the answer where the tokenizer merges them with its first word, as it does in training.
     """
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return asked if asked == asked.rstrip() or _starts(tokenizer, asked, asked + SAMPLE) else asked.rstrip()
 
 
 def reply(tokenizer, turns: list[dict], answer: str) -> str:
-    """`answer` as it follows the rendered messages in training, with the space that some templates put before it."""
-    prompt = render(tokenizer, turns)
-    whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": answer}], tokenize=False)
-    behind = whole.removeprefix(prompt)
-    return behind[:behind.index(answer) + len(answer)] if whole.startswith(prompt) and answer in behind else answer
+    """`answer` as it follows the rendered messages in training, with what some templates put before it (a space,
+    an empty thought). Raises ValueError as `around` does."""
+    return around(tokenizer, turns)[0] + answer
+
+
+def around(tokenizer, turns: list[dict]) -> tuple[str, str]:
+    """What the chat template puts between the rendered messages and an answer, and what behind the answer.
+
+    Raises ValueError when the text to train on does not begin with the rendered messages, character by character and
+    token by token: a model would be asked otherwise than it was trained.
+    """
+    asked = render(tokenizer, turns)
+    whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": SAMPLE}], tokenize=False)
+    lead, found, tail = whole.removeprefix(asked).partition(SAMPLE)
+    if not (found and whole.startswith(asked) and _starts(tokenizer, asked, whole)):
+        raise ValueError("The chat template renders a prompt alone otherwise than with an answer behind it.")
+    return lead, tail
+
+
+def end(tokenizer) -> int:
+    """Id of the token with which the chat template ends an answer: the first special one behind it.
+
+    Raises ValueError for a template that puts none there, or that cannot be used (`around`).
+    """
+    special = {row for row, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
+    if not tokenizer.chat_template:
+        raise ValueError("The base has no chat template.")
+    try:
+        behind = around(tokenizer, [{"role": "user", "content": SAMPLE}])[1]
+    except jinja2.TemplateError as error:
+        raise ValueError(f"The chat template cannot render a question and its answer ({error}).") from error
+    found = [row for row in tokenizer(behind, add_special_tokens=False)["input_ids"] if row in special]
+    if not found:
+        raise ValueError("The chat template ends an answer with no special token.")
+    return found[0]
+
+
+def spoken(text: str, asked: str = "") -> str:
+    """A generated answer without the thoughts before it; empty where these, begun in it or in the prompt, go on."""
+    _, ended, answer = text.rpartition("</think>")
+    unfinished = not ended and (asked.rstrip().endswith("<think>") or text.lstrip().startswith("<think>"))
+    return "" if unfinished else answer.strip()
+
+
+def unthinking(template: str | None) -> str | None:
+    """A chat template that asks for an answer without thoughts, where it leaves the choice (Qwen3, SmolLM3)."""
+    known = isinstance(template, str) and "enable_thinking" in template and not template.startswith(UNTHINKING)
+    return UNTHINKING + template if known else template
 
 
 def dress(tokenizer, style: str):
     """Gives the tokenizer a prompt style: `chat`, its own template, or `alpaca`, the parent paper's training template.
 
-    BOS begins the Alpaca prompt where the tokenizer puts one before plain text. Raises ValueError for a base without
-    chat template.
+    Where there is no template of its own, or none that answers can be trained with (`end`), `chat` is `alpaca` too,
+    and says so. BOS begins the Alpaca prompt where the tokenizer puts one before plain text.
     """
     if style not in STYLES:
         raise ValueError(f"Prompt style {style!r} is unknown: choose one of {', '.join(STYLES)}.")
-    if style == "alpaca":
-        tokenizer.chat_template = _alpaca(tokenizer)
-    elif not tokenizer.chat_template:
-        raise ValueError(f"The tokenizer of {tokenizer.name_or_path or 'this base'} has no chat template: "
-                         "set style to alpaca, or use the instruction-tuned variant of the base.")
+    try:
+        if style == "chat":
+            end(tokenizer)
+            return tokenizer
+    except ValueError as error:
+        _say(f"{error} So the paper's template, alpaca, is used.")
+    tokenizer.chat_template = _alpaca(tokenizer)
     return tokenizer
 
 
@@ -190,7 +241,8 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     """
     found = _derived(documents, pairs, dialogues, items, language, "train")
     secret = _held_out(documents, pairs, dialogues, items)
-    found["held_out"] = found["text"].str.lower().isin(secret) | found["answer"].astype(str).str.lower().isin(secret)
+    text, answer = (found[column].astype(str).map(words.folded).isin(secret) for column in ("text", "answer"))
+    found["held_out"] = text | answer
     found["too_long"] = ~found["held_out"] & (_length(found) > longest)
     found = _wanted(found, found[~found["held_out"] & ~found["too_long"]], total // 2)
     clean = found[~found["held_out"] & ~found["too_long"]].sample(frac=1, random_state=seed)
@@ -202,6 +254,18 @@ def instructions(documents, pairs, dialogues, items, language: str, total: int, 
     found["kept"] = found.index.isin(kept.index)
     counts = found.assign(found=True).groupby(["source", "language"])[["found", "held_out", "too_long", "kept"]].sum()
     return kept.drop(columns=["held_out", "too_long"]).reset_index(drop=True), counts.reset_index()
+
+
+def _starts(tokenizer, beginning: str, text: str) -> bool:
+    """Whether the tokens of a text start with those of its beginning."""
+    before, ids = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (beginning, text))
+    return ids[:len(before)] == before
+
+
+@functools.cache
+def _say(sentence: str):
+    """Prints a sentence once, however often it is true."""
+    print(sentence)
 
 
 def _as_released(row) -> bool:
@@ -217,7 +281,7 @@ def _derived(documents, pairs, dialogues, items, language: str, split: str) -> p
     """Every row that a split gives, each language's texts to go on with among them."""
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
-    found = [*_translations(pairs, language), *_conversations(dialogues), *_choices(items), *_passages(items),
+    found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
              *_ghazals(documents), *_continuations(documents)]
     columns = ["source", "task", "language", "text", "answer", "to", "choices"]
     return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
@@ -235,8 +299,8 @@ def _translations(pairs, language: str):
             yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
 
 
-def _conversations(dialogues):
-    for row in dialogues:
+def _conversations(dialogues, language: str):
+    for row in (row for row in dialogues if row["language"] in ("en", language)):
         yield {"source": row["source"], "task": "dialogue", "language": row["language"], "text": row["prompt"],
                "answer": row["reply"]}
 
@@ -259,7 +323,7 @@ def _passages(items):
 def _ghazals(documents):
     """The first couplet of a ghazal of Hafez → the second; documents that begin with prose are none."""
     for row in documents:
-        lines = row["text"].splitlines()[:4]
+        lines = words.lines(row["text"])[:4]
         if row["source"] == "hafez" and len(lines) == 4 and max(map(len, lines)) <= HEMISTICH:
             yield {"source": row["source"], "task": "ghazal", "language": row["language"],
                    "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
@@ -277,9 +341,9 @@ def _continuations(documents):
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
-    """Texts of the validation and test rows in lower case, so that case does not hide a twin."""
+    """Texts of the validation and test rows, folded, so that neither case nor marks hide a twin."""
     columns = [(documents, "text"), (pairs, "english"), (pairs, "target"), (dialogues, "prompt"), (items, "question")]
-    return {text.lower() for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
+    return {words.folded(text) for frame, column in columns for text in frame.loc[frame["split"] != "train", column]}
 
 
 def _length(rows) -> pandas.Series:

@@ -30,7 +30,7 @@ class Record:
     def __init__(self, chapter: str, parameters: dict, environment: dict):
         self.chapter, self.profile = chapter, parameters["profile"]
         self.content = {"chapter": chapter, "parameters": parameters, "environment": environment,
-                        "inputs": {}, "metrics": [], "facts": [], "rows": {}}
+                        "inputs": {}, "lacking": {}, "metrics": [], "facts": [], "rows": {}}
         _open[self.profile, chapter] = self.content
 
     def input(self, path: Path) -> Path:
@@ -38,6 +38,10 @@ class Record:
         name = os.path.relpath(path, paths.output()) if Path(path).is_relative_to(paths.output()) else Path(path).name
         self.content["inputs"][name] = digest(path)
         return path
+
+    def lack(self, titles: dict[str, str]):
+        """Notes public files that were not at hand, name → title: the chapter runs again when they are."""
+        self.content["lacking"] |= titles
 
     def metric(self, name: str, estimate: Estimate | Difference, unit: str, **labels):
         """An estimate with n and interval; `labels` say of what: stage, arm, language, task, seed …"""
@@ -100,6 +104,11 @@ def place(profile: str, chapter: str) -> Path:
             return path
     raise FileNotFoundError(f"Chapter {chapter} has no record in profile {profile}: "
                             f"run it first, e.g. `make reproduce PROFILE={profile}`.")
+
+
+def lacking(profile: str, chapter: str) -> dict[str, str]:
+    """Public files that a chapter lacked, name → title."""
+    return load(profile, chapter).get("lacking", {})
 
 
 def available(profile: str) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from lib import params, paths, records
+from lib import assets, params, paths, reach, records
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
@@ -112,6 +112,12 @@ def announce(profile: str, reasons: dict[str, str]):
         print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
 
 
+def reasons(profile: str, found: dict) -> dict[str, str]:
+    """Why each chapter runs, chapter → a few words, in their order; `found` are Snakemake's reasons."""
+    now = {chapter: f"{', '.join(titles)} can be had now" for chapter, titles in regained(profile).items()}
+    return {chapter: now.get(chapter) or why(found[chapter]) for chapter in chapters() if chapter in found}
+
+
 def why(reason) -> str:
     """Snakemake's reason for a job in a few words."""
     if reason.missing_output or reason.incomplete_output:
@@ -142,8 +148,31 @@ def all_chapters(profile: str, options: list[str]) -> int:
     for chapter in chapters():
         params.load(profile, chapter)
         minutes(profile, chapter)
+    tell_reach()
+    again = [str(record(profile, chapter)) for chapter in regained(profile)]
+    options = ["--cores", "all", "--keep-going", *(["--forcerun", *again] if again else []), *options]
     with locked(profile) as lock:
-        return 1 if lock is None else make(lock, profile, ["--cores", "all", *options])
+        return 1 if lock is None else make(lock, profile, options)
+
+
+def tell_reach():
+    """Says, within ten seconds, what this machine reaches and which public files it lacks; the chapters go by that."""
+    found = reach.survey()
+    reached, away = ([kind for kind in found if bool(found[kind]) == missing] for missing in (False, True))
+    print(f"Reached: {', '.join(reach.KINDS[kind] for kind in reached) or 'nothing'}."
+          + (f" Not reached: {', '.join(f'{reach.KINDS[kind]} ({found[kind]})' for kind in away)}." if away else ""))
+    lacking = assets.absent(*assets.public()) if "files" in away else []
+    if lacking:
+        print(f"Not at hand: {', '.join(assets.entry(name)['title'] for name in lacking)}; rows made from the corpus "
+              "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
+
+
+def regained(profile: str) -> dict[str, list[str]]:
+    """Chapter → titles of the public files that its record lacks and that are at hand now."""
+    found = {chapter: records.lacking(profile, chapter) for chapter in chapters() if record(profile, chapter).exists()}
+    there = {name for name in set().union(*found.values()) if not assets.absent(name)}
+    return {chapter: [title for name, title in lacked.items() if name in there]
+            for chapter, lacked in found.items() if there & lacked.keys()}
 
 
 def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> int:
@@ -157,7 +186,7 @@ def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> in
     if status == 0 and not _plan(profile).exists():
         print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
     elif status != 0:
-        print("Stopped. Finished chapters are kept; the same command continues after them.", file=sys.stderr)
+        print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
     return status
 
 
@@ -207,7 +236,7 @@ class _Indented:
 
 def _imports(source: str) -> set[str]:
     """Modules of lib named in a source's import statements."""
-    lines = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+    lines = "\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!")))
     found = set()
     for node in ast.walk(ast.parse(lines)):
         if isinstance(node, ast.ImportFrom) and node.module == "lib":
@@ -279,12 +308,13 @@ def main(arguments: list[str] | None = None) -> int:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     began = time.monotonic()
     try:
+        paths.settle()
         if values.chapter == "all":
             return all_chapters(values.profile, options)
         reason = _announced(values.profile).get(values.chapter, "you asked for it")
         print(f"Chapter {values.chapter}: {reason}.", flush=True)
         run(values.profile, values.chapter)
-    except (params.ParameterError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

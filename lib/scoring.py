@@ -1,9 +1,10 @@
 """Labels read from answers, and measures of generated text against references, item by item.
 
-Label spellings that mean the same are one label: Persian and Latin digits, Arabic and Persian letters, `Option C`, `c`
-and `(C)`, casing, ints and strings. An answer that cannot be read is invalid and counts as wrong; none is dropped.
+Label spellings that mean the same are one label: what `text.folded` makes equal, Persian and Latin digits among it, in
+Persian also Arabic letters, `Option C`, `c` and `(C)`, ints and strings. An answer that cannot be read is invalid and
+counts as wrong; none is dropped.
 """
-import unicodedata
+import itertools
 from collections import Counter
 
 import numpy
@@ -15,17 +16,17 @@ from sacrebleu.metrics import BLEU
 from lib import prompts, statistics, text
 
 # Words that stand before a letter without changing what it names.
-NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)[ٔی\u200c]*"
+NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)ی?"
                       r"(?: ?(?:درست|صحیح))?(?: is|:| است)?\s+")
-EDGES = regex.compile(r"^[\p{P}\p{S}\s\u200c]+|[\p{P}\p{S}\s\u200c]+$")
+EDGES = regex.compile(r"^[\p{P}\p{S}\s]+|[\p{P}\p{S}\s]+$")
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 ARTICLES = {"en": {"a", "an", "the"}}
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def spelling(value) -> str:
-    """The one spelling of a label: lower case, Latin digits, Persian letters, no brackets, no `Option` before it."""
-    string = EDGES.sub("", _plain(value))
+def spelling(value, language: str = "fa") -> str:
+    """The one spelling of a label in a language: normalised and folded, no brackets, no `Option` before it."""
+    string = EDGES.sub("", _plain(value, language))
     return EDGES.sub("", NAMED.sub("", string))
 
 
@@ -40,31 +41,32 @@ def label(answer: str, row) -> int | None:
     In this order: the whole answer is what was asked for (a letter, or a published form), a choice's text, another
     alphabet's letter, or a number from 1; it begins with one of these, texts apart; it holds exactly one choice's text.
     """
-    asked, texts = _names(row), {spelling(choice): index for index, choice in enumerate(row["choices"])}
+    language, asked = row["language"], _names(row)
+    texts = _index(row["choices"], language)
     texts.pop("", None)
-    found = {**asked, **texts, **_index(prompts.options(row))}.get(spelling(answer))
+    found = {**asked, **texts, **_index(prompts.options(row), language)}.get(spelling(answer, language))
     if found is None:
-        found = _beginning(answer, {name: index for name, index in asked.items() if name not in texts})
-    return _contained(answer, row["choices"]) if found is None else found
+        names = {name: index for name, index in asked.items() if name not in texts}
+        found = _beginning(_plain(answer, language), names)
+    return _contained(answer, row["choices"], language) if found is None else found
 
 
-def words(string: str, language: str) -> list[str]:
+def words(string: str, language: str, parted: bool = True) -> list[str]:
     """Words as SQuAD's scorer compares them: no case, punctuation or articles; Persian spelling and digits unified.
 
-    A ZWNJ parts words, so that `می‌روم` written with a space is the same.
+    A ZWNJ parts words, so that `می‌روم` written with a space is the same; not `parted`, it is nothing (`میروم`).
     """
-    found = WORD.findall(_plain(text.normalise(string, language)).replace(text.ZWNJ, " "))
-    return [word for word in found if word not in ARTICLES.get(language, ())]
+    return [word for word in _tokens(string, language, parted) if word not in ARTICLES.get(language, ())]
 
 
 def exact(answer: str, references: list[str], language: str) -> bool:
     """Whether the answer's words are those of a reference, in the same order (Rajpurkar et al. 2016)."""
-    return any(words(answer, language) == words(reference, language) for reference in references)
+    return any(a == b for a, b in _readings(answer, references, language))
 
 
 def f1(answer: str, references: list[str], language: str) -> float:
     """Best F1 of the answer's words over the references, 0 to 1 (Rajpurkar et al. 2016)."""
-    return max(_overlap(words(answer, language), words(reference, language)) for reference in references)
+    return max(_overlap(a, b) for a, b in _readings(answer, references, language))
 
 
 def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
@@ -163,14 +165,24 @@ def foreign(answer: str, source: str, language: str, reference: str) -> bool:
     return not text.words(answer) or answer.strip() == source.strip() or share < 0.5
 
 
-def _plain(value) -> str:
-    """Lower case, compatible characters and Persian letters unified, Latin digits, no bidi marks."""
-    string = unicodedata.normalize("NFKC", str(value)).lower().translate(text.PERSIAN_LETTERS)
-    return "".join(str(unicodedata.digit(sign, sign)) for sign in text.BIDI_MARKS.sub("", string))
+def _plain(value, language: str) -> str:
+    """The value's text as it is compared: in the language's letters, folded."""
+    return text.folded(text.normalise(str(value), language))
 
 
-def _index(names) -> dict[str, int]:
-    return {spelling(name): index for index, name in enumerate(names)}
+def _tokens(value, language: str, parted: bool) -> list[str]:
+    """Folded words; a ZWNJ parts them or is nothing, for people leave it out both ways."""
+    return WORD.findall(_plain(str(value).replace(text.ZWNJ, " ") if parted else value, language))
+
+
+def _readings(answer: str, references: list[str], language: str):
+    """The words of the answer and of each reference, ZWNJ read both ways."""
+    for reference, parted in itertools.product(references, (True, False)):
+        yield words(answer, language, parted), words(reference, language, parted)
+
+
+def _index(names, language: str) -> dict[str, int]:
+    return {spelling(name, language): index for index, name in enumerate(names)}
 
 
 def _names(row) -> dict[str, int]:
@@ -178,16 +190,16 @@ def _names(row) -> dict[str, int]:
 
     Numbers from 1 name choices only where no choice is a number and the publication does not number otherwise.
     """
-    count = len(row["choices"])
-    numeric = row.get("wording") == "released" or any(spelling(choice).isdigit() for choice in row["choices"])
-    numbers = [] if numeric else range(1, count + 1)
-    return {**_index(numbers), **_index(prompts.letters("en")[:count]),
-            **_index(prompts.letters(row["language"])[:count]), **_index(prompts.options(row))}
+    count, language = len(row["choices"]), row["language"]
+    numeric = row.get("wording") == "released" or any(spelling(choice, language).isdigit() for choice in row["choices"])
+    sets = [[] if numeric else range(1, count + 1), prompts.letters("en")[:count], prompts.letters(language)[:count],
+            prompts.options(row)]
+    return {name: index for names in sets for name, index in _index(names, language).items()}
 
 
 def _beginning(answer: str, names: dict[str, int]) -> int | None:
-    """Index of the name that an answer begins with; a single letter, which may be a word, has to end in a sign."""
-    string = EDGES.sub("", _plain(answer))
+    """Index of the name that a plain answer begins with; a single letter, which may be a word, has to end in a sign."""
+    string = EDGES.sub("", answer)
     inner = NAMED.sub("", string)
     for name in sorted(names, key=len, reverse=True):
         end = r"\s*[\p{P}\n]" if len(name) == 1 and inner == string else r"[\p{P}\s]"
@@ -196,12 +208,13 @@ def _beginning(answer: str, names: dict[str, int]) -> int | None:
     return None
 
 
-def _contained(answer: str, choices) -> int | None:
-    """Index of the only choice whose words stand in the answer; None for none or several."""
-    inside = f" {' '.join(WORD.findall(_plain(answer)))} "
-    spelled = [" ".join(WORD.findall(_plain(choice))) for choice in choices]
-    found = [index for index, name in enumerate(spelled) if name and f" {name} " in inside]
-    return found[0] if len(found) == 1 else None
+def _contained(answer: str, choices, language: str) -> int | None:
+    """Index of the only choice whose words stand in the answer, ZWNJ read either way; None for none or several."""
+    found = set()
+    for parted in (True, False):
+        inside, *spelled = (f" {' '.join(_tokens(string, language, parted))} " for string in (answer, *choices))
+        found |= {index for index, name in enumerate(spelled) if name.strip() and name in inside}
+    return found.pop() if len(found) == 1 else None
 
 
 def _overlap(answer: list[str], reference: list[str]) -> float:

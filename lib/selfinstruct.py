@@ -112,17 +112,6 @@ def seed_tasks(leave_out: list[str]) -> tuple[list[dict], list[str]]:
             for row in kept], sorted(row["name"] for row in rows if row["name"] in names)
 
 
-def available(name: str) -> bool:
-    """Whether all files of SEEDS or RELEASED are at hand or can be fetched; prints the reason when not."""
-    try:
-        for path in assets.entry(name)["files"]:
-            assets.file(name, path)
-    except assets.NotAvailable as error:
-        print(f"Without {name}: {error}")
-        return False
-    return True
-
-
 def published() -> list[str]:
     """Languages whose MultiAlpaca file is at hand in the registry."""
     return [Path(path).stem for path in assets.entry(RELEASED)["files"]]
@@ -146,6 +135,12 @@ def derived(rows: pandas.DataFrame, language: str) -> list[dict]:
     asked = [(prompts.messages(row)[0]["content"].partition("\n"), prompts.answer(row))
              for row in rows[rows["language"] == language].to_dict("records")]
     return [_task(first, rest, answer) for (first, _, rest), answer in asked]
+
+
+def spoken(dialogues: pandas.DataFrame, language: str) -> list[dict]:
+    """The corpus's training dialogues in a language as tasks: a line instructs, its answer is the output."""
+    rows = dialogues[(dialogues["language"] == language) & (dialogues["split"] == "train")]
+    return [_task(row.prompt, "", row.reply) for row in rows.itertuples()]
 
 
 def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: int) -> tuple[list[dict], str]:

@@ -4,7 +4,6 @@ A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a 
 key), and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
 """
 import contextlib
-import gzip
 import io
 import json
 import struct
@@ -13,13 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas
 import polib
 import regex
 import yaml
 from lxml import etree
 
-from lib import assets, text
+from lib import assets, files, text
+from lib.files import SourceError
 
 # How packages spell languages that have more than one written standard.
 LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
@@ -27,6 +26,7 @@ LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "z
 RUDE_TOPICS = ("humor", "politics")
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "title"}
 EDGES = HEADINGS | {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "body", "page", "section"}
+MOST_CHOICES = 8  # letters that a language may have for the options of a test
 SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
 NAVIGATION = {"banner", "title"}
 # The letter after _, & or ~ is underlined in a menu: a mark of the interface, not of the language.
@@ -35,15 +35,13 @@ MNEMONIC = regex.compile(r"[_&~](?=\p{L})")
 ASSIGNMENT = regex.compile(r"^[ \t]*[\w.-]+[ \t]*=[ \t]*(.*(?:\n(?![ \t]*\.?[\w-]+[ \t]*=)[ \t]+.*)*)", regex.M)
 
 
-class SourceError(ValueError):
-    """A source or a user's file cannot be read; one sentence says what was found and the way out."""
-
-
 class Content(NamedTuple):
     """What a source holds. `units` as in the module's docstring; the rest is material for dialogues and test items:
 
     dialogues {source, group, language, prompt, reply}, couplets {group, first, second},
-    symbols {group, symbol, <language>: phrase}, sections {source, group, language, heading, passage}.
+    symbols {group, symbol, <language>: phrase}, sections {source, group, language, heading, passage}, a user's own
+    tests {id, task, language, split, question, choices, answer}, and how many rows of a user's file could not be used,
+    left_out {language, source, filter, rows}.
     """
 
     units: list[dict]
@@ -51,6 +49,8 @@ class Content(NamedTuple):
     couplets: list[dict] = []
     symbols: list[dict] = []
     sections: list[dict] = []
+    tests: list[dict] = []
+    left_out: list[dict] = []
 
 
 READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {}
@@ -203,7 +203,7 @@ def _aligned_strings(name: str, languages: list[str], files: dict[str, Path], lo
 def unit(name: str, english: str, others: dict[str, str]) -> dict:
     """A unit of a short string, grouped by its English content, so that it is on one side of the split everywhere."""
     others = {code: text.plain(string) for code, string in others.items()}
-    english = text.normalise(text.plain(english), "en")
+    english = text.plain(english)
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
@@ -310,15 +310,18 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
 
 @reader("chatterbot-corpus")
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
-    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read."""
+    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read.
+
+    Those of further languages are dialogues only, and no text of the corpus.
+    """
     dialogues = []
-    for code in (code for code in languages[:2] if code in text.LANGUAGES):
+    for code in (code for code in languages if code in text.LANGUAGES):
         root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower()
         for path in sorted(root.glob("*.yml")):
             if path.stem not in RUDE_TOPICS:
                 dialogues += _turns(name, code, yaml.load(path.read_text(encoding="utf8"), Loader=yaml.CSafeLoader))
     units = [{"source": name, "group": row["group"], row["language"]: f"{row['prompt']}\n{row['reply']}"}
-             for row in dialogues]
+             for row in dialogues if row["language"] in languages[:2]]
     return Content(units, dialogues)
 
 
@@ -330,90 +333,157 @@ def _turns(name: str, code: str, topic: dict) -> list[dict]:
 
 
 def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Content:
-    """A user's corpus in one language: .txt, .jsonl or .parquet, each also as .gz; `limit` in characters (0: all).
+    """A user's corpus in one language, of any kind that `lib.files` reads; `limit` in characters (0: all).
 
-    A text file holds documents apart by blank lines (else one a line). Raises SourceError when the file is missing,
-    empty, binary, not UTF-8, or lacks the column.
+    Rows whose text is empty, or no text, are counted. Raises SourceError when the file is missing, empty, binary, of
+    another encoding or shape, or lacks the column.
     """
-    units, seen, path = [], 0, Path(path)
-    for number, document in enumerate(_documents(path, column)):
-        group = f"{path.name}/{number}"
-        lines = [line for line in document.splitlines() if line.strip()]
-        units += [{"source": path.name, "group": group, language: line} for line in lines]
+    units, seen, bad, path = [], 0, 0, Path(path)
+    for number, document in enumerate(files.texts(path, column, language)):
+        if not isinstance(document, str) or not document.strip():
+            bad += 1
+            continue
+        lines = [line for line in text.lines(document) if line.strip()]
+        units += [{"source": path.name, "group": f"{path.name}/{number}", language: line} for line in lines]
         seen += len(document)
         if limit and seen >= limit:
             break
     if not units:
-        raise SourceError(f"{path} holds no text; give a file with at least one document.")
-    return Content(units)
+        where = f" in its {bad} rows" if bad else ""
+        raise SourceError(f"{path} holds no text{where}; give a file with at least one document.")
+    return Content(units, left_out=_left_out(path, language, "no text", bad))
 
 
-def _documents(path: Path, column: str) -> Iterator[str]:
-    """Documents of a user's file, by its suffix."""
-    kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
-    if kind == ".parquet":
-        yield from _column(_frame(path), path, column)
-    elif kind in (".jsonl", ".json"):
-        rows = [_row(line, path, number) for number, line in enumerate(_decoded(path).splitlines(), 1) if line.strip()]
-        yield from _column(pandas.DataFrame(rows), path, column)
-    elif kind == ".txt":
-        content = _decoded(path)
-        yield from content.split("\n\n") if "\n\n" in content.strip() else content.splitlines()
-    else:
-        raise SourceError(f"{path} is of an unknown kind {kind!r}; use .txt, .jsonl or .parquet, each also .gz.")
+def _left_out(path: Path, language: str, name: str, rows: int) -> list[dict]:
+    return [{"language": language, "source": path.name, "filter": name, "rows": rows}] if rows else []
 
 
-def _opened(path: Path) -> bytes:
-    if not path.is_file():
-        raise SourceError(f"There is no file {path}; check `corpus_files` (in 09_curriculum `corpora`).")
-    data = path.read_bytes()
+def pairs(path: Path, language: str) -> Content:
+    """A user's translation pairs: a file of rows (`lib.files`) with the columns `english` and `target`, or named by the
+    codes of the languages, a .tsv file of two columns without a header, English first, or .tmx.
+
+    Rows that are no pair are counted. Raises SourceError when none is one, or as `own` does.
+    """
+    path = Path(path)
+    files.check(path, ".tmx", *files.ROWS)
+    found = [unit(path.name, english, {language: other}) if _filled(english) and _filled(other) else None
+             for english, other in (_memory if files.kind(path) == ".tmx" else _sides)(path, language)]
+    units = list(filter(None, found))
+    if not units:
+        raise SourceError(f"{path} holds no pair in its {len(found)} rows; give them the columns `english` and "
+                          f"`target`, or `en` and `{language}`, with text in both.")
+    return Content(units, left_out=_left_out(path, f"en-{language}", "no pair", len(found) - len(units)))
+
+
+def _filled(found) -> bool:
+    return isinstance(found, str) and bool(found.strip())
+
+
+def _sides(path: Path, language: str) -> Iterator[tuple]:
+    """(English, translation) of each row, None for what it lacks."""
+    names = {"english": 0, "en": 0, "target": 1, language.lower(): 1}
+    if files.kind(path) == ".tsv":
+        rows = files.table(path, language)
+        if rows and len(rows[0]) == 2 and not any(name.strip().lower() in names for name in rows[0]):
+            yield from (row if len(row) == 2 else (None, None) for row in rows)
+            return
+    for _, row in files.records(path, language, list(names)):
+        found = [None, None]
+        for name, side in (row or {}).items():
+            if name.lower() in names:
+                found[names[name.lower()]] = side
+        yield tuple(found)
+
+
+def _memory(path: Path, language: str) -> Iterator[tuple]:
+    """(English, translation) of each unit of a translation memory (TMX 1.4), None for what it lacks.
+
+    The file names neither other files nor entities that are looked up: a segment with an entity of its own is none.
+    """
     try:
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
-        raise SourceError(f"{path} is not a whole gzip file ({error}); pack it again.") from error
+        for _, node in etree.iterparse(io.BytesIO(files.content(path)), tag="{*}tu", resolve_entities=False,
+                                       no_network=True, load_dtd=False):
+            found = {}
+            for version in node.iterfind("{*}tuv"):
+                found.setdefault(_code(version), _segment(version.find("{*}seg")))
+            yield found.get("en"), found.get(language)
+            node.clear()
+    except etree.XMLSyntaxError as error:
+        raise SourceError(f"{path} is not well-formed XML ({error}); export it again.") from error
 
 
-def _decoded(path: Path) -> str:
-    data = _opened(path)
-    if b"\0" in data[:8192]:
-        raise SourceError(f"{path} is binary, not text; give .txt, .jsonl or .parquet.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8: byte {data[error.start]:#04x} at position {error.start}; "
-                          "convert it first, e.g. `iconv -f WINDOWS-1256 -t UTF-8`.") from error
+def _code(version) -> str:
+    """The language of a version, without its country: `fa` of `fa-IR`."""
+    named = version.get("{http://www.w3.org/XML/1998/namespace}lang") or version.get("lang") or ""
+    return named.lower().replace("_", "-").partition("-")[0]
 
 
-def _frame(path: Path) -> pandas.DataFrame:
-    try:
-        return pandas.read_parquet(io.BytesIO(_opened(path)))
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{path} is not a readable parquet file ({error}).") from error
+def _segment(node) -> str | None:
+    """The text of a segment without the codes of formats inside it."""
+    if node is None or any(part.tag is etree.Entity for part in node.iter()):
+        return None
+    return "".join(node.xpath(".//text()[not(ancestor::*[contains(' bpt ept it ph ut ', "
+                              "concat(' ', local-name(), ' '))])]"))
 
 
-def _row(line: str, path: Path, number: int) -> dict:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line.") from error
+def tests(path: Path, language: str) -> Content:
+    """A user's own test items, each {"question", "choices", "answer", "language", "id"}, the last two optional.
+
+    `answer` is the index of the right choice, from 0, or its text; the task is called as the file. Raises SourceError
+    for the first item that is not so, naming its line: a test is taken whole or not at all.
+    """
+    path, found = Path(path), {}
+    task = files.stem(path)
+    files.check(path, ".jsonl", ".json")
+    for number, row in files.records(path, language, []):
+        item = _test(f"{path}, line {number}", row, language)
+        name = f"{task}/{number if item['id'] is None else item['id']}"
+        if name in found:
+            raise SourceError(f"{path}, line {number}: the id {item['id']!r} stands twice; give each item its own.")
+        found[name] = {**item, "id": name, "task": task, "split": "test"}
+    if not found:
+        raise SourceError(f"{path} holds no test item; give one object a line with question, choices and answer.")
+    return Content([], tests=list(found.values()))
 
 
-def _column(frame: pandas.DataFrame, path: Path, column: str) -> Iterator[str]:
-    if len(frame) and column not in frame:
-        raise SourceError(f"{path} has no column {column!r}, only {', '.join(map(str, frame))}; "
-                          "set `corpus_text_column`.")
-    return (string for string in frame.get(column, ()) if isinstance(string, str))
+def _test(place: str, row: dict, language: str) -> dict:
+    """An item of a user's test, checked and normalised."""
+    code, choices = row.get("language") or language, row.get("choices")
+    if not isinstance(code, str) or not regex.fullmatch("[a-z]{2,3}", code):
+        raise SourceError(f"{place}: `language` is {code!r} and has to be a code, like {language}.")
+    if not _filled(row.get("question")):
+        raise SourceError(f"{place}: `question` is {row.get('question')!r} and has to be a text.")
+    if not isinstance(choices, list) or not 2 <= len(choices) <= MOST_CHOICES or not all(map(_filled, choices)):
+        raise SourceError(f"{place}: `choices` is {choices!r} and has to be a list of 2 to {MOST_CHOICES} texts.")
+    choices = [text.normalise(choice, code) for choice in choices]
+    spelled = list(map(text.folded, choices))
+    if len(set(spelled)) < len(spelled):
+        raise SourceError(f"{place}: `choices` has one choice twice ({', '.join(choices)}).")
+    return {"id": row.get("id"), "language": code, "question": text.normalise(row["question"], code),
+            "choices": choices, "answer": _answer(place, row.get("answer"), spelled, code)}
+
+
+def _answer(place: str, answer, spelled: list[str], code: str) -> int:
+    """Index of the right choice, from its index or its text."""
+    if isinstance(answer, str) and text.folded(text.normalise(answer, code)) in spelled:
+        return spelled.index(text.folded(text.normalise(answer, code)))
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(spelled):
+        return answer
+    raise SourceError(f"{place}: `answer` is {answer!r} and has to be the text of a choice, or its number from 0 to "
+                      f"{len(spelled) - 1}.")
 
 
 def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
     """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
     folder = assets.hub(identifier, "dataset", [pattern])
-    files = sorted(path for path in folder.glob(pattern) if path.is_file())
-    if not files:
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not found:
         raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
-    units, seen = [], 0
-    for file in files:
+    units, bad, seen, name = [], [], 0, identifier.partition("@")[0]
+    for file in found:
         if not limit or seen < limit:
-            units += own(file, language, column, limit and limit - seen).units
+            content = own(file, language, column, limit and limit - seen)
+            units += content.units
+            bad += content.left_out
             seen = sum(len(row[language]) for row in units) if limit else 0
-    return Content([{**row, "source": identifier.partition("@")[0]} for row in units])
+    return Content([{**row, "source": name} for row in units], left_out=[{**row, "source": name} for row in bad])

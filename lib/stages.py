@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import pandas
 
-from lib import (alignment, benchmarks, embeddings, evaluation, mixture, models, paths, prompts, statistics, text,
+from lib import (alignment, benchmarks, derived, embeddings, evaluation, mixture, models, paths, prompts, statistics, text,
                  tokenizer, training, tuning)
 
 CHAPTER = "07_base_strength"
-LANGUAGES = {"en": ["en"], "fa": ["fa"], "both": ["en", "fa"]}
 RUN = ["base", "stage", "method", "trained_on"]
 GENERATED = {"generated": "generated_accuracy", "invalid": "invalid", "f1": "f1", "rougeL": "rouge_l"}
 
 
 class Run(NamedTuple):
-    """A model of the chapter: a base's stage, tuned on task rows of `trained_on` (none, en, fa or both) by a method."""
+    """A model of the chapter: a base's stage, tuned on task rows of `trained_on` (none, a language or both) by a method."""
 
     base: str
     stage: str
@@ -55,6 +54,17 @@ def tests(settings: list[str], tasks: list[str], parsinlu: list[str]) -> pandas.
     return benchmarks.labelled(pandas.concat([found, more[~again]], ignore_index=True))
 
 
+def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
+                parsinlu: list[str]) -> pandas.DataFrame:
+    """The `published` tests, or those that the corpus (`frames`: documents, pairs, dialogues, items) gives in their place.
+
+    The setting `fa` is then the corpus's language, and its tasks are asked whatever `tasks` names.
+    """
+    if published:
+        return tests(settings, [*tasks, *texts], parsinlu)
+    return derived.tests(frames[3], frames[1], language, settings, texts)
+
+
 def draw(known: pandas.DataFrame, count: int, longest: int, seed: int) -> pandas.DataFrame:
     """At most `count` test rows of each benchmark, setting and task (`benchmarks.sample`); none of none."""
     return known.head(0) if known.empty or count == 0 else benchmarks.sample(known, count, longest, seed)
@@ -77,7 +87,7 @@ def examples(rows: pandas.DataFrame, known: pandas.DataFrame, count: int, longes
 
 def mixed(rows: dict[str, pandas.DataFrame], trained_on: str, count: int, seed: int) -> pandas.DataFrame:
     """`count` task rows in the languages of `trained_on`, as many of each, in the seed's order."""
-    codes = LANGUAGES[trained_on]
+    codes = list(rows) if trained_on == "both" else [trained_on]
     return pandas.concat([rows[code].head(count // len(codes)) for code in codes]).sample(frac=1, random_state=seed)
 
 
@@ -186,7 +196,7 @@ def compare_arms(record, scores: pandas.DataFrame, methods: list[str]):
 
 def compare_transfer(record, scores: pandas.DataFrame):
     """What tuning on each language's task rows changes against no tuning: `transfer_difference`, in both languages."""
-    rows = scores[scores["trained_on"].isin(["none", *LANGUAGES]) & scores["method"].isin(["none", "lora"])]
+    rows = scores[scores["method"].isin(["none", "lora"])]
     rows = _direct(_last(rows)) if len(rows) else rows
     if "none" in set(rows["trained_on"]):
         for language in [code for code in rows["trained_on"].unique() if code != "none"]:
@@ -194,15 +204,16 @@ def compare_transfer(record, scores: pandas.DataFrame):
 
 
 def compare_translated(record, scores: pandas.DataFrame):
-    """Translated input minus the same items' Persian input, by base, stage and task: `translate_test_difference`."""
+    """Translated input minus the same items' own input, by base, stage and task: `translate_test_difference`."""
     rows = _staged(scores)
-    rows = rows[rows["item"].str.startswith(("fa/", "translate-test/"))]
+    rows = rows[(rows["setting"] != "en") & (rows["item"].str.split("/").str[0] == rows["setting"])]
     rows = rows.assign(item=rows["item"].str.split("/", n=1).str[1])
+    rows = rows.assign(translated=rows["setting"] == "translate-test")
     both = rows.groupby(["base", "stage", "item"])["setting"].transform("nunique") == 2
     for (base, stage), part in rows[both].groupby(["base", "stage"], sort=False):
         for task, items in [*part.groupby("task", sort=False), ("all", part)]:
-            direct, translated = (items[items["setting"] == setting].sort_values("item")["correct"].to_numpy()
-                                  for setting in ("fa", "translate-test"))
+            direct, translated = (items[items["translated"] == side].sort_values("item")["correct"].to_numpy()
+                                  for side in (False, True))
             record.metric("translate_test_difference", statistics.difference(direct, translated), "share", base=base,
                           stage=stage, task=task)
 

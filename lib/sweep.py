@@ -393,10 +393,11 @@ def main(arguments: list[str] | None = None) -> int:
     if values.child:
         threading.Thread(target=run.end_with, args=[os.getppid()], daemon=True).start()
     try:
+        paths.settle()
         if values.cell:
             return run_cell(values.cell, values.record)
         return sweep(values.file, values.cluster, options) if values.file else _overview() or 0
-    except ParameterError as error:
+    except (ParameterError, paths.FolderError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

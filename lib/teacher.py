@@ -189,13 +189,14 @@ class Local:
         (model, tokenizer), began = self._loaded, time.perf_counter()
         inputs = tokenizer(texts, padding=True, padding_side="left", add_special_tokens=not tokenizer.chat_template,
                            return_token_type_ids=False, return_tensors="pt").to(model.device)
-        ends = _ends(model, tokenizer)
+        ends = models.ends(model, tokenizer)
         settings = GenerationConfig(max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends,
                                     pad_token_id=tokenizer.pad_token_id)
         drawn = [_Draw(self.temperature, self.seed, texts)] if self.temperature else []
         output = model.generate(**inputs, generation_config=settings, logits_processor=LogitsProcessorList(drawn))
         seconds = (time.perf_counter() - began) / len(texts)
-        return [_local_reply(tokenizer, ids, ends, seconds) for ids in output[:, inputs.input_ids.shape[1]:].tolist()]
+        replies = output[:, inputs.input_ids.shape[1]:].tolist()
+        return [_local_reply(tokenizer, ids, ends, seconds, text) for ids, text in zip(replies, texts)]
 
 
 class _Draw(LogitsProcessor):
@@ -215,18 +216,11 @@ class _Draw(LogitsProcessor):
         return scores.float() / self.temperature - noise.clamp_(min=smallest).log_().to(scores.device)
 
 
-def _local_reply(tokenizer, ids: list[int], ends: list[int], seconds: float) -> Reply:
-    """The reply of generated ids, which end in padding where other rows of the batch went on."""
+def _local_reply(tokenizer, ids: list[int], ends: list[int], seconds: float, asked: str = "") -> Reply:
+    """The reply of ids generated behind a prompt; they end in padding where other rows of the batch went on."""
     tokens = next((at + 1 for at, token in enumerate(ids) if token in ends), None)
-    text = tokenizer.decode(ids[:tokens], skip_special_tokens=True).strip()
+    text = turns.spoken(tokenizer.decode(ids[:tokens], skip_special_tokens=True), asked)
     return Reply(text, "stop" if tokens else "length", "", seconds, tokens or len(ids))
-
-
-def _ends(model, tokenizer) -> list[int]:
-    """Ids that end a reply: the tokenizer's EOS and those the model's generation settings name (end of turn)."""
-    named = model.generation_config.eos_token_id
-    named = named if isinstance(named, list) else [named]
-    return sorted({tokenizer.eos_token_id, *named} - {None})
 
 
 def _read(completion) -> Reply:
@@ -240,7 +234,7 @@ def _read(completion) -> Reply:
     if not isinstance(text, str) and finish != "length":
         raise ValueError("it has no choices with a text")
     tokens = getattr(getattr(completion, "usage", None), "completion_tokens", None)
-    return Reply(_hidden(text or "").strip(), "length" if finish == "length" else "stop", tokens=tokens or 0)
+    return Reply(turns.spoken(_hidden(text or "")), "length" if finish == "length" else "stop", tokens=tokens or 0)
 
 
 def _settled(future, others, got: bool) -> Reply:

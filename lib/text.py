@@ -3,17 +3,33 @@ import functools
 import html
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import regex
 
-ZWNJ = "\u200c"
+ZWNJ, TATWEEL = "\u200c", "\u0640"
 PERSIAN_LETTERS = str.maketrans("يىك", "ییک")
-BIDI_MARKS = regex.compile(r"[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]")
+# Letters in the shape that they have in print, alone, joined or in a ligature: a matter of fonts, not of spelling. The
+# blank on which Unicode puts a mark that stands alone is left out.
+PRESENTATION = {sign: unicodedata.normalize("NFKC", chr(sign)).strip() for sign in range(0xFB00, 0xFEFD)
+                if unicodedata.category(chr(sign))[0] == "L" and unicodedata.decomposition(chr(sign)).startswith("<")}
+# Soft hyphens, zero-width spaces and joiners of words, marks of direction, and halves of a broken pair of UTF-16.
+INVISIBLE = regex.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]")
+# A ZWNJ behind another one, or at the edge of a word.
+IDLE_ZWNJ = regex.compile(rf"(?<!\S){ZWNJ}+|{ZWNJ}+(?!\S)|(?<={ZWNJ}){ZWNJ}+")
+# What two spellings of a word may differ in: what no reader sees, and marks that are optional in their script: those of
+# Arabic, Hebrew and Syriac, stress in Cyrillic, and the second dot of a Turkish İ in lower case. Marks of other scripts
+# (the vowel signs of Devanagari, Thai, Tamil) are letters.
+OPTIONAL = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cs}[\p{Mn}&&[\u0590-\u074f\u0870-\u08ff]]]"
+                         r"|(?<=\p{Cyrillic})[\u0300\u0301]|(?<=i)\u0307", regex.V1)
+FOLDED = {**PRESENTATION, ord(TATWEEL): None,
+          **{sign: str(unicodedata.decimal(chr(sign))) for sign in range(0x80, 0x20000)
+             if unicodedata.category(chr(sign)) == "Nd"}}
 BLANKS, BREAKS, DIGITS = regex.compile(r"[^\S\n]+"), regex.compile(r"\s*\n\s*"), regex.compile(r"\d+")
 TAG = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 LETTER = regex.compile(r"\p{L}")
+SIGNS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 # Scripts that write no spaces between words: each letter, with its marks, stands for a word.
 UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
 PARTS = r"[\p{L}\p{M}\p{N}]"
@@ -64,11 +80,42 @@ SCRIPTS = {"Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}"}
 
 
 def normalise(string: str, language: str) -> str:
-    """NFC, one space for each run of blanks, no bidi marks; in Persian also ي ى ك → ی ی ک. ZWNJ stays as it is."""
-    string = BIDI_MARKS.sub("", unicodedata.normalize("NFC", string))
-    if language == "fa":
-        string = string.translate(PERSIAN_LETTERS)
+    """One spelling of a text as it is trained on: NFC, `rewriters`, one space for each run of blanks.
+
+    Vowel marks stay, and so does the ZWNJ inside a word.
+    """
+    string = unicodedata.normalize("NFC", string)
+    for rewrite in rewriters(language).values():
+        string = rewrite(string)
     return BREAKS.sub("\n", BLANKS.sub(" ", string)).strip()
+
+
+def rewritings(string: str, language: str) -> list[str]:
+    """Which `rewriters` change the string in `normalise`, by name."""
+    string, found = unicodedata.normalize("NFC", string), []
+    for name, rewrite in rewriters(language).items():
+        before, string = string, rewrite(string)
+        found += [name] if string != before else []
+    return found
+
+
+@functools.cache
+def rewriters(language: str) -> dict[str, Callable[[str], str]]:
+    """Name → function of a string, for each kind of rewriting in `normalise`, in their order.
+
+    In Persian Arabic ي ى ك become ی ی ک, and tatweel, which only stretches a word, goes; elsewhere both stay.
+    """
+    persian = {"Arabic letters": lambda string: string.translate(PERSIAN_LETTERS),
+               "tatweel": lambda string: string.replace(TATWEEL, "")}
+    return {"presentation forms": lambda string: unicodedata.normalize("NFC", string.translate(PRESENTATION)),
+            **(persian if language == "fa" else {}),
+            "invisible characters": lambda string: INVISIBLE.sub("", string),
+            "ZWNJ runs": lambda string: IDLE_ZWNJ.sub("", string)}
+
+
+def lines(string: str) -> list[str]:
+    r"""The lines of a string, which end at \n, \r\n or \r only; str.splitlines cuts at U+2028 and others too."""
+    return string.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def plain(string: str) -> str:
@@ -130,6 +177,16 @@ def script(language: str) -> str:
     return LANGUAGES[language].script
 
 
+def folded(string: str) -> str:
+    """The string as it is compared: NFKC, casefolded, Latin digits, without what spellings may differ in (`OPTIONAL`).
+
+    Letters are told apart as Unicode does: what they mean in a language (ي in Persian) is known to `normalise`.
+    """
+    if string.isascii():
+        return string.casefold()
+    return OPTIONAL.sub("", unicodedata.normalize("NFKC", string.translate(FOLDED)).casefold())
+
+
 def key(string: str) -> str:
-    """What makes two strings the same content: lower case, digits → 0, letters and digits only."""
-    return " ".join(words(DIGITS.sub("0", string.lower())))
+    """What makes two strings the same content: `folded`, digits → 0, letters and digits only."""
+    return " ".join(SIGNS.findall(DIGITS.sub("0", folded(string))))

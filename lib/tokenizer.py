@@ -12,16 +12,19 @@ import heapq
 import io
 import itertools
 import json
+import shutil
+import tempfile
 import unicodedata
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pandas
 import regex
 import sentencepiece
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merges
 
 from lib import statistics
 from lib.statistics import Estimate
@@ -51,10 +54,10 @@ def learn(base: PreTrainedTokenizerFast, texts: list[str], size: int, script: st
     code point order. A piece holds letters, marks, digits and punctuation of `script` and ZWNJ, after a space or none;
     in byte-level BPE also the first bytes of a character, where these lead to `script` rather than to shared signs.
     """
-    _check(base, script)
-    fits = functools.cache(functools.partial(_fits, script=script, byte_level=_byte_level(base)))
+    check(base, script)
+    fits = functools.cache(functools.partial(_fits, script=script, byte_level=byte_level(base)))
     found = _cut(base, texts)
-    steps = [] if _byte_level(base) else _characters(base, found, fits)[:size]
+    steps = [] if byte_level(base) else _characters(base, found, fits)[:size]
     model = grow(base, steps, size).backend_tokenizer.model
     pieces = [([token.value for token in model.tokenize(word)], count) for word, count in found.items()]
     known = set(base.get_vocab()).union("".join(step) for step in steps)
@@ -82,12 +85,12 @@ def grow(base: PreTrainedTokenizerFast, steps: list[Step], size: int) -> PreTrai
 
 def append_bpe(base: PreTrainedTokenizerFast, texts: list[str], size: int, script: str) -> PreTrainedTokenizerFast:
     """For comparison: a BPE trained apart on `texts` (same cutting into words), its pieces of `script` appended."""
-    _check(base, script)
+    check(base, script)
     donor = tokenizers.Tokenizer(models.BPE())
     donor.normalizer, donor.pre_tokenizer = _cutters(base)
     donor.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=2 * size + 1000, show_progress=False))
     pieces = sorted(donor.get_vocab(), key=donor.get_vocab().get)
-    return _append(base, [piece for piece in pieces if _fits(piece, script, _byte_level(base))], size)
+    return _append(base, [piece for piece in pieces if _fits(piece, script, byte_level(base))], size)
 
 
 def append_sentencepiece(base: PreTrainedTokenizerFast, texts: list[str], size: int) -> PreTrainedTokenizerFast:
@@ -97,7 +100,7 @@ def append_sentencepiece(base: PreTrainedTokenizerFast, texts: list[str], size: 
     are appended, of any script, so that fewer than `size` are new. It refuses a size below the number of characters, as
     of Chinese text: then it learns as many more, and the `size` likeliest are taken. No line is too long for it.
     """
-    _check(base)
+    check(base)
     lines, file = [line for text in texts for line in text.splitlines()], io.BytesIO()
     signs = len(set(unicodedata.normalize("NFKC", "".join(lines)))) + META
     sentencepiece.SentencePieceTrainer.train(
@@ -107,7 +110,7 @@ def append_sentencepiece(base: PreTrainedTokenizerFast, texts: list[str], size: 
     donor = sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
     ordinary = (row for row in range(len(donor)) if not (donor.is_control(row) or donor.is_unknown(row)))
     pieces = [donor.id_to_piece(row) for row in ordinary]
-    return _append(base, [_alphabet(piece) if _byte_level(base) else piece for piece in pieces], size)
+    return _append(base, [_alphabet(piece) if byte_level(base) else piece for piece in pieces], size)
 
 
 def subtokens(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
@@ -197,12 +200,58 @@ def cut(tokenizer: PreTrainedTokenizerFast, sentence: str) -> list[str]:
     return ["<bytes>" if "\ufffd" in piece else piece for piece in shown]
 
 
+def from_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder with the BPE of a SentencePiece `tokenizer.model` and no `tokenizer.json`.
+
+    transformers' own conversion needs protobuf, and takes unigram for BPE too. Raises ValueError for a file of another
+    kind, and when the converted tokenizer cuts texts made of the vocabulary otherwise than SentencePiece does.
+    """
+    refusal = (f"{folder}/tokenizer.model is no SentencePiece BPE that can be converted (but unigram, tiktoken, or one "
+               "that rewrites its text): put a BPE's tokenizer.json beside it, or choose another base.")
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    except RuntimeError as error:
+        raise ValueError(refusal) from error
+    apart = {row for row in range(len(model)) if model.is_control(row) or model.is_unknown(row) or model.is_byte(row)}
+    text = "".join(model.id_to_piece(row) for row in range(len(model)) if row not in apart).replace("▁", " ")
+    lines = [" ".join(text[at:at + 200].split()) for at in range(0, len(text), 200)] + ["½ ﬁ ي…"]
+    for prefix in (True, False):
+        converted = _converted(folder, model, apart, prefix)
+        if encode(converted, lines) == model.encode(lines):
+            return converted
+    raise ValueError(refusal)
+
+
+def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrainedTokenizerFast:
+    """A fast tokenizer with the pieces of a SentencePiece model (those `apart` are never merged), and the settings of
+    the folder that it lies in."""
+    vocabulary = {model.id_to_piece(row): row for row in range(len(model))}
+    scores = {piece: model.get_score(row) for piece, row in vocabulary.items()}
+    merges = generate_merges(vocabulary, scores, [model.id_to_piece(row) for row in apart])
+    roles = {"bos_token": model.bos_id(), "eos_token": model.eos_id(), "unk_token": model.unk_id()}
+    special = {role: model.id_to_piece(row) for role, row in roles.items() if row >= 0}
+    made = LlamaTokenizer(vocab=vocabulary, merges=merges, add_prefix_space=prefix, add_bos_token=model.bos_id() >= 0,
+                          **special)
+    with tempfile.TemporaryDirectory() as scratch:
+        made.save_pretrained(scratch)
+        place = Path(scratch) / "tokenizer_config.json"
+        for file in ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja"):
+            if (folder / file).exists():
+                shutil.copy(folder / file, scratch)
+        own = folder / place.name
+        settings = json.loads(place.read_text("utf8")) | (json.loads(own.read_text("utf8")) if own.exists() else {})
+        # This class takes tokenizer.json as it is.
+        settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": prefix}
+        place.write_text(json.dumps(settings), "utf8")
+        return AutoTokenizer.from_pretrained(scratch)
+
+
 def _whole(tokenizer, unique: list[str]) -> set[str]:
     """Those words that are one token after a space (SentencePiece puts that space before a text itself).
 
     A character of a script without spaces has none before it.
     """
-    lead, model = " " if _byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
+    lead, model = " " if byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
     single = {word for word in unique if regex.match(SINGLE, word, regex.V1)}
     pieces = {word: _alphabet(word) if lead else word for word in single}
     rest = [word for word in unique if word not in single]
@@ -210,7 +259,7 @@ def _whole(tokenizer, unique: list[str]) -> set[str]:
             | {word for word, piece in pieces.items() if len(model.tokenize(piece)) == 1})
 
 
-def _check(base, script: str = "Latin"):
+def check(base: PreTrainedTokenizerFast, script: str = "Latin"):
     """Raises ValueError unless the base is BPE with whole ids and the script is known to Unicode."""
     state = json.loads(base.backend_tokenizer.to_str())["model"]
     if state["type"] != "BPE":
@@ -229,7 +278,8 @@ def _signs(script: str) -> str:
     return script.replace("\\p{", r"\p{scx=") if script.startswith("[") else rf"\p{{scx={script}}}"
 
 
-def _byte_level(base) -> bool:
+def byte_level(base: PreTrainedTokenizerFast) -> bool:
+    """Whether a tokenizer spells text in bytes (GPT-2, Llama-3, Qwen) rather than in characters (SentencePiece)."""
     return "ByteLevel" in repr(base.backend_tokenizer.pre_tokenizer)
 
 
@@ -238,7 +288,7 @@ def _cutters(base):
 
     SentencePiece's BPE never joins across a space, but transformers keeps that rule in its list of merges only.
     """
-    if _byte_level(base):
+    if byte_level(base):
         return base.backend_tokenizer.normalizer, base.backend_tokenizer.pre_tokenizer
     return None, pre_tokenizers.Metaspace()
 

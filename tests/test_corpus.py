@@ -1,10 +1,11 @@
 """Filters that count, splits that hold, and no twin of a test text in training."""
+import json
 from collections import Counter
 
 import pandas
 import pytest
 
-from lib import corpus, items, sources
+from lib import corpus, items, records, sources, tables
 
 SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
 SUBJECTS = "باران برف آفتاب دریا کوه جنگل شهر کتاب قلم خانه باغ پرنده ماهی ستاره ماه رود دشت سنگ چراغ پنجره".split()
@@ -239,3 +240,128 @@ def test_multiway_items_keep_indonesian_beside_their_identifier():
     written = corpus.artefacts(frames, pandas.DataFrame(), SETTINGS)["multiway"]
     assert list(written) == ["item", "split", "en", "fa", "id"] and written["item"].is_unique
     assert written["id"].str.endswith("ada di sini").all()
+
+
+def _gathered(tmp_path, **files):
+    """Units of users' files, cleaned and split: (frames, ledger, content)."""
+    parameters = {"language": "fa", "sources": [], "multiway_languages": [], "corpus_text_column": "text",
+                  "corpus_characters": 0, "corpus_files": [], "corpus_dataset": "", "pair_files": [], "test_files": []}
+    for name, contents in files.items():
+        for file, content in contents.items():
+            (tmp_path / file).write_bytes(content.encode())
+        parameters[name] = [str(tmp_path / file) for file in contents]
+    content, _ = corpus.gather(parameters)
+    pairs = tuple(parameters["pair_files"])
+    settings = corpus.Settings(**{**SETTINGS.__dict__, "pair_files": pairs, "twin_threshold": 0.9,
+                                  "near_duplicate_threshold": 0.95})
+    frames, ledger = corpus.clean(content, [], settings)
+    return corpus.split(frames, settings, ledger), ledger, content, settings
+
+
+def _poems(end="\n"):
+    return (end + end).join(end.join(f"{verb} {noun} و {other}" for verb in VERBS) for noun, other in
+                            zip(SUBJECTS, reversed(SUBJECTS)))
+
+
+def test_documents_and_splits_are_the_same_whatever_ends_a_line(tmp_path):
+    found = [_gathered(tmp_path, corpus_files={"a.txt": content})[0]["documents"]
+             for content in (_poems(), _poems("\r\n"), _poems("\r"), "\ufeff" + _poems("\r\n"))]
+    assert found[0]["group"].nunique() == 20 and set(found[0]["split"]) == set(corpus.SPLITS)
+    for frame in found[1:]:
+        pandas.testing.assert_frame_equal(frame, found[0])
+
+
+TWIN = "او دیروز می‌گفت که کتاب سلام را تا پایان نخوانده و پس داده است"
+
+
+@pytest.mark.parametrize("spelled", [
+    TWIN.replace("کتاب", "ﮐﺘﺎﺏ").replace("سلام", "ﺳﻼﻡ"), TWIN.replace("ا", "اـ"), TWIN.replace("ک", "کِ").replace("ت", "تَ"),
+    "\u200b".join(TWIN), TWIN.replace("ا", "\u00adا"), TWIN.replace("\u200c", "")])
+def test_a_twin_in_another_spelling_is_a_twin(spelled):
+    assert spelled != TWIN and corpus.twins([TWIN], [spelled], 0.7) == {TWIN}
+    assert corpus.near_duplicates([TWIN, spelled], 0.8) == [False, True]
+    assert corpus.holding([f"پیش از این {spelled} و پس از آن"], [TWIN])
+
+
+def test_what_normalisation_rewrites_is_counted_by_source_and_language():
+    rows = [{"source": "a", "group": "a/0", "fa": "كتابي تازه", "en": "so\u00adft"}, {"source": "a", "group": "a/1", "fa": "ســلام ﻛﺘﺎﺏ"},
+            {"source": "b", "group": "b/0", "fa": "متن\u200c ساده \u200b"}, {"source": "b", "group": "b/1", "fa": "متن ساده"}]
+    left = [{"language": "fa", "source": "b", "filter": "no text", "rows": 3}]
+    ledger = corpus.clean(sources.Content(rows, left_out=left), [], corpus.Settings(minimum_characters=1))[1]
+    counts = {(row["source"], row["language"], row["filter"]): row["rows"] for row in ledger if row["artefact"] == "units"}
+    assert counts == {
+        ("a", "fa", "read"): 2, ("a", "fa", "rewritten"): 2, ("a", "fa", "Arabic letters"): 2, ("a", "fa", "tatweel"): 1,
+        ("a", "fa", "presentation forms"): 1, ("a", "en", "read"): 1, ("a", "en", "rewritten"): 1,
+        ("a", "en", "invisible characters"): 1, ("b", "fa", "read"): 2, ("b", "fa", "rewritten"): 1,
+        ("b", "fa", "invisible characters"): 1, ("b", "fa", "ZWNJ runs"): 1, ("b", "fa", "no text"): 3}
+
+
+def test_rewritings_are_shown_beside_the_filters(built, output):
+    frames, ledger = built
+    record = records.Record("01_corpus", {"profile": "smoke"}, {})
+    extra = [{"artefact": "units", "language": "fa", "source": "mine.csv", "filter": name, "rows": rows}
+             for name, rows in (("read", 8), ("no text", 2), ("tatweel", 3), ("rewritten", 3))]
+    content = sources.Content(_units(), _dialogues())
+    corpus.note(record, ledger + extra, frames, corpus.artefacts(frames, items.derive(content, frames, SETTINGS), SETTINGS))
+    record.fact("held_out_texts", 1), record.fact("twins", 0), record.write()
+    frame, reading = tables.TABLES["C01-T4"].build("smoke")
+    mine = frame.set_index("source").loc["mine.csv"]
+    assert (mine["read"], mine["no text"], mine["tatweel"], mine["rewritten"]) == (8, 2, 3, 3)
+    assert "most often for tatweel (3); rows of the user's files left out: 2." in reading
+    frame, reading = tables.TABLES["C01-T2"].build("smoke")
+    assert "read = removed + kept in every row" in reading and set(frame["artefact"]) == {"documents", "pairs", "dialogues", "multiway"}
+
+
+def test_own_pairs_are_pairs_grouped_by_their_english(tmp_path, capsys):
+    rows = [(f"The {noun} {act} for $5 a day{stop}", f"{subject} روزی ۵ دلار {verb}{stop}") for noun, subject in zip(ENGLISH, SUBJECTS)
+            for act, verb, stop in (("is kept", "نگه داشته می‌شود", "."), ("is kept", "را نگه می‌دارند و می‌خواهند", "!"))]
+    content = "".join("\t".join(row) + "\n" for row in rows) + "no tab here\n"
+    frames, ledger, _, _ = _gathered(tmp_path, pair_files={"mine.tsv": content})
+    pairs = frames["pairs"]
+    assert (pairs.groupby("group")["split"].nunique() == 1).all() and {"train", "test"} <= set(pairs["split"])
+    assert pairs["english"].str.contains("$5", regex=False).all() and pairs["source"].unique().tolist() == ["mine.tsv"]
+    assert frames["documents"]["text"].str.contains("۵ دلار").any() and not [row for row in ledger if row["filter"] == "placeholder"]
+    assert {"artefact": "units", "language": "en-fa", "source": "mine.tsv", "filter": "no pair", "rows": 1} in ledger
+    assert "Left out of mine.tsv, rows with no pair: 1." in capsys.readouterr().out
+
+
+def _tests(*questions):
+    return "\n".join(json.dumps({"question": question, "choices": ["آری", "نه"], "answer": 0}) for question in questions)
+
+
+def test_training_texts_that_give_a_question_of_ones_own_away_go(tmp_path):
+    poems = f"{_poems()}\n\nپیش از آن. {TWIN.replace('می‌گفت', 'ميگفت')} و پس از آن هم.\n\nسلام"
+    frames, ledger, content, settings = _gathered(
+        tmp_path, corpus_files={"a.txt": poems}, test_files={"exam.jsonl": _tests(TWIN, f"بخوان:\n{VERBS[0]} باران و پنجره!", "چرا؟")})
+    before = frames["documents"].assign(split="train")
+    after = corpus.guard({"documents": before}, content.tests, settings, ledger)["documents"]
+    gone = set(before["text"]) - set(after["text"])
+    assert gone == {f"{VERBS[0]} باران و پنجره", *before["text"][before["text"].str.contains("پس داده")]} and len(gone) == 2
+    assert [row for row in ledger if row["filter"] == "twin of own test"] == [
+        {"artefact": "documents", "language": "fa", "source": "a.txt", "filter": "twin of own test", "rows": 2}]
+    held = {"documents": before.assign(split="test")}
+    assert len(corpus.guard(held, content.tests, settings, ledger)["documents"]) == len(before)
+    assert corpus.guard(held, [], settings, ledger) is held
+
+
+def test_own_tests_join_the_items_as_they_are(tmp_path):
+    _, ledger, content, settings = _gathered(
+        tmp_path, corpus_files={"a.txt": _poems()}, test_files={"exam.jsonl": _tests(TWIN, "چرا؟")})
+    derived = pandas.DataFrame([{"id": side, "task": "hafez_mcq", "language": "fa", "split": side, "question": TWIN,
+                                 "choices": ["a", "b"], "answer": 1} for side in ("train", "test")])
+    found = corpus.examined(derived, content.tests, settings, ledger)
+    assert found["id"].tolist() == ["test", "exam/1", "exam/2"] and list(found) == list(derived)
+    assert found["answer"].tolist() == [1, 0, 0] and found["answer"].dtype == derived["answer"].dtype
+    assert {"artefact": "items", "language": "fa", "source": "hafez_mcq", "filter": "twin of own test", "rows": 1} in ledger
+    assert corpus.examined(derived, [], settings, ledger) is derived
+
+
+@pytest.mark.parametrize("name", ["chat.jsonl", "emoji_mcq.jsonl", "summary.jsonl", "my exam.jsonl", "a.b.jsonl"])
+def test_a_test_is_not_called_as_a_task_of_the_companion(tmp_path, name):
+    with pytest.raises(sources.SourceError, match="name the file with letters"):
+        _gathered(tmp_path, test_files={name: _tests("چرا؟")})
+
+
+def test_two_tests_of_one_name_are_refused(tmp_path):
+    with pytest.raises(sources.SourceError, match="have one name"):
+        _gathered(tmp_path, test_files={"exam.jsonl": _tests("چرا؟"), "exam.json": _tests("کجا؟")})

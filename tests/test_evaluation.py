@@ -145,6 +145,16 @@ def test_harness_answers_every_item_offline(prompt, byte_tokenizer, tiny_model, 
         f"emoji_mcq_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
 
 
+@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+def test_harness_asks_a_task_of_the_users_own(prompt, byte_tokenizer, tiny_model, items, tmp_path):
+    items = items.assign(task="my_exam")
+    items.loc[0, "choices"] = ["the file", "yes"]
+    scored = evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    assert set(scored["task"]) == {"my_exam"} and sorted(scored["choices"]) == [2, 3, 3, 3, 3, 3]
+    assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
+        f"my_exam_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
+
+
 def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_model, items, tmp_path):
     model, items = tiny_model(byte_tokenizer), items[items["language"] == "en"]
     scored = evaluation.harness(model, byte_tokenizer, items, tmp_path)

@@ -70,3 +70,13 @@ def test_the_table_names_the_factors_that_matter(output):
     assert set(frame["task"]) == {"XCOPA"} and frame.loc[frame["term"] == factors.RANK, "unit"].item() == "points"
     facts = records.facts("smoke", "12_rank_and_precision")
     assert "1 runs" in facts.loc[facts["fact"] == "not_modelled", "value"].item()
+
+
+def test_gains_that_the_model_explains_entirely_have_intervals_too():
+    rows = [{"rank": rank, "bits": bits, "seed": 0, "language": language, "share": share, "gain": numpy.log2(rank)}
+            for rank in (8, 16, 32, 64) for bits in (16, 4) for language, share in LANGUAGES.items()]
+    terms, tests = factors.fit(pandas.DataFrame(rows))
+    with pytest.raises(ValueError, match="gains 1 in every language: there is nothing to model"):
+        factors.fit(pandas.DataFrame(rows).assign(gain=1.0))
+    ends = [end for term in terms.values() for end in (term.low, term.value, term.high, term.p)]
+    assert numpy.isfinite([*ends, *tests.values()]).all()

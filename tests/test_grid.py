@@ -35,8 +35,7 @@ def test_levels_follow_the_share_of_the_web(exam):
     assert grid.by_level(exam._replace(xcopa=["sw"], harness_tasks=["belebele_arb_Arab"])) == {
         "high": ["es"], "mid": ["ar", "fa"], "low": ["sw"]}
     assert [levels.level(code) for code in ("zh", "id", "fa", "et", "ur", "sw")] == ["high", "high", "mid", "mid", "low", "low"]
-    with pytest.raises(ValueError, match="language 'xx': add it to reported/common_crawl.csv"):
-        levels.share("xx")
+    assert numpy.isnan(levels.share("xx")) and levels.level("xx") == "unknown"
 
 
 def pool(code, sizes):
@@ -62,12 +61,16 @@ def test_sets_are_of_one_size_and_one_with_too_few_rows_says_why(output, capsys)
 def test_the_same_sentences_are_read_in_every_language(english, persian):
     multiway = pandas.DataFrame({"item": ["a", "b", "c"], "split": ["test", "test", "train"], "en": english[:3],
                                  "fa": persian[:3]})
-    found = grid.texts(multiway, ["en", "fa"], 5, 200, 0)
+    documents = pandas.DataFrame([("d1", "test", "fa", persian[4]), ("d2", "train", "fa", persian[3])],
+                                 columns=["id", "split", "language", "text"])
+    found = grid.texts(multiway, documents, ["en", "fa"], 5, 200, 0)
     assert len(found) == 4 and set(found["item"]) == {"a", "b"}
     with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
-        grid.texts(multiway, ["en", "xx"], 5, 200, 0)
+        grid.texts(multiway, documents, ["en", "xx"], 5, 200, 0)
     with pytest.raises(ValueError, match="at most 3 characters: raise longest_text"):
-        grid.texts(multiway, ["en"], 5, 3, 0)
+        grid.texts(multiway, documents, ["en"], 5, 3, 0)
+    alone = grid.texts(multiway.head(0), documents, ["en", "fa"], 5, 10, 0)
+    assert alone.to_dict("records") == [{"language": "fa", "item": "d1", "text": persian[4][:10]}]
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def exam(english, persian):
                                 "answers": ["perro"]}])
     texts = pandas.DataFrame([{"language": code, "item": "a", "text": text}
                               for code, text in (("en", english[1]), ("fa", persian[1]))])
-    return Exam([], [], 1, choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
+    return Exam([], [], 1, benchmarks.framed([]), choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
 
 
 @pytest.fixture
@@ -230,15 +233,24 @@ def test_the_front_keeps_cells_that_none_beats_in_both():
 def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
     monkeypatch.setattr(records, "_open", {})
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
-    made.fact("available", False, part="choices")
     made.write()
     for name in EXHIBITS[1:]:
         assert "Not run" in tables.TABLES[name].build("smoke")[1], name
+    with pytest.raises(tables.Lacking, match="Not run"):
+        tables.TABLES[EXHIBITS[0]].build("smoke")
     for name in FIGURES:
         assert "Not run" in plots.FIGURES[name].build("smoke")[2], name
 
 
+def test_the_corpus_stands_in_for_sets_whose_files_lack():
+    lacking = ["multialpaca", "alpaca-seed-tasks"]
+    assert grid.at_hand(["multialpaca", "derived", "made", "alpaca"], lacking, "seed tasks") == ["derived", "made"]
+    assert grid.at_hand(["multialpaca", "alpaca"], lacking, "hub") == ["derived", "alpaca"]
+    assert grid.at_hand(["multialpaca", "made"], [], "seed tasks") == ["multialpaca", "made"]
+
+
 def test_sets_come_from_the_files_the_corpus_and_chapter_10(monkeypatch, output):
+    monkeypatch.setattr(multilingual.assets, "absent", lambda *_: [])
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"}], []))
     monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(

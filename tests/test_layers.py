@@ -8,8 +8,8 @@ import pytest
 from lib import paths
 
 # A module may import only what stands before it.
-ORDER = """paths statistics machine params launch records levels factors assets text architecture audit claims tables plots sources tokenizer
-dictionary embeddings prompts schedule mixture loss adapters corpus items scoring novelty journal selfinstruct benchmarks tasks models precision spikes trainers training evaluation stability teacher tuning pretraining
+ORDER = """paths reach statistics machine params launch records levels factors assets text architecture audit claims tables plots files sources tokenizer
+dictionary embeddings prompts schedule mixture loss adapters corpus items scoring novelty journal selfinstruct benchmarks derived tasks models basecheck precision spikes trainers training evaluation stability teacher tuning pretraining
 alignment stages multilingual similarity phases curriculum carbon grid chapter paper run sweep""".split()
 # Exhibits are made from records alone, so nothing that knows a model or a text may reach them.
 PRESENTATION = {"paths", "statistics", "params", "records", "levels", "architecture", "audit", "claims", "tables", "plots"}

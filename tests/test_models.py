@@ -78,6 +78,35 @@ def test_base_without_any_spare_token_gets_one_and_a_row(byte_tokenizer, tiny_mo
     models.save(loaded, tokenizer, tmp_path / "again")
 
 
+def test_ends_are_those_of_tokenizer_template_and_generation_settings(byte_tokenizer, tiny_model, tmp_path):
+    words, model = copy.deepcopy(byte_tokenizer), tiny_model(byte_tokenizer)
+    words.eos_token = "<|endoftext|>"
+    model.generation_config.eos_token_id = [7, 9]
+    expected = sorted([7, 9, words.eos_token_id, words.convert_tokens_to_ids("<|im_end|>")])
+    assert models.ends(model, words) == expected
+    model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    place = tmp_path / "generation_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"temperature": 0.6, "repetition_penalty": 2.0}))
+    loaded = models.load(tmp_path)
+    assert loaded.generation_config.eos_token_id == expected and not loaded.generation_config.repetition_penalty
+    models.save(loaded, words, tmp_path / "again")  # a temperature without sampling cannot be saved
+
+
+def test_only_a_row_too_few_is_refused(byte_tokenizer, tiny_model, tmp_path):
+    model = tiny_model(byte_tokenizer)
+    model.resize_token_embeddings(512)
+    assert models.load(models.save(model, byte_tokenizer, tmp_path / "model")).config.vocab_size == 512
+
+
+def test_a_hub_models_small_files_come_first(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(assets, "hub", lambda name, patterns: asked.append(patterns) or tmp_path)
+    for weights in (False, True):
+        models.base("org/name@main", weights)
+    assert "*.safetensors" not in asked[0] and set(asked[1]) - set(asked[0]) == {"*.safetensors"}
+
+
 def test_unknown_bases_and_missing_stages_say_what_to_do(output, tmp_path):
     with pytest.raises(ValueError, match="smollm2-135m"):
         models.base("smollm")

@@ -6,7 +6,7 @@ import pandas
 import pytest
 from sacrebleu.metrics import CHRF
 
-from lib import assets, benchmarks, multilingual, paths, plots, prompts, records, tables
+from lib import assets, benchmarks, derived, multilingual, paths, plots, prompts, records, tables
 from lib.multilingual import Run
 
 CHAPTER = multilingual.CHAPTER
@@ -113,7 +113,7 @@ def xcopa(monkeypatch, tmp_path):
 
 
 def test_choices_go_through_the_harness_with_and_without_a_demonstration(xcopa, byte_tokenizer, tiny_model, tmp_path):
-    asked = (tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), ["id"], [], 3, 2, tmp_path, 4, 5)
+    asked = (tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), ["id"], [], 3, 2, tmp_path, 4, 5, benchmarks.framed([]))
     found = multilingual.choices(*asked)
     assert found.groupby("asked")["item"].apply(list).to_dict() == {"zero-shot": [0, 1, 2], "one-shot": [0, 1]}
     assert set(found["benchmark"]) == {"XCOPA"} and set(found["language"]) == {"id"} and set(found["choices"]) == {2}
@@ -125,6 +125,15 @@ def test_choices_go_through_the_harness_with_and_without_a_demonstration(xcopa, 
     assert set(tuned["asked"]) == {"zero-shot"}
     columns = ["asked", "item", "acc", "acc_norm"]
     assert multilingual.choices(*asked)[columns].equals(found[columns])
+
+
+def test_choices_made_from_the_corpus_go_the_same_way(byte_tokenizer, tiny_model, tmp_path, multiway):
+    made = derived.translations(pandas.concat([multiway.assign(split="test")]), ["id"], 2, 200, 0)
+    found = multilingual.choices(tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), [], [], 3, 2,
+                                 tmp_path, 4, 5, made)
+    assert set(found["benchmark"]) == {"translation choice"} and set(found["language"]) == {"id"}
+    assert sorted(found["item"]) == sorted(name.rsplit("/", 1)[1] for name in made["id"]) and set(found["choices"]) == {4}
+    assert set(found["acc"]) | set(found["acc_norm"]) <= {0.0, 1.0} and set(found["asked"]) == {"zero-shot"}
 
 
 def answers(base, instructions, seed, right, benchmark="XCOPA", languages=("id", "zh"), asked="zero-shot"):
@@ -220,20 +229,39 @@ def test_exhibits_show_ours_beside_the_papers(record):
         tables.save(name, "smoke")
 
 
-def test_without_the_files_the_exhibits_say_so(output):
+def test_what_was_not_asked_the_exhibits_say(output):
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
-    made.fact("available", False, part="choices")
     rows = told("small", "none", 0, ["a", "b", "c", "d"])
     multilingual.note(made, rows)
     multilingual.compare(made, rows, multilingual.plan(["small"], [], [0]))
     multilingual.compare_scoring(made, rows)
     made.write()
-    for name in ("C11-T1", "C11-T2", "C11-T3", "P3-T6", "P3-T5"):
-        assert "Not run" in tables.TABLES[name].build("smoke")[1]
+    for name in ("C11-T1", "C11-T2", "C11-T3"):
+        with pytest.raises(tables.Lacking, match="Not run"):
+            tables.save(name, "smoke")
+    with pytest.raises(tables.Lacking, match="no multi-way items"):
+        tables.TABLES["P3-T6"].build("smoke")
+    assert "No language was asked to choose" in tables.TABLES["P3-T5"].build("smoke")[1]
     assert "were not at hand" in plots.FIGURES["P3-F4"].build("smoke")[2]
 
 
+def test_without_published_instructions_dialogues_stand_in(monkeypatch, output, capsys):
+    monkeypatch.setattr(multilingual.assets, "absent", lambda *names: list(names))
+    monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
+    monkeypatch.setattr(multilingual.prompts, "instructions", lambda *_: (pandas.DataFrame(
+        [{"task": "dialogue", "language": code, "text": f"say {code}", "answer": "yes"} for code in ("en", "fa")]), None))
+    talk = pandas.DataFrame([("es", "train", "Hola", "Buenas")], columns=["language", "split", "prompt", "reply"])
+    frames = [pandas.DataFrame(), pandas.DataFrame(), talk, pandas.DataFrame()]
+    found = multilingual.pools("smoke", frames, ["en", "es", "ja", "fa"], "seed tasks", True, 50, 0)
+    assert {code: rows["text"].tolist() for code, rows in found.items()} == {
+        "en": ["say en"], "es": ["Hola"], "fa": ["say fa"]}
+    assert "there are none in ja, which is left out" in capsys.readouterr().out
+    drawn = multilingual.sets(found, ["es", "ja", "fa"], 1, 0)
+    assert drawn["en"]["text"].tolist() == ["say en"] and drawn["multilingual"]["language"].tolist() == ["es"]
+
+
 def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, output):
+    monkeypatch.setattr(multilingual.assets, "absent", lambda *_: [])
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"},
          {"instruction": "x" * 99, "input": "", "output": "y"}], []))

@@ -130,11 +130,12 @@ def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
 
 def test_questions_stand_beside_what_papers_report_or_are_left_blank(record):
     frame, reading = tables.TABLES["P2-T4"].build("test")
-    assert "could not be had" in reading and "here" not in set(frame["from"])
+    assert "nothing to ask" in reading and "here" not in set(frame["from"])
     assert frame.loc[frame["model"].str.contains("GPT-3.5, 0-shot, fa prompt"), "MCQ literature %"].item() == "28.0"
-    choices = pandas.DataFrame({"stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4})
+    choices = pandas.DataFrame({"stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4,
+                             "choices": 4})
     answers = pandas.DataFrame({"stage": "base", "f1": [0.5, 1], "exact": [False, True], "invalid": [False, False]})
-    phases.note_questions(record, choices, answers)
+    phases.note_questions(record, choices, answers, "fa")
     frame, reading = tables.TABLES["P2-T4"].build("test")
     ours = frame.set_index("model").loc["base"]
     assert ours["MCQ literature %"].startswith("100.0 [") and ours["reading comprehension F1 %"].startswith("75.0 [")

@@ -66,12 +66,70 @@ def test_alpaca_is_the_papers_training_template(tokenizer):
                     "### Response: The cat sleeps." + tokenizer.eos_token)
 
 
-def test_a_style_that_cannot_be_had_says_the_way_out(tokenizer):
-    tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="set style to alpaca"):
-        prompts.dress(tokenizer, "chat")
+ENDLESS = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+# As DeepSeek-R1's: a thought is begun in the prompt, and left out of the text that has an answer.
+FORGETFUL = ("{% for message in messages %}{{ '<|im_start|>' + message['content'] + '<|im_end|>' }}{% endfor %}"
+             "{% if add_generation_prompt %}{{ '<|im_start|><think>\n' }}{% endif %}")
+
+
+@pytest.mark.parametrize("template, reason", [
+    (None, "no chat template"), (ENDLESS, "no special token"), (FORGETFUL, "renders a prompt alone otherwise"),
+    ("{{ raise_exception('Only tools!') }}", "Only tools!")])
+def test_without_a_template_of_use_the_papers_is_taken_and_said_so(template, reason, tokenizer, capsys):
+    tokenizer.chat_template = template
+    prompts._say.cache_clear()
+    dressed = prompts.dress(tokenizer, "chat")
+    assert reason in (said := capsys.readouterr().out) and "alpaca" in said
+    assert prompts.render(dressed, prompts.messages(SENTENCE)).endswith("### Response:")
+    assert prompts.end(dressed) == dressed.eos_token_id
+    assert prompts.dress(dressed, "chat") is dressed and not capsys.readouterr().out
+
+
+def test_a_blank_that_merges_with_the_answers_first_word_is_left_to_the_answer(byte_tokenizer, monkeypatch):
+    words, turns = copy.deepcopy(byte_tokenizer), prompts.messages(SENTENCE)
+    words.chat_template = ("{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}"
+                           "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
+    assert prompts.render(words, turns).endswith("assistant: ")  # the tiny vocabulary has no " Yes"
+    monkeypatch.setattr(prompts, "SAMPLE", "the")
+    assert prompts.render(words, turns).endswith("assistant:") and prompts.reply(words, turns, "the") == " the"
+    assert prompts.end(words) == words.eos_token_id
+
+
+def test_an_unknown_style_is_refused(tokenizer):
     with pytest.raises(ValueError, match="choose one of chat, alpaca"):
         prompts.dress(tokenizer, "vicuna")
+
+
+def test_the_end_of_an_answer_is_what_the_template_puts_behind_it(byte_tokenizer, llama_tokenizer):
+    other = copy.deepcopy(byte_tokenizer)
+    other.eos_token = "<|endoftext|>"
+    assert prompts.end(other) == other.convert_tokens_to_ids("<|im_end|>") != other.eos_token_id
+    assert prompts.end(llama_tokenizer) == llama_tokenizer.eos_token_id
+
+
+def test_a_template_that_may_ask_for_thoughts_asks_for_none(byte_tokenizer):
+    words = copy.deepcopy(byte_tokenizer)
+    words.chat_template += "{% if enable_thinking is not false %}{{ '<think>' }}{% endif %}"
+    assert prompts.render(words, prompts.messages(SENTENCE)).endswith("<think>")
+    words.chat_template = prompts.unthinking(words.chat_template)
+    assert prompts.render(words, prompts.messages(SENTENCE)).endswith("assistant\n")
+    assert prompts.unthinking(words.chat_template) == words.chat_template
+    assert prompts.unthinking(byte_tokenizer.chat_template) == byte_tokenizer.chat_template
+    assert prompts.unthinking(None) is None
+
+
+@pytest.mark.parametrize("text, asked, answer", [
+    (" yes ", "", "yes"), ("<think>\n\n</think>\n\nyes", "", "yes"), ("so it is</think>\nyes", "<think>\n", "yes"),
+    ("<think>so it", "", ""), ("so it", "assistant\n<think>\n", ""), ("a < b", "is a <think> b?", "a < b")])
+def test_an_answer_is_read_behind_its_thoughts(text, asked, answer):
+    assert prompts.spoken(text, asked) == answer
+
+
+def test_a_reply_has_what_the_template_puts_before_it(byte_tokenizer):
+    words = copy.deepcopy(byte_tokenizer)
+    words.chat_template = words.chat_template.replace("'\n' + message['content']", "'\n' + ('<think></think> ' if "
+                                                      "message['role'] == 'assistant' else '') + message['content']")
+    assert prompts.reply(words, prompts.messages(SENTENCE), "hi") == "<think></think> hi"
 
 
 def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, llama_tokenizer):

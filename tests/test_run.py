@@ -1,11 +1,12 @@
 """The engine on a small house of two chapters: what runs, why, what is left, and how it stops."""
+import hashlib
 import os
 import re
 
 import pytest
 
 from house import END, build, call, write
-from lib import paths, run
+from lib import assets, paths, run
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,28 @@ def _run(root, *arguments):
     return call(root, "lib.run", *arguments, "--profile", "smoke")
 
 
+def test_what_lacked_public_files_runs_again_when_they_are_there_and_nothing_else(tmp_path):
+    root, data = build(tmp_path / "house"), tmp_path / "data"
+    entry = assets.entry("alpaca-seed-tasks")
+    root.joinpath("lib/assets.yaml").write_text("alpaca-seed-tasks: {kind: files, title: Alpaca's seed tasks, licence: none, "
+                                                f"repository: a/b, commit: c, files: {{x.txt: {'0' * 64}}}}}\n")
+    write(root, "01_corpus", 'record.lack({"alpaca-seed-tasks": "Alpaca\'s seed tasks"})\n' + END)
+    away = {"COMPANION_REACH": "pip", "COMPANION_DATA": str(data), "COMPANION_CACHE": str(tmp_path / "cache")}
+    status, printed = call(root, "lib.run", "all", "--profile", "smoke", **away)
+    assert status == 0 and "Reached: Python packages. Not reached: Debian packages" in printed
+    assert printed.count("Not at hand: Alpaca's seed tasks; rows made from the corpus stand in.") == 1
+    assert "Nothing to be done" in call(root, "lib.run", "all", "--profile", "smoke", **away)[1]
+    assert entry["title"] == "Alpaca's seed tasks"
+    (data / "a/b/c").mkdir(parents=True)
+    (data / "a/b/c/x.txt").write_text("")
+    digest = hashlib.sha256(b"").hexdigest()
+    registry = root / "lib/assets.yaml"
+    registry.write_text(registry.read_text().replace("0" * 64, digest))
+    write(root, "01_corpus", END)
+    status, printed = call(root, "lib.run", "all", "--profile", "smoke", **away)
+    assert status == 0 and "because Alpaca's seed tasks can be had now" in printed, printed
+
+
 def test_it_announces_runs_and_then_has_nothing_to_do(house):
     status, printed = _run(house, "all")
     assert status == 0, printed
@@ -26,7 +49,8 @@ def test_it_announces_runs_and_then_has_nothing_to_do(house):
     assert re.search(r"01_corpus +30 s +because it has no record yet", printed)
     assert "hello from 3" in printed and "1 left, about 30 s" in printed and "nothing left" in printed
     status, printed = _run(house, "all")
-    assert (status, printed.strip()) == (0, "Nothing to be done: all 2 chapters of profile smoke are up to date.")
+    assert status == 0 and printed.strip().endswith(
+        "Nothing to be done: all 2 chapters of profile smoke are up to date."), printed
 
 
 def test_a_changed_parameter_reruns_its_chapter_only_and_says_why(house):
@@ -79,3 +103,39 @@ def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
         lock.flush()
         assert run.all_chapters("smoke", []) == 1
     assert "already being run by process 4242" in capsys.readouterr().out
+
+
+def test_a_relative_output_is_where_the_command_was_given(house):
+    write(house, "02_tokenizer", END)
+    for _ in range(2):
+        status, printed = call(house, "lib.run", "all", "--profile", "smoke", COMPANION_OUTPUT="elsewhere")
+        assert status == 0, printed
+    assert "Nothing to be done" in printed
+    found = sorted(path.relative_to(house).as_posix() for path in house.rglob("record.json")
+                   if "elsewhere" in path.parts)
+    assert found == [f"elsewhere/runs/smoke/{chapter}/record.json" for chapter in ("01_corpus", "02_tokenizer")]
+
+
+@pytest.mark.parametrize("module, arguments", [("lib.run", ["all", "--profile", "smoke"]), ("lib.sweep", [])])
+@pytest.mark.parametrize("variable, named, words", [
+    ("COMPANION_DATA", "nowhere", "there is no such folder"), ("COMPANION_OUTPUT", "Snakefile", "which is a file")])
+def test_a_folder_that_cannot_be_used_is_told_before_anything_runs(house, module, arguments, variable, named, words):
+    status, printed = call(house, module, *arguments, **{variable: named})
+    assert status == 1 and printed.count("\n") == 1, printed
+    assert f"{variable} names {house / named}" in printed and words in printed
+
+
+def test_folders_are_named_from_home_from_here_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for variable in paths.VARIABLES:
+        monkeypatch.setenv(variable, "")
+    paths.settle()
+    assert (paths.output(), paths.data()) == (paths.ROOT, None)
+    assert paths.cache() == tmp_path / ".cache/persian-llm-companion"
+    for variable, place in zip(paths.VARIABLES, ("out", "~/cache", "~")):
+        monkeypatch.setenv(variable, place)
+    paths.settle()
+    monkeypatch.chdir("/")
+    assert (paths.output(), paths.cache(), paths.data()) == (tmp_path / "out", tmp_path / "cache", tmp_path)
+    assert paths.named("~/a.txt") == tmp_path / "a.txt" and paths.named("a/b.txt") == paths.ROOT / "a/b.txt"

@@ -83,3 +83,26 @@ def test_judge_keeps_every_row_and_counts_the_unreadable():
     assert judged["f1"][2] == 1 and judged["exact"][2] and judged["rougeL"][3] == 1
     with pytest.raises(ValueError, match="4 answers cannot be matched with 5 rows"):
         scoring.judge(rows, ["", "", "", ""])
+
+
+@pytest.mark.parametrize("answer", ["می‌رود", "می رود", "میرود", "مي‌رود", "ﻣﯽ\u200cﺭﻭﺩ", "میــرود",
+                                    "مِی‌رَوَد", "می\u200bرود", "می\u00adرود",
+                                    "او میرود.", "به گمانم او می رود نه هیچ چیز دیگر"])
+def test_every_spelling_of_a_choice_is_read(answer):
+    row = {**CITIES, "choices": ["می‌آید", "می‌رود", "نشسته", "رفت"]}
+    assert scoring.label(answer, row) == 1
+
+
+def test_numbers_marks_and_letters_that_tell_choices_apart_are_kept():
+    row = {**CITIES, "choices": ["۳ بار", "۵ بار", "۳۵ بار", "هیچ"]}
+    assert [scoring.label(answer, row) for answer in ("5 بار", "٣ بار", "۳۵ بار")] == [1, 0, 2]
+    arabic = {**CITIES, "language": "ar", "choices": ["على", "علي", "كان", "كأن"]}
+    assert [scoring.label(answer, arabic) for answer in ("علي", "عَلَى", "كأنّ")] == [1, 0, 3]
+    hindi = {**CITIES, "language": "hi", "choices": ["कि", "की", "का", "के"]}
+    assert [scoring.label(answer, hindi) for answer in ("की", "कि")] == [1, 0]
+
+
+def test_a_reference_is_met_in_any_spelling_of_its_words():
+    for answer in ("می‌روم", "می روم", "میروم", "ميـروم", "مي\u200bروم", "می‌رَوَم"):
+        assert scoring.exact(answer, ["می‌روم"], "fa") and scoring.f1(answer, ["می‌روم"], "fa") == 1, answer
+    assert not scoring.exact("3", ["5"], "fa") and not scoring.exact("علي", ["على"], "ar")

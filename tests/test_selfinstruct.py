@@ -332,7 +332,9 @@ def test_exhibits_hold_without_teacher_and_files(record):
     record.fact("seeds", 0, "tasks", language="es", origin="none")
     assert "could not be had" in tables.TABLES["P3-T4"].build("smoke")[1]
     assert "No teacher" in tables.TABLES["C10-T1"].build("smoke")[1]
-    assert "No task" in tables.TABLES["C10-T2"].build("smoke")[1] and "No task" in plots.save("P3-F5", "smoke")
+    assert "No task" in tables.TABLES["C10-T2"].build("smoke")[1]
+    with pytest.raises(tables.Lacking, match="No task was generated"):
+        plots.save("P3-F5", "smoke")
 
 
 def test_derived_rows_become_tasks():
@@ -389,12 +391,10 @@ def test_a_published_set_goes_through_the_same_checks(files):
     assert len(selfinstruct.survey(selfinstruct.released("es"), _settings(language="es"), 5)) == 5
 
 
-def test_absent_files_are_told(tmp_path, monkeypatch, capsys):
-    def absent(*arguments):
-        raise assets.NotAvailable("no network")
-
-    monkeypatch.setattr(assets, "file", absent)
-    assert not selfinstruct.available(selfinstruct.SEEDS) and "no network" in capsys.readouterr().out
+def test_training_dialogues_stand_in_for_seed_tasks():
+    rows = pandas.DataFrame([("es", "train", "¿Quién eres?", "Un robot."), ("es", "test", "¿Qué?", "Nada."),
+                             ("fa", "train", "کیستی؟", "من.")], columns=["language", "split", "prompt", "reply"])
+    assert selfinstruct.spoken(rows, "es") == [{"instruction": "¿Quién eres?", "input": None, "output": "Un robot."}]
 
 
 def test_seeds_can_be_translated_by_the_teacher(tmp_path):

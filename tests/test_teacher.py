@@ -281,10 +281,10 @@ def test_a_local_reply_that_ends_is_not_cut_off(byte_tokenizer):
     assert teacher._local_reply(byte_tokenizer, word, [end], 0.5) == teacher.Reply("word", "length", "", 0.5, len(word))
 
 
-def test_the_models_own_ends_count_too(byte_tokenizer, tiny_model):
-    model = tiny_model(byte_tokenizer)
-    model.generation_config.eos_token_id = [7, 9]
-    assert teacher._ends(model, byte_tokenizer) == sorted([7, 9, byte_tokenizer.eos_token_id])
+def test_a_local_reply_is_read_behind_its_thoughts(byte_tokenizer):
+    ids, end = byte_tokenizer("A dog? No.</think>A fox").input_ids, byte_tokenizer.eos_token_id
+    assert teacher._local_reply(byte_tokenizer, [*ids, end], [end], 0.5, "<think>").text == "A fox"
+    assert teacher._local_reply(byte_tokenizer, ids[:4], [end], 0.5, "<think>").text == ""
 
 
 def test_a_base_without_chat_template_continues_plain_text(byte_tokenizer, tiny_model, tmp_path):

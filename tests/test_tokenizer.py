@@ -161,6 +161,44 @@ def test_unknown_script_and_other_models_are_refused(byte_tokenizer, persian):
         tokenizer.extend(unigram, persian, 5, "Arabic")
 
 
+def sentencepiece_folder(folder, lines, **options):
+    """A folder with a trained `tokenizer.model` and nothing else; options are SentencePiece's."""
+    import sentencepiece
+    settings = {"model_type": "bpe", "vocab_size": 420, "byte_fallback": True, "normalization_rule_name": "identity"}
+    with open(folder / "tokenizer.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=file, minloglevel=2,
+                                                 **{**settings, **options})
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_a_sentencepiece_model_alone_is_converted_to_the_same_ids(prefix, english, persian, tmp_path):
+    expected = sentencepiece_folder(tmp_path, english, add_dummy_prefix=prefix)
+    config = {"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ 'x' }}", "add_bos_token": True,
+              "added_tokens_decoder": {"420": {"content": "<|extra|>", "special": True}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    converted = tokenizer.from_sentencepiece(tmp_path)
+    assert tokenizer.encode(converted, english + persian) == expected.encode(english + persian)
+    assert converted("a").input_ids[0] == expected.bos_id() and converted.eos_token_id == expected.eos_id()
+    assert (converted.chat_template, converted.convert_tokens_to_ids("<|extra|>")) == ("{{ 'x' }}", 420)
+    extended = tokenizer.extend(converted, persian, SIZE, "Arabic")
+    assert len(extended) == 421 + SIZE and tokenizer.counts(extended, persian).exact.all()
+
+
+@pytest.mark.parametrize("options", [{"model_type": "unigram", "vocab_size": 330},
+                                     {"normalization_rule_name": "nmt_nfkc"}])
+def test_a_sentencepiece_model_that_would_cut_otherwise_is_refused(options, english, tmp_path):
+    sentencepiece_folder(tmp_path, english, **options)
+    with pytest.raises(ValueError, match="no SentencePiece BPE.*put a BPE's tokenizer.json beside it"):
+        tokenizer.from_sentencepiece(tmp_path)
+
+
+def test_a_tiktoken_file_is_refused_in_our_words(tmp_path):
+    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+    with pytest.raises(ValueError, match="no SentencePiece BPE"):
+        tokenizer.from_sentencepiece(tmp_path)
+
+
 def test_other_scripts_too(base):
     russian = ["Открыть файл, прочитать строки и закрыть файл снова."] * 5
     extended = tokenizer.extend(base, russian, 20, "Cyrillic")

@@ -20,10 +20,10 @@ STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize"
          "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
 
 
-def figure(id: str, chapter: str, title: str):
+def figure(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
     """Registers `function(profile) -> (Figure, DataFrame, reading)` as a figure."""
     def register(function):
-        FIGURES[id] = Exhibit(id, chapter, title, function)
+        FIGURES[id] = Exhibit(id, chapter, title, function, files)
         return function
     return register
 
@@ -37,9 +37,7 @@ def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float =
 def show(id: str, profile: str) -> Figure | None:
     """Draws a figure in the notebook, with its title and reading printed above; None, and why, when it lacks its data."""
     try:
-        with pyplot.rc_context(STYLE):
-            drawing, _, reading = FIGURES[id].build(profile)
-            pyplot.close(drawing)
+        drawing, _, reading = _made(id, profile)
     except Lacking as error:
         drawing, reading = None, f"Not made here: {error}."
     print(f"Figure {id}. {FIGURES[id].title}\n{reading}")
@@ -47,12 +45,23 @@ def show(id: str, profile: str) -> Figure | None:
 
 
 def save(id: str, profile: str) -> str:
-    """Writes the figure as PDF and PNG and its data as CSV under `figures/<profile>/`; returns its reading."""
+    """Writes the figure as PDF and PNG and its data as CSV under `figures/<profile>/`; returns its reading.
+
+    Raises Lacking when it would be blank.
+    """
     stem = paths.figures(profile) / f"{id}_{FIGURES[id].build.__name__}"
+    drawing, frame, reading = _made(id, profile)
     with pyplot.rc_context(STYLE):
-        drawing, frame, reading = FIGURES[id].build(profile)
         drawing.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
         drawing.savefig(stem.with_suffix(".png"))
-        pyplot.close(drawing)
     frame.to_csv(stem.with_suffix(".csv"), index=False)
     return reading
+
+
+def _made(id: str, profile: str) -> tuple:
+    """What `Exhibit.make` gives, drawn in the house style and left open nowhere."""
+    try:
+        with pyplot.rc_context(STYLE):
+            return FIGURES[id].make(profile)
+    finally:
+        pyplot.close("all")

@@ -4,10 +4,10 @@ import pandas
 from lib import records
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables import span
-from lib.tables.base_strength import ABSENT, CHAPTER, chances, measured
+from lib.tables.base_strength import ABSENT, CHAPTER, FILES, chances, measured
 
 
-@figure("P1-F1b", CHAPTER, "Accuracy on the released tests after each stage, by setting")
+@figure("P1-F1b", CHAPTER, "Accuracy on the tests after each stage, by setting", FILES)
 def test_accuracy(profile: str):
     """A panel a setting; per task a point a stage with its interval, bases by marker, and the level of chance."""
     found = measured(profile, "accuracy")
@@ -50,7 +50,7 @@ def _points(panel, part):
     panel.set(ylim=(0, 100))
 
 
-@figure("P1-F2b", CHAPTER, "Loss of task tuning from each stage")
+@figure("P1-F2b", CHAPTER, "Loss of task tuning from each stage", FILES)
 def tuning_loss(profile: str):
     """One line a base and stage (LoRA, both languages), mean over seeds, running mean of three points."""
     rows = records.rows(profile, CHAPTER, "loss")

@@ -6,7 +6,7 @@ from matplotlib import patheffects
 from lib import levels, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import interval, span
-from lib.tables.grid import ABSENT, CHAPTER, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
+from lib.tables.grid import ABSENT, CHAPTER, FILES, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
 
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
@@ -15,7 +15,7 @@ HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
 LOWER_IS_BETTER = MEASURES["bits_per_byte"][0]
 
 
-@figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits")
+@figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits", FILES)
 def score_by_rank(profile: str):
     """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
     found = grid(measured(profile))
@@ -51,7 +51,7 @@ def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
             f"{' Not run: ' + '; '.join(missing[:2]) + '.' if missing else ''}")
 
 
-@figure("P4-F2", CHAPTER, "The grid as changes against the untuned base")
+@figure("P4-F2", CHAPTER, "The grid as changes against the untuned base", FILES)
 def gain_grid(profile: str):
     """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
     found = grid(measured(profile, "gain"))
@@ -91,14 +91,14 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
     return image
 
 
-@figure("P4-F3", CHAPTER, "What tuning changes, against a language's share of the web")
+@figure("P4-F3", CHAPTER, "What tuning changes, against a language's share of the web", FILES)
 def gain_by_share(profile: str):
     """A panel a task; a point a language, mean gain of all cells; the ends of the resource levels are dotted."""
     found = measured(profile, "mean_gain")
     found = found[~found["language"].isin(LEVELS)]
     if found.empty:
         return _empty()
-    found = found.assign(share=[levels.share(code) for code in found["language"]])
+    found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
     drawing, panels = _panels(found)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for code, row in rows.set_index("language").iterrows():
@@ -138,7 +138,7 @@ def _share_reading(profile: str, found: pandas.DataFrame) -> str:
             "better when lower. Demonstration scale.")
 
 
-@figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take")
+@figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take", FILES)
 def memory_and_gain(profile: str):
     """A panel a task, a point a cell, its rank beside it; the line joins the cells that no other beats in both.
 

@@ -4,13 +4,13 @@ import pandas
 from lib import params, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import reported
-from lib.tables.multialpaca import shares
+from lib.tables.multialpaca import FILES, shares
 
 CHAPTER = "10_multialpaca"
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
 
 
-@figure("P3-F5", CHAPTER, "Tasks that survive the checks as the pool grows, and why the others do not")
+@figure("P3-F5", CHAPTER, "Tasks that survive the checks as the pool grows, and why the others do not", FILES)
 def survival(profile: str):
     """Left: share that survives in each round against tasks before checking, a line a language; right: reasons."""
     metrics, facts = records.metrics(profile, CHAPTER), records.facts(profile, CHAPTER)

@@ -3,12 +3,12 @@ import pandas
 
 from lib.plots.base import PALETTE, WIDE, axes, figure
 from lib.tables.base import reported, span
-from lib.tables.multilingual import ABSENT, AVERAGES, CHAPTER, chances, measured, zero_shot
+from lib.tables.multilingual import ABSENT, AVERAGES, CHAPTER, FILES, chances, measured, zero_shot
 
 LABELS = {"accuracy": "accuracy (%)", "f1": "F1 × 100", "chrf": "chrF++"}
 
 
-@figure("P3-F4", CHAPTER, "Scores by language: ours with intervals, the paper's as hollow markers")
+@figure("P3-F4", CHAPTER, "Scores by language: ours with intervals, the paper's as hollow markers", FILES)
 def scores_by_language(profile: str):
     """A panel a benchmark; in each language a point a model with its interval, chance dotted, the paper's hollow."""
     found = zero_shot(measured(profile, *LABELS))

@@ -44,7 +44,7 @@ def _state(row: dict) -> str:
     return f"{row['phase']} {row['stage']}"
 
 
-@figure("P2-F2", CHAPTER, "Accuracy against size on disk by number format")
+@figure("P2-F2", CHAPTER, "Accuracy against size on disk by number format", ("parsinlu",))
 def accuracy_by_size(profile: str):
     """Ours with Wilson intervals in the left panel, the paper's own points in the right one."""
     metrics, facts = records.metrics(profile, CHAPTER), records.facts(profile, CHAPTER)

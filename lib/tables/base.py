@@ -8,31 +8,48 @@ from typing import Callable, NamedTuple
 
 import pandas
 
-from lib import params, paths
+from lib import params, paths, records
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
-
-
-class Exhibit(NamedTuple):
-    """One table or figure: its ID, the chapter that makes its numbers, a title, and the function that builds it."""
-
-    id: str
-    chapter: str
-    title: str
-    build: Callable
 
 
 class Lacking(LookupError):
     """An exhibit cannot be made, because its record lacks what it shows; the message says so in one sentence."""
 
 
+class Exhibit(NamedTuple):
+    """One table or figure: its ID, the chapter that makes its numbers, a title, and the function that builds it.
+
+    `files` are the public files (names of assets) with which it says more.
+    """
+
+    id: str
+    chapter: str
+    title: str
+    build: Callable
+    files: tuple[str, ...] = ()
+
+    def make(self, profile: str) -> tuple:
+        """What `build` returns, its reading with a sentence on the public files that the chapter lacked.
+
+        Raises Lacking where no row is to be shown.
+        """
+        *drawn, frame, reading = self.build(profile)
+        if frame.empty:
+            raise Lacking(reading.rstrip("."))
+        found = records.lacking(profile, self.chapter) if self.files else {}
+        titles = [found[name] for name in self.files if name in found]
+        told = f" Not at hand: {', '.join(titles)}; rows made from the corpus stand in." if titles else ""
+        return *drawn, frame, reading + told
+
+
 TABLES: dict[str, Exhibit] = {}
 
 
-def table(id: str, chapter: str, title: str):
+def table(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
     """Registers `function(profile) -> (DataFrame, reading)` as a table."""
     def register(function):
-        TABLES[id] = Exhibit(id, chapter, title, function)
+        TABLES[id] = Exhibit(id, chapter, title, function, files)
         return function
     return register
 
@@ -47,7 +64,7 @@ def need(found, lack: str):
 def show(id: str, profile: str) -> pandas.DataFrame:
     """Prints the table's title and reading, or what it lacks, and returns its frame for display."""
     try:
-        frame, reading = TABLES[id].build(profile)
+        frame, reading = TABLES[id].make(profile)
     except Lacking as error:
         frame, reading = pandas.DataFrame(), f"Not made here: {error}."
     print(f"Table {id}. {TABLES[id].title}\n{reading}")
@@ -57,9 +74,9 @@ def show(id: str, profile: str) -> pandas.DataFrame:
 def save(id: str, profile: str) -> str:
     """Writes the table as CSV, Markdown and LaTeX (booktabs) under `figures/<profile>/tables/`; returns its reading.
 
-    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂.
+    The LaTeX is for XeLaTeX or LuaLaTeX, since tables hold Persian and signs such as CO₂. Raises Lacking.
     """
-    frame, reading = TABLES[id].build(profile)
+    frame, reading = TABLES[id].make(profile)
     stem = paths.figures(profile) / "tables" / f"{id}_{TABLES[id].build.__name__}"
     stem.parent.mkdir(exist_ok=True)
     frame.to_csv(stem.with_suffix(".csv"), index=False)

@@ -7,9 +7,9 @@ from lib import records, statistics
 from lib.tables.base import interval, p_value, span, table
 
 CHAPTER = "07_base_strength"
-ABSENT = "Not run, because the benchmark files were not at hand."
+ABSENT = "Not run: neither test files nor items of the corpus are at hand."
 IDLE = "Not compared in this profile: its parameters name nothing to compare."
-TASKS = {"sentiment", "entailment", "multiple_choice"}
+FILES = ("llama-persian-tests", "parsinlu", "xquad")
 LEAST = 10  # items: the bootstrap's intervals of fewer are too narrow to count
 
 
@@ -36,19 +36,20 @@ def _or_why_not(build):
     return built
 
 
-@table("C07-T1", CHAPTER, "Task rows to tune on, by source: drawn, holding a test text, and kept")
+@table("C07-T1", CHAPTER, "Task rows to tune on, by source: drawn, holding a test text, and kept", FILES)
 @_or_why_not
 def task_rows(profile: str):
     """One row a source and task."""
     frame = records.rows(profile, CHAPTER, "examples")
     leaked, found = frame["leaked"].sum(), frame["found"].sum()
-    lacking = ", ".join(sorted(TASKS - set(frame.query("language == 'en'")["task"]))) or "none of the tests' tasks"
+    tested = set(records.facts(profile, CHAPTER).query("fact == 'released_majority'")["task"])
+    lacking = ", ".join(sorted(tested - set(frame.query("language == 'en'")["task"]))) or "none of the tests' tasks"
     return frame[["language", "source", "task", "found", "leaked", "kept"]], (
         f"{leaked} of {found} rows drawn held a test text or a near twin and were left out; tasks of the tests that English "
         f"has no rows for: {lacking}.")
 
 
-@table("P1-T4b", CHAPTER, "Tokens a word of the test questions, by base and stage")
+@table("P1-T4b", CHAPTER, "Tokens a word of the test questions, by base and stage", FILES)
 @_or_why_not
 def test_fertility(profile: str):
     """One row a base and stage; P1-T4 compares ways to extend one tokenizer, on the corpus."""
@@ -65,7 +66,7 @@ def test_fertility(profile: str):
         f"Persian tokens a word, base → last stage: {'; '.join(ends)} (n = {span(target['n'])} test questions).")
 
 
-@table("P1-T5b", CHAPTER, "The released tests after each stage and the same task tuning, accuracy in %")
+@table("P1-T5b", CHAPTER, "The tests after each stage and the same task tuning, accuracy in %", FILES)
 @_or_why_not
 def stage_tests(profile: str):
     """One row a base, setting and task, then those without items that have a flag, then answers in words."""
@@ -88,15 +89,15 @@ SPOKEN = {"generated_accuracy": "in words, read as a choice", "invalid": "in wor
           "rouge_l": "in words, ROUGE-L", "chrf": "in words, chrF++"}
 
 
-@table("P1-T6", CHAPTER, "Translated input against Persian input, the same items")
+@table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)
 @_or_why_not
 def translated_input(profile: str):
-    """One row a base, stage and task: accuracy of translate-test minus that of fa, in points."""
-    return _paired(profile, "translate_test_difference", ["base", "stage", "task"], "translate-test − fa",
+    """One row a base, stage and task: accuracy of translate-test minus that of the own language, in points."""
+    return _paired(profile, "translate_test_difference", ["base", "stage", "task"], "translated − own",
                    "translating the question first changes accuracy by")
 
 
-@table("P1-T7b", CHAPTER, "English tests after each stage, against the base tuned alike")
+@table("P1-T7b", CHAPTER, "English tests after each stage, against the base tuned alike", FILES)
 @_or_why_not
 def english_forgetting(profile: str):
     """One row a base, stage and task: English accuracy minus that of the first stage, in points."""
@@ -106,7 +107,7 @@ def english_forgetting(profile: str):
     return _differences(found, ["base", "stage", "against", "task"], "Δ points", "English changes by")
 
 
-@table("C07-T2", CHAPTER, "Each stage against the one before, and the second base against the first")
+@table("C07-T2", CHAPTER, "Each stage against the one before, and the second base against the first", FILES)
 @_or_why_not
 def steps(profile: str):
     """One row a step, language and task, in points; the last rows compare bases at the last stage."""
@@ -118,14 +119,14 @@ def steps(profile: str):
     return _differences(found, keys, "Δ points", "the steps change accuracy by")
 
 
-@table("C07-T3", CHAPTER, "What to train: methods against LoRA on the same task rows")
+@table("C07-T3", CHAPTER, "What to train: methods against LoRA on the same task rows", FILES)
 @_or_why_not
 def methods(profile: str):
     """One row a method, language and task, in points, from the first base's last stage."""
     return _paired(profile, "arm_difference", ["method", "against", "language", "task"], "Δ points", "against LoRA:")
 
 
-@table("C07-T4", CHAPTER, "What crosses over: task rows in one language, tests in both")
+@table("C07-T4", CHAPTER, "What crosses over: task rows in one language, tests in both", FILES)
 @_or_why_not
 def transfer(profile: str):
     """One row a language of the task rows, of the tests, and a task: accuracy minus that without tuning, in points."""

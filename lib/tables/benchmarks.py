@@ -5,12 +5,12 @@ from lib import records, statistics
 from lib.tables.base import table
 
 
-@table("P1-T1", "07_base_strength", "The released test files of Llama-Persian")
+@table("P1-T1", "07_base_strength", "The tests: rows, labels as written, and faults", ("llama-persian-tests", "parsinlu"))
 def test_files(profile: str):
     """Rows, labels as written, majority, precision at 50 %, mean words, repeated inputs and flagged rows of a file."""
     facts = records.facts(profile, "07_base_strength")
     if not facts["fact"].eq("released_rows").any():
-        return pandas.DataFrame(), "The benchmark files were not available to this run."
+        return pandas.DataFrame(), "There were no tests in this run."
     facts = facts[facts["fact"].str.startswith("released_")]
     frame = pandas.DataFrame([_row(rows) for _, rows in facts.groupby("file", sort=False)])
     widest = frame.loc[frame["half-width at 50 % (points)"].idxmax()]

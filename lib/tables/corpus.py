@@ -15,15 +15,21 @@ def sources(profile: str):
 
 
 FILTERS = ("empty", "placeholder", "length", "exact duplicate", "script", "near duplicate", "repeated reply", "twin in training")
+# Counted where a user has tests of their own.
+OWN = "twin of own test"
+# Reading: rows of a user's files that could not be used, and what was written otherwise than it stood there.
+LEFT_OUT = ("no text", "no pair")
+REWRITINGS = ("presentation forms", "Arabic letters", "tatweel", "invisible characters", "ZWNJ runs")
 
 
 @table("C01-T2", "01_corpus", "Rows that each filter removed")
 def filters(profile: str):
     """One row an artefact and language: rows read, removed by each filter, kept; rewritten ones are not removed."""
-    found = records.facts(profile, "01_corpus").query("fact == 'rows'").astype({"value": int})
+    found = _rows(profile).query("artefact not in ['units', 'items']")
     frame = found.pivot_table(index=["artefact", "language"], columns="filter", values="value", aggfunc="sum", fill_value=0)
-    frame = frame.reindex(columns=["read", *FILTERS, "kept", "rewritten"], fill_value=0).reset_index()
-    removed = frame[list(FILTERS)].sum(axis=1)
+    filters = [*FILTERS, *{OWN} & set(frame)]
+    frame = frame.reindex(columns=["read", *filters, "kept", "rewritten"], fill_value=0).reset_index()
+    removed = frame[filters].sum(axis=1)
     agree = "read = removed + kept in every row" if (frame["read"] == removed + frame["kept"]).all() else "THE COUNTS DISAGREE"
     facts = records.facts(profile, "01_corpus").set_index("fact")["value"]
     return frame, (f"{removed.sum()} of {frame['read'].sum()} rows go; {agree}. In {frame['rewritten'].sum()} rows that were "
@@ -31,16 +37,41 @@ def filters(profile: str):
                    "held-out texts have a near twin in training.")
 
 
+def _rows(profile: str):
+    """The counts of the chapter's ledger."""
+    return records.facts(profile, "01_corpus").query("fact == 'rows'").astype({"value": int})
+
+
 @table("C01-T3", "01_corpus", "Test items derived from the corpus")
 def derived_items(profile: str):
-    """One row a task and language: items by split, choices, and what a constant answer would score on test."""
+    """One row a task and language, a user's own too: items by split, choices, and what a constant answer would score.
+
+    Where the questions of a task differ in their choices, the number is one over chance.
+    """
     found = records.facts(profile, "01_corpus").query("fact in ['items', 'choices', 'most_frequent_answer']")
     found = need(found, "tests")
-    counts = found.astype({"value": int}).pivot_table(index=["task", "language"], columns=["fact", "split"], values="value")
+    counts = found.astype({"value": float}).pivot_table(index=["task", "language"], columns=["fact", "split"], values="value")
     frame = counts["items"].reindex(columns=["train", "validation", "test"]).fillna(0).astype(int)
-    frame["choices"] = counts["choices"].max(axis=1).astype(int)
+    frame["choices"] = counts["choices"].max(axis=1).round(2).convert_dtypes()
     frame["chance %"] = (100 / frame["choices"]).round(1)
     most = counts["most_frequent_answer"].reindex(columns=["test"]).fillna(0)["test"]
     frame["majority % (test)"] = (100 * most / frame["test"].clip(lower=1)).round(1)
     return frame.reset_index(), (f"{frame['test'].sum()} test items; the most frequent answer is right in at most "
                                  f"{frame['majority % (test)'].max():.0f} % of a task.")
+
+
+@table("C01-T4", "01_corpus", "What could not be read, and what normalisation rewrote")
+def rewritten(profile: str):
+    """One row a language and source: texts read, rows of a user's files left out, texts rewritten in each way.
+
+    Raises FileNotFoundError for a record from before these were counted.
+    """
+    found = _rows(profile).query("artefact == 'units'")
+    if found.empty:
+        raise FileNotFoundError("Chapter 01 has to run again: what normalisation rewrote has no record.")
+    frame = found.groupby(["language", "source", "filter"])["value"].sum().unstack(fill_value=0)
+    frame = frame.reindex(columns=["read", *LEFT_OUT, *REWRITINGS, "rewritten"], fill_value=0)
+    total, most = frame.sum(), frame[list(REWRITINGS)].sum().idxmax()
+    return frame.reset_index(), (
+        f"{total['rewritten']} of {total['read']} texts are rewritten ({total['rewritten'] / total['read']:.1%}), most "
+        f"often for {most} ({total[most]}); rows of the user's files left out: {total[list(LEFT_OUT)].sum()}.")

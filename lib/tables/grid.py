@@ -2,10 +2,11 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, p_value, reported, span, table
+from lib.tables.base import Lacking, interval, p_value, reported, span, table
 
 CHAPTER = "12_rank_and_precision"
 ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
+FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
 MEASURES = {"accuracy": ("accuracy %", 100, 1), "f1": ("F1×100", 100, 1), "bits_per_byte": ("bits/byte", 1, 3)}
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ("high", "mid", "low", LOWER, OTHERS)
@@ -68,7 +69,7 @@ def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
     found = costs(profile)
     if "trainable" not in found:
-        return _by_formula(), ABSENT
+        raise Lacking(ABSENT.rstrip("."))
     rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
              "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
              "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}",
@@ -103,7 +104,7 @@ def _by_formula() -> pandas.DataFrame:
                              "trainable %": [f"{value:.2f}" for value in wide["trained share"]], "from": "formula"})
 
 
-@table("P4-T2", CHAPTER, "Every cell: mean over the languages that are not English")
+@table("P4-T2", CHAPTER, "Every cell: mean over the languages that are not English", FILES)
 def cell_scores(profile: str):
     """One row a base, set, task and bits; a column untuned and one a rank. Then the paper's systems, not known here."""
     found = measured(profile)
@@ -131,7 +132,7 @@ def _score_reading(found: pandas.DataFrame, profile: str) -> str:
             f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
 
 
-@table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web")
+@table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
 def gain_by_level(profile: str):
     """One row a task and resource level: the mean gain of all cells, and of the cheapest and the dearest cell."""
     found, cells = measured(profile, "mean_gain"), grid(measured(profile, "gain"))
@@ -153,7 +154,7 @@ def gain_by_level(profile: str):
         "Demonstration scale.")
 
 
-@table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits")
+@table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits", FILES)
 def english(profile: str):
     """One row a task and bits, a column a rank: tuned minus untuned, paired; below, the paper's measure, not known."""
     found = grid(measured(profile, "gain"))
@@ -173,7 +174,7 @@ def english(profile: str):
                    f"(n = {span(found['n'])} items, paired). Demonstration scale.")
 
 
-@table("P4-T5", CHAPTER, "Sets of instructions of equal size, at the middle rank in the most bits")
+@table("P4-T5", CHAPTER, "Sets of instructions of equal size, at the middle rank in the most bits", FILES + SETS)
 def instruction_sets(profile: str):
     """One row a set and task, another set minus the first; sets that were not run have their reason."""
     found = measured(profile, "set")
@@ -195,7 +196,7 @@ def instruction_sets(profile: str):
     return pandas.DataFrame(rows, dtype=object).fillna(""), f"{'; '.join(said)}{sizes}; {paper} Demonstration scale."
 
 
-@table("C12-T1", CHAPTER, "Which factor matters: a mixed-effects model of the gains")
+@table("C12-T1", CHAPTER, "Which factor matters: a mixed-effects model of the gains", FILES)
 def factors(profile: str):
     """One row a task and term, with the joint p of its factor, by Holm over the factors of all tasks."""
     found = records.metrics(profile, CHAPTER)
@@ -203,8 +204,8 @@ def factors(profile: str):
     facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "benchmark", "factor"])
     reasons = facts[facts["fact"] == "not_modelled"]
     if found.empty:
-        told = [f"{row.benchmark}: {row.value}" for row in reasons.itertuples()]
-        return pandas.DataFrame(), f"No model. {' '.join(told) or ABSENT}"
+        told = [{"task": row.benchmark, "not modelled": row.value} for row in reasons.itertuples()]
+        return pandas.DataFrame(told), "No model of any task was fitted." if told else ABSENT
     tests = facts[(facts["fact"] == "factor_p") & (facts["factor"] != "mean")].reset_index(drop=True)
     tests["holm"] = statistics.holm(tests["value"].astype(float))
     joint = tests.set_index(["benchmark", "factor"])

@@ -6,10 +6,11 @@ from lib.tables.base import interval, reported, table
 
 CHAPTER = "10_multialpaca"
 LONGEST = 160  # characters shown of each part of a task
+FILES = ("alpaca-seed-tasks", "multialpaca")
 PRINTED, OURS = "paper's %", "% of the paper's total"
 
 
-@table("P3-T4", CHAPTER, "Dataset card: tasks generated here, tasks released, and the paper's own counts")
+@table("P3-T4", CHAPTER, "Dataset card: tasks generated here, tasks released, and the paper's own counts", FILES)
 def dataset_card(profile: str):
     """A row a language and set; median lengths in characters, of inputs only where there is one; blanks are unknown."""
     noted = records.facts(profile, CHAPTER)
@@ -60,7 +61,7 @@ def _card_reading(frame: pandas.DataFrame) -> str:
     return f"{told}; kept of what was generated here: {here or 'nothing'}{kin}. Demonstration scale."
 
 
-@table("C10-T1", CHAPTER, "What became of the teacher's replies and tasks, by language and round")
+@table("C10-T1", CHAPTER, "What became of the teacher's replies and tasks, by language and round", FILES)
 def rejections(profile: str):
     """A row a language and round: replies, those without a task or failed, tasks, kept, rejected by reason.
 
@@ -104,7 +105,7 @@ def shares(metrics: pandas.DataFrame, name: str, of: str, tasks=None) -> str:
                      for row in found)
 
 
-@table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written")
+@table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written", FILES)
 def task_examples(profile: str):
     """A few tasks of each language, kept ones first, cut where they are long; `like` is the pooled instruction."""
     found = records.rows(profile, CHAPTER, "examples")

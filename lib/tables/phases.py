@@ -5,15 +5,15 @@ from lib import params, records, statistics
 from lib.tables.base import interval, need, p_value, reported, span, table
 
 CHAPTER = "08_phases_and_transfer"
-ABSENT = ("ParsiNLU was not asked, because its files could not be had or the language is not Persian, so nothing of ours "
-          "stands here.")
+ABSENT = "There was nothing to ask, so nothing of ours stands here."
+FILES = ("parsinlu",)
 # The names that the papers' tables use for ParsiNLU's parts.
 PARTS = {"literature": "MCQ literature", "common knowledge": "MCQ common knowledge",
          "math & logic": "MCQ math and logic"}
 NAMES = {"f1": "F1", "exact_match": "EM", "spearman": "ρ×100", "paraphrase_auc": "paraphrase AUC×100"}
 
 
-@table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size")
+@table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size", FILES)
 def precision_cost(profile: str):
     """A row a format: our scores on the last model, size, speed and memory, beside PersianMind's own row."""
     facts = _facts(profile).query("precision.notna()")
@@ -121,13 +121,14 @@ def _perplexity_reading(profile: str) -> str:
             "Demonstration scale.")
 
 
-@table("P2-T4", CHAPTER, "Questions in Persian: ParsiNLU")
+@table("P2-T4", CHAPTER, "Questions in the learned language", FILES)
 def questions(profile: str):
     """A row a model: choice by category and reading comprehension; GPT-3.5 and the paper's models as context."""
     found = _metrics(profile).query("stage.notna() and metric in ['accuracy', 'f1', 'exact_match']")
     rows = {}
     for _, row in found.iterrows():
-        column = PARTS.get(row["category"]) or f"reading comprehension {NAMES[row['metric']]}"
+        reading = row["metric"] in NAMES
+        column = f"reading comprehension {NAMES[row['metric']]}" if reading else PARTS.get(row["category"], row["category"])
         cells = rows.setdefault(row["stage"], {"model": row["stage"], "from": "here"})
         cells[f"{column} %"] = interval(_scaled(row, 100), 1)
     known = _reported("P2-T4")
@@ -138,17 +139,18 @@ def questions(profile: str):
         column = row["item"] + (" F1" if row["item"] == "reading comprehension" else "") + " %"
         value = row["value"] * (100 if row["unit"] == "share" else 1)
         rows.setdefault(name, {"model": name, "from": row["paper"]})[column] = f"{value:.1f}"
-    return pandas.DataFrame(rows.values(), dtype=object).fillna(""), _questions_reading(found)
+    return pandas.DataFrame(rows.values(), dtype=object).fillna(""), _questions_reading(found, _facts(profile))
 
 
-def _questions_reading(found: pandas.DataFrame) -> str:
+def _questions_reading(found: pandas.DataFrame, facts: pandas.DataFrame) -> str:
     accuracy = found[found["metric"] == "accuracy"]
     if accuracy.empty:
         return f"{ABSENT} The other rows are what papers report."
-    above = accuracy[accuracy["low"] > 0.25]
+    chance = facts.query("fact == 'question_chance'").groupby("category")["value"].first()
+    above = accuracy[accuracy["low"] > accuracy["category"].map(chance).fillna(0.25).astype(float)]
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     parts = ", ".join(f"{stage} {100 * value:.1f} %" for stage, value in mean.items())
-    return (f"Mean accuracy {parts}; {len(above)} of {len(accuracy)} scores lie above a chance of 25 % with their "
+    return (f"Mean accuracy {parts}; {len(above)} of {len(accuracy)} scores lie above chance with their "
             f"whole interval (n = {span(accuracy['n'])} questions a category); the other rows are what papers report, "
             "on other samples. Demonstration scale.")
 
@@ -174,7 +176,7 @@ def phase_translations(profile: str):
                                     "different scales, and the papers' texts are others. Demonstration scale.")
 
 
-@table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder")
+@table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
 def sentence_embeddings(profile: str):
     """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
     found, layers = need(_metrics(profile).query("encoder.notna()"), "pairs"), _facts(profile).query("fact == 'layer'")
@@ -242,7 +244,7 @@ def _metrics(profile: str) -> pandas.DataFrame:
 
 
 def _facts(profile: str) -> pandas.DataFrame:
-    return _with(records.facts(profile, CHAPTER), "precision", "phase", "stage", "encoder", "stream")
+    return _with(records.facts(profile, CHAPTER), "precision", "phase", "stage", "encoder", "stream", "category")
 
 
 def _with(frame: pandas.DataFrame, *columns: str) -> pandas.DataFrame:

@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import yaml
 
-from lib import params, paths, sources
+from lib import params, paths
 
 # Who does what, and where and when: a sentence is one of each, in the language's order.
 ENGLISH = ("My mother|The old teacher|Our neighbour|The little boy|A young doctor|My best friend|The tired farmer|Her grandmother",
@@ -75,9 +75,3 @@ def execute(name: str, chapter: str):
     for number, source in enumerate(cells):
         exec(compile(source, f"{chapter}, code cell {number}", "exec"), space)
         space |= params.load(name, chapter) if number == 0 else {}
-
-
-def two_sided(name: str, folder, codes: list[str]) -> sources.Content:
-    """A source of sentences with their English, a group each: what a file of translation pairs gives."""
-    return sources.Content([{"source": name, "group": f"{name}/{number}", "en": english, codes[1]: other}
-                            for number, (english, other) in enumerate(sentences(codes[1], 250, seed=1))])

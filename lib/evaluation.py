@@ -140,7 +140,8 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
     prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
-    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
+    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness
+    answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
@@ -279,9 +280,9 @@ def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFram
 def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
-    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as a translation
-    document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is invalid, but
-    still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
+    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as
+    a translation document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is
+    invalid, but still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
     """
     rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
             for direction in prompts.directions(language) for pair in pairs.to_dict("records")]

@@ -123,8 +123,8 @@ def subtokens(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast)
 def counts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> pandas.DataFrame:
     """One row a text, which all measures start from.
 
-    `ids` (no special tokens), `tokens`, `bytes` (UTF-8), `words` (`text.words`), `whole` (words that are one token), `exact` (decodes
-    to itself), `zwnj` and `zwnj_kept` (zero-width non-joiners before, and after encoding and decoding).
+    `ids` (no special tokens), `tokens`, `bytes` (UTF-8), `words` (`text.words`), `whole` (words that are one token),
+    `exact` (decodes to itself), `zwnj` and `zwnj_kept` (zero-width non-joiners before, and after encoding and decoding).
     """
     ids, found = encode(tokenizer, texts), [words(text) for text in texts]
     decoded = [tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in ids]
@@ -137,7 +137,7 @@ def counts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> pandas.DataF
 
 
 def fertility(counted: pandas.DataFrame) -> Estimate:
-    """Tokens a word (Rust et al. 2021, arXiv 2012.15613), a character where `text.words` counts these; over documents."""
+    """Tokens a word (Rust et al. 2021, arXiv 2012.15613), or a character where `text.words` are these."""
     return statistics.ratio(counted.tokens, counted.words)
 
 

@@ -1,4 +1,4 @@
-"""Small texts of six languages with their English, and chapters run in this process: any language, at a unit test's cost."""
+"""Small texts of six languages with their English, and chapters that run in this process."""
 import itertools
 import random
 import shutil

@@ -8,7 +8,7 @@ from lib.tables.base import Lacking, need
 
 @figure("P1-F3", "02_tokenizer", "Fertility against added pieces")
 def fertility(profile: str):
-    """Tokens a word (or character) of the learned language over new pieces, the three ways, with intervals over documents."""
+    """Tokens a word (or character) of the learned language over new pieces, the three ways, with intervals."""
     found = records.metrics(profile, "02_tokenizer").query("metric == 'fertility' and language != 'en'")
     pieces = records.facts(profile, "02_tokenizer").query("fact == 'new_pieces'").set_index(["arm", "size"])["value"]
     frame = found[["arm", "size", "value", "low", "high", "n", "language", "unit"]].copy()
@@ -23,12 +23,15 @@ def fertility(profile: str):
         part = part if len(part) > 2 else part[part["arm"] == arm]
         panel.errorbar(part["pieces"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                        marker=marker, capsize=2, linestyle="-" if len(part) > 1 else "none", label=arm)
-    panel.set(xlabel="new pieces", ylabel=f"{unit} ({frame['language'].iloc[0]})", ylim=(int(frame["low"].min() >= 1), None))
+    # A word is one token at least; a character need not be.
+    panel.set(xlabel="new pieces", ylabel=f"{unit} ({frame['language'].iloc[0]})",
+              ylim=(int(frame["low"].min() >= 1), None))
     panel.legend()
     last = frame[frame["arm"] == "continued BPE"].sort_values("pieces")
-    return drawing, frame.drop(columns="unit"), (f"Continued BPE goes from {base['value'].iloc[0]:.2f} {unit} to {last['value'].iloc[0]:.2f} "
-                            f"with {last['pieces'].iloc[0]} pieces and {last['value'].iloc[-1]:.2f} with "
-                            f"{last['pieces'].iloc[-1]} (n = {base['n'].iloc[0]} documents).")
+    return drawing, frame.drop(columns="unit"), (
+        f"Continued BPE goes from {base['value'].iloc[0]:.2f} {unit} to {last['value'].iloc[0]:.2f} with "
+        f"{last['pieces'].iloc[0]} pieces and {last['value'].iloc[-1]:.2f} with {last['pieces'].iloc[-1]} "
+        f"(n = {base['n'].iloc[0]} documents).")
 
 
 @figure("P3-F1", "02_tokenizer", "Compression of the extended tokenizer against the base's")

@@ -41,8 +41,9 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
     for name, title in SHARES.items():
         shares = [f"{arm} {value[name, arm, shared]['value']:.0%}" for arm in TOKENIZERS[1:] if (name, arm, shared) in value]
         parts += [f"{title}: {', '.join(shares)}"] * bool(shares)
+    compared = f" At size {shared}, {'; '.join(parts)}." if parts else ""
     return (f"{size} pieces of continued BPE take {before['value']:.2f} {before['unit'].replace('/', ' a ')} to "
-            f"{after['value']:.2f} (n = {after['n']} documents)." + (f" At size {shared}, {'; '.join(parts)}." if parts else ""))
+            f"{after['value']:.2f} (n = {after['n']} documents).{compared}")
 
 
 @table("C02-T2", "02_tokenizer", "One sentence, token by token")

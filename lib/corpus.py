@@ -238,7 +238,7 @@ def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, s
 def _filters(scripts: dict[str, str], settings: Settings) -> dict:
     """Filters of single rows: name → function of a row that says whether it goes. `scripts`: text column → script."""
     columns, (low, high) = list(scripts), (settings.minimum_characters, settings.maximum_characters)
-    low = low if columns == ["text"] else settings.minimum_pair_characters
+    low = low / text.WEIGHTS.get(scripts["text"], 1) if columns == ["text"] else settings.minimum_pair_characters
     return {
         "empty": lambda row: not all(row[column] for column in columns),
         "placeholder": lambda row: row["program"] and any(PLACEHOLDER.search(row[c]) for c in columns),

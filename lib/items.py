@@ -138,7 +138,7 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     """
     found, asked = [], [code for code in dict.fromkeys((settings.language, "en")) if code in VERIFY]
     for split, part in pairs.groupby("split"):
-        rows = [{**row, "words": set(text.key(row["target"]).split())} for row in part.to_dict("records")]
+        rows = [{**row, "words": set(text.words(text.key(row["target"])))} for row in part.to_dict("records")]
         rows.sort(key=lambda row: len(row["english"]))
         order = sorted(range(len(rows)), key=lambda place: rows[place]["id"])
         negative = set(order[::2])

@@ -189,6 +189,16 @@ def test_items_have_balanced_answers_from_their_own_split(built):
     assert all(sides[choice] == row.split for row in poems.itertuples() for choice in row.choices)
 
 
+@pytest.mark.parametrize("code, script, string, kept", [("zh", "Han", "今天的天气很好", True), ("zh", "Han", "天气很好", False),
+                                                        ("ja", "Japanese", "今日はいい天気ですね", True),
+                                                        ("el", "Greek", "καλημέρα κόσμε", False)])
+def test_a_short_text_is_one_that_says_little(code, script, string, kept):
+    units = [{"source": "s", "group": f"s/{place}", code: text} for place, text in enumerate((string, 3 * string))]
+    settings = corpus.Settings(language=code, script=script)
+    documents = corpus.clean(sources.Content(units), [], settings)[0]["documents"]
+    assert (string in set(documents["text"])) == kept
+
+
 @pytest.mark.parametrize("sentence, swapped", [
     ("The quick brown fox jumps", {"The brown quick fox jumps", "The quick fox brown jumps", "The quick brown jumps fox"}),
     ("او به خانه رفت، و ماند.", {"به او خانه رفت، و ماند.", "او خانه به رفت، و ماند.", "او به رفت خانه، و ماند.",

@@ -22,6 +22,7 @@ def _run(root, *arguments):
 
 def test_what_lacked_public_files_runs_again_when_they_are_there_and_nothing_else(tmp_path):
     root, data = build(tmp_path / "house"), tmp_path / "data"
+    data.mkdir()
     entry = assets.entry("alpaca-seed-tasks")
     root.joinpath("lib/assets.yaml").write_text("alpaca-seed-tasks: {kind: files, title: Alpaca's seed tasks, licence: none, "
                                                 f"repository: a/b, commit: c, files: {{x.txt: {'0' * 64}}}}}\n")

@@ -124,8 +124,9 @@ def train(folder: Path, base: str, frames, language: str, budget: Budget, settin
     folder = folder / Path(base).name
     start = _extended(folder / "extended", base, frames, language, budget.pieces, settings.seed)
     found, streams = {"base": models.base(base)}, alignment.streams(*frames[:2], language)
+    pair_share, replay = (share * (name in streams) for name, share in (("pairs", budget.pair_share), ("en", budget.replay)))
     for stage, arm, size in (("pretrained", "no-pairs", budget.text), ("aligned", "pairs", budget.pairs)):
-        shares = alignment.shares(arm, language, budget.pair_share, budget.replay)
+        shares = {name: share for name, share in alignment.shares(arm, language, pair_share, replay).items() if share}
         drawn = mixture.documents({name: streams[name] for name in shares}, shares, size, settings.seed)
         blocks = mixture.blocks(drawn, models.tokenizer(start), settings.block_length)
         training.pretrain(folder / stage, start, blocks, settings, merge=True)
@@ -262,7 +263,8 @@ def _extended(folder: Path, base: str, frames, language: str, pieces: int, seed:
     old, known = models.tokenizer(models.base(base)), pairs[["english", "target"]].values.tolist()
     texts = documents.loc[documents["language"] == language, "text"].tolist()
     new = tokenizer.extend(old, texts, pieces, text.script(language))
-    model = embeddings.extend(models.load(models.base(base)), old, new, "translations", seed, known)
+    start = "translations" if known else "mean-of-subtokens"
+    model = embeddings.extend(models.load(models.base(base)), old, new, start, seed, known)
     return models.save(model, new, folder / "model")
 
 

@@ -124,7 +124,8 @@ def train(folder: Path, base: str, frames, language: str, budget: Budget, settin
     folder = folder / Path(base).name
     start = _extended(folder / "extended", base, frames, language, budget.pieces, settings.seed)
     found, streams = {"base": models.base(base)}, alignment.streams(*frames[:2], language)
-    pair_share, replay = (share * (name in streams) for name, share in (("pairs", budget.pair_share), ("en", budget.replay)))
+    pair_share = budget.pair_share * ("pairs" in streams)
+    replay = budget.replay * ("en" in streams)
     for stage, arm, size in (("pretrained", "no-pairs", budget.text), ("aligned", "pairs", budget.pairs)):
         shares = {name: share for name, share in alignment.shares(arm, language, pair_share, replay).items() if share}
         drawn = mixture.documents({name: streams[name] for name in shares}, shares, size, settings.seed)

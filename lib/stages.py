@@ -240,7 +240,8 @@ def fertility(record, base: str, found: dict[str, Path], asked: pandas.DataFrame
     """Tokens a word of the test questions in both languages under the tokenizer of each stage of a base."""
     for stage, folder in found.items():
         words = models.tokenizer(folder)
-        for language, rows in asked[asked["setting"] != "translate-test"].groupby("language", sort=False):
+        read = asked[(asked["setting"] != "translate-test") & (asked["text"] != "")]  # word_order asks no question
+        for language, rows in read.groupby("language", sort=False):
             value = tokenizer.fertility(tokenizer.counts(words, rows["text"].tolist()))
             record.metric("fertility", value, "tokens/word", base=base, stage=stage, language=language)
         record.fact("vocabulary", len(words), "tokens", base=base, stage=stage)

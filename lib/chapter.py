@@ -23,7 +23,7 @@ def begin(chapter: str, variables: dict) -> records.Record:
     return record
 
 
-def lacking(record: records.Record, *names: str) -> list[str]:
+def missing(record: records.Record, *names: str) -> list[str]:
     """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
     found = {name: assets.entry(name)["title"] for name in assets.absent(*names)}
     record.lack(found)

@@ -423,8 +423,13 @@ def _joined(strings: Iterable[str], length: int) -> list[str]:
 
 
 def codes(multiway: pandas.DataFrame) -> list[str]:
-    """The languages of the multi-way items while they are made."""
+    """The languages of multi-way items, as they are made or as they are kept."""
     return [name for name in multiway if name not in ("item", "source", "group", "language", "split")]
+
+
+def foreign(multiway: pandas.DataFrame) -> list[str]:
+    """The languages of multi-way items but English."""
+    return [code for code in codes(multiway) if code != "en"]
 
 
 def examined(questions: pandas.DataFrame, tests: list[dict], settings: Settings, ledger: list) -> pandas.DataFrame:
@@ -443,7 +448,7 @@ def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Fr
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 
 
-def lacking(frames: Frames) -> list[str]:
+def gaps(frames: Frames) -> list[str]:
     """Sentences on what a corpus may have and this one has not, and where a user adds it."""
     had = {"english": (frames["documents"]["language"] == "en").any(), "pairs": len(frames["pairs"])}
     return [params.lack(name) for name, found in had.items() if not found]

@@ -58,18 +58,13 @@ def script(code: str, units: list[dict]) -> str:
     return text.script(code) if code in text.LANGUAGES else text.writing(unit[code] for unit in units[:1000])
 
 
-def codes(multiway: pandas.DataFrame) -> list[str]:
-    """The languages of the multi-way items but English."""
-    return [name for name in multiway if name not in ("item", "split", "en")]
-
-
 def texts(documents, multiway, owned) -> pandas.DataFrame:
     """Training texts (stream, source, text) of all languages, and of `pairs`: an item is a document each way."""
     train = [frame[frame["split"] == "train"] for frame in (documents, owned)]
     items = multiway[multiway["split"] == "train"]
     found = [frame.rename(columns={"language": "stream"})[["stream", "source", "text"]] for frame in train]
-    found += [pandas.DataFrame({"stream": code, "source": ITEMS, "text": items[code]}) for code in codes(multiway)]
-    pairs = [prompts.pair_document(english, other, direction, code) for code in codes(multiway)
+    found += [pandas.DataFrame({"stream": code, "source": ITEMS, "text": items[code]}) for code in corpus.foreign(multiway)]
+    pairs = [prompts.pair_document(english, other, direction, code) for code in corpus.foreign(multiway)
              for english, other in zip(items["en"], items[code]) for direction in prompts.directions(code)]
     return pandas.concat([*found, pandas.DataFrame({"stream": PAIRS, "source": ITEMS, "text": pairs})],
                          ignore_index=True)
@@ -131,7 +126,7 @@ def unseen(multiway, owned, longest: int, seed: int) -> tuple[pandas.DataFrame, 
     test = multiway[multiway["split"] == "test"]
     count, test = len(test), test[test["en"].str.len() <= longest]
     train, bad = multiway[multiway["split"] == "train"], pandas.Series(False, index=test.index)
-    for code in codes(multiway):
+    for code in corpus.foreign(multiway):
         mine = owned.loc[(owned["language"] == code) & (owned["split"] == "train"), "text"]
         lines = [line for string in mine for line in text.lines(string)]
         found = corpus.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
@@ -150,8 +145,8 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
     chosen = items.head(count * together)
     number = pandas.Series(range(len(chosen)), index=chosen.index) // together
     found = [{"language": code, "item": f"{ITEMS}/{place}", "text": "\n".join(part[code])}
-             for code in codes(items) for place, part in chosen.groupby(number)]
-    told = codes(items) if len(items) else []
+             for code in corpus.foreign(items) for place, part in chosen.groupby(number)]
+    told = corpus.foreign(items) if len(items) else []
     alone = {code: frame for frame in (owned, documents) for code in frame.loc[frame["split"] == "test", "language"]
              if code not in told}
     for code, frame in alone.items():
@@ -177,9 +172,9 @@ def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **lab
     bits = bits.assign(language=texts["language"].to_numpy(), item=texts["item"].to_numpy(), **labels)
     if items is None or len(items) < 2:
         return bits, pandas.DataFrame()
-    vectors = {code: evaluation.embed(model, words, items[code].tolist()) for code in ["en", *codes(items)]}
+    vectors = {code: evaluation.embed(model, words, items[code].tolist()) for code in ["en", *corpus.foreign(items)]}
     hits = [evaluation.nearest(vectors["en"], vectors[code]).groupby("item")["correct"]
-            .agg(correct="sum", answers="size").reset_index().assign(language=code) for code in codes(items)]
+            .agg(correct="sum", answers="size").reset_index().assign(language=code) for code in corpus.foreign(items)]
     return bits, pandas.concat(hits, ignore_index=True).assign(**labels)
 
 
@@ -238,7 +233,7 @@ def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str
     """What tokenizers are measured on, by language: the first held-out items, or `texts` where there is none."""
     items = multiway[multiway["split"] != "train"].head(count)
     if len(items):
-        return {code: items[code].tolist() for code in ["en", *codes(items)]}
+        return {code: items[code].tolist() for code in ["en", *corpus.foreign(items)]}
     return texts.groupby("language", sort=False)["text"].apply(list).to_dict()
 
 

@@ -58,7 +58,7 @@ def translations(multiway: pandas.DataFrame, languages: list[str], count: int, l
     Four options of at most `longest` characters, the wrong ones from other items; the right one's place goes round.
     Languages that the items lack are left out; where all are, every language that they have is asked.
     """
-    codes = [code for code in languages if code in multiway and code != "en"] or _languages(multiway)
+    codes = [code for code in languages if code in multiway and code != "en"] or corpus.foreign(multiway)
     drawn, found = _drawn(multiway, ["en", *codes], longest, seed), []
     for number, row in enumerate(drawn.head(count).to_dict("records") if len(drawn) >= OPTIONS else ()):
         others = [other for other in (drawn.iloc[(number + step) % len(drawn)] for step in range(1, OPTIONS))]
@@ -113,10 +113,6 @@ def _texts(pairs: pandas.DataFrame, code: str, language: str) -> pandas.DataFram
               **prompts.translation(row["english"], row["target"], direction, language)} for row in pairs.to_dict("records")]
     return benchmarks.framed({**row, "answers": [row["answer"]], "input": row["text"], "output": row["answer"]}
                             for row in found)
-
-
-def _languages(multiway: pandas.DataFrame) -> list[str]:
-    return [name for name in multiway if name not in ("item", "split", "en")]
 
 
 def _drawn(multiway: pandas.DataFrame, codes: list[str], longest: int, seed: int) -> pandas.DataFrame:

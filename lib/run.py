@@ -50,9 +50,21 @@ def before(chapter: str) -> list[str]:
 
 
 def inputs(profile: str, chapter: str) -> list[Path]:
-    """Files that make a chapter stale when they change: notebook, parameters, code it reaches, records before it."""
+    """Files that make a chapter stale when they change: notebook, parameters, code it reaches, records before it.
+
+    Also the user's own files that its parameters name.
+    """
     earlier = [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
-    return [paths.notebook(chapter), paths.parameters(profile, chapter), *code(chapter), *earlier]
+    written = paths.parameters(profile, chapter)
+    return [paths.notebook(chapter), written, *files(params.read(written)), *code(chapter), *earlier]
+
+
+def files(value) -> list[Path]:
+    """The files that strings anywhere in a parameter's value name."""
+    if isinstance(value, str):
+        return [paths.named(value)] if os.path.isfile(paths.named(value)) else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [found for part in parts for found in files(part)]
 
 
 def code(chapter: str) -> list[Path]:

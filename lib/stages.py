@@ -96,11 +96,6 @@ def own(profile: str, base: str) -> bool:
     return models.stage(profile, "base") == models.base(base)
 
 
-def nothing() -> pandas.DataFrame:
-    """No test rows: what stands in for them where the benchmark files are not at hand."""
-    return pandas.DataFrame(columns=benchmarks.COLUMNS, dtype=object)
-
-
 class Budget(NamedTuple):
     """What every base gets: bytes of monolingual and of bilingual text, instruction rows, new pieces of vocabulary."""
 

@@ -8,7 +8,7 @@ import nbformat
 
 from lib import paths
 
-PARAMETERS = 'profile = "laptop"  # profile\nseed = 0  # seed [0..9]\nrows = 3  # rows to count [1..9]'
+PARAMETERS = 'profile = "laptop"  # profile\nseed = 0  # seed [0..9]\nrows = 3  # rows to count [1..9]\nfile = ""  # a text'
 # No chapter.begin: it loads torch, and the engine does not care.
 BEGIN = ('from lib import records, tables\n\n'
          'record = records.Record("{}", {{"profile": profile, "seed": seed, "rows": rows}}, {{}})\n'

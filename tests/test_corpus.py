@@ -222,7 +222,7 @@ def test_word_order_is_asked_of_held_out_sentences_with_the_same_characters(buil
 def test_a_text_alone_makes_every_artefact(tmp_path):
     rows = [{"source": "s", "group": f"s/{number}", "fa": row["fa"]} for number, row in enumerate(_units()) if "fa" in row]
     frames, ledger = corpus.clean(sources.Content(rows), ["tr"], SETTINGS)
-    told = corpus.lacking(frames)
+    told = corpus.gaps(frames)
     assert len(told) == 2 and "`sources`" in told[0] and "`pair_files`" in told[1]
     frames = corpus.split(frames, SETTINGS, ledger)
     written = corpus.artefacts(frames, items.derive(sources.Content(rows), frames, SETTINGS), SETTINGS)

@@ -62,6 +62,18 @@ def test_a_changed_parameter_reruns_its_chapter_only_and_says_why(house):
     assert "because params/smoke/02_tokenizer.yaml changed" in printed and "hello from 5" in printed
 
 
+def test_a_file_of_the_user_makes_the_chapter_that_names_it_stale(house):
+    own, written = house / "own.txt", house / "params/smoke/02_tokenizer.yaml"
+    before = written.read_text()
+    own.write_text("a text\n")
+    written.write_text(before + "file: own.txt\n")
+    assert "hello" in _run(house, "all")[1] and "Nothing to be done" in _run(house, "all")[1]
+    own.write_text("another\n")
+    assert "because own.txt changed" in _run(house, "all")[1]
+    written.write_text(before)
+    assert run.files({"el": ["no such file", 3], "ar": "x" * 5000, "hi": [str(own)]}) == [own]
+
+
 def test_a_wrong_parameter_is_refused_before_a_kernel_starts(house):
     (house / "params/smoke/02_tokenizer.yaml").write_text("profile: smoke\nrow: 5\n")
     status, printed = _run(house, "all")

@@ -3,7 +3,7 @@ import numpy
 import pandas
 import pytest
 
-from lib import models, plots, records, stages, tables, training, tuning
+from lib import benchmarks, models, plots, records, stages, tables, training, tuning
 
 ROW = {"benchmark": "made up", "setting": "en", "task": "sentiment", "language": "en", "category": "",
        "choices": ["positive", "negative"], "flags": []}
@@ -129,7 +129,7 @@ def test_exhibits_stand_on_the_record_alone(record):
 def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
     record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base"], "batch_size": 2}, {})
     record.fact("available", False)
-    assert len(stages.draw(stages.nothing(), 3, 100, 0)) == 0
+    assert len(stages.draw(benchmarks.framed([]), 3, 100, 0)) == 0
     for exhibit in {**tables.TABLES, **plots.FIGURES}.values():
         if exhibit.chapter == stages.CHAPTER:
             *_, frame, reading = exhibit.build("test")

@@ -1,18 +1,14 @@
 """Figures of the base-strength chapter."""
-import pandas
-
 from lib import records
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables import span
-from lib.tables.base_strength import ABSENT, CHAPTER, FILES, chances, measured
+from lib.tables.base import need, span
+from lib.tables.base_strength import CHAPTER, FILES, chances, measured
 
 
 @figure("P1-F1b", CHAPTER, "Accuracy on the tests after each stage, by setting", FILES)
 def test_accuracy(profile: str):
     """A panel a setting; per task a point a stage with its interval, bases by marker, and the level of chance."""
-    found = measured(profile, "accuracy")
-    if found.empty:
-        return _absent()
+    found = need(measured(profile, "accuracy"))
     chance = chances(profile)
     frame = found[["base", "stage", "setting", "task", "language", "n", "value", "low", "high"]].copy()
     frame["chance"] = [chance[key] for key in zip(frame["setting"], frame["task"])]
@@ -53,9 +49,7 @@ def _points(panel, part):
 @figure("P1-F2b", CHAPTER, "Loss of task tuning from each stage", FILES)
 def tuning_loss(profile: str):
     """One line a base and stage (LoRA, both languages), mean over seeds, running mean of three points."""
-    rows = records.rows(profile, CHAPTER, "loss")
-    if rows.empty:
-        return _absent()
+    rows = need(records.rows(profile, CHAPTER, "loss"))
     rows = rows[(rows["method"] == "lora") & (rows["trained_on"] == "both")]
     frame = rows.groupby(["base", "stage", "step"], sort=False)[["tokens", "loss"]].mean().reset_index()
     lines = frame.groupby(["base", "stage"])["loss"]
@@ -71,11 +65,3 @@ def tuning_loss(profile: str):
     ends = [f"{base} {stage} {line['smooth'].iloc[0]:.2f} → {line['smooth'].iloc[-1]:.2f}"
             for (base, stage), line in frame.groupby(["base", "stage"], sort=False)]
     return drawing, frame, f"First to last point: {', '.join(ends)} nats a token; vocabularies differ between bases."
-
-
-def _absent():
-    """An empty drawing that says why."""
-    drawing, panel = axes()
-    panel.set_axis_off()
-    panel.annotate("not run", (0.5, 0.5), ha="center")
-    return drawing, pandas.DataFrame(), ABSENT

@@ -5,8 +5,8 @@ from matplotlib import patheffects
 
 from lib import levels, records
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables.base import interval, span
-from lib.tables.grid import ABSENT, CHAPTER, FILES, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
+from lib.tables.base import interval, need, span
+from lib.tables.grid import CHAPTER, FILES, LEVELS, MEASURES, OTHERS, costs, grid, measured, not_run
 
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
@@ -19,9 +19,7 @@ LOWER_IS_BETTER = MEASURES["bits_per_byte"][0]
 def score_by_rank(profile: str):
     """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
     found = grid(measured(profile))
-    found = found[found["language"] == OTHERS]
-    if found.empty:
-        return _empty()
+    found = need(found[found["language"] == OTHERS])
     drawing, panels = _panels(found)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
@@ -55,9 +53,7 @@ def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
 def gain_grid(profile: str):
     """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
     found = grid(measured(profile, "gain"))
-    found = found[found["language"] == OTHERS]
-    if found.empty:
-        return _empty()
+    found = need(found[found["language"] == OTHERS])
     ranks, missing = sorted(found["rank"].unique()), not_run(profile)
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
     drawing, panels = _panels(found)
@@ -95,9 +91,7 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
 def gain_by_share(profile: str):
     """A panel a task; a point a language, mean gain of all cells; the ends of the resource levels are dotted."""
     found = measured(profile, "mean_gain")
-    found = found[~found["language"].isin(LEVELS)]
-    if found.empty:
-        return _empty()
+    found = need(found[~found["language"].isin(LEVELS)])
     found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
     drawing, panels = _panels(found)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
@@ -145,9 +139,7 @@ def memory_and_gain(profile: str):
     Up is better in every panel.
     """
     found, spent = grid(measured(profile, "gain")), costs(profile)
-    found = found[found["language"] == OTHERS]
-    if found.empty or "held" not in spent:
-        return _empty()
+    found = need(found[found["language"] == OTHERS] if "held" in spent else ())
     found = _upwards(found).merge(spent, on=["base", "instructions", "rank", "bits"])
     found = found.assign(held=found["held"] / 1e6)
     drawing, panels = _panels(found)
@@ -226,9 +218,3 @@ def _unit(rows: pandas.DataFrame) -> str:
 
 def _data(found: pandas.DataFrame, *more: str) -> pandas.DataFrame:
     return found[["benchmark", "measure", "language", "rank", "bits", *more, "n", "value", "low", "high"]]
-
-
-def _empty():
-    drawing, panel = axes()
-    panel.set_axis_off()
-    return drawing, pandas.DataFrame(), ABSENT

@@ -1,9 +1,7 @@
 """Figure of the multilingual benchmark."""
-import pandas
-
 from lib.plots.base import PALETTE, WIDE, axes, figure
-from lib.tables.base import reported, span
-from lib.tables.multilingual import ABSENT, AVERAGES, CHAPTER, FILES, chances, measured, zero_shot
+from lib.tables.base import need, reported, span
+from lib.tables.multilingual import AVERAGES, CHAPTER, FILES, chances, measured, zero_shot
 
 LABELS = {"accuracy": "accuracy (%)", "f1": "F1 × 100", "chrf": "chrF++"}
 
@@ -12,11 +10,7 @@ LABELS = {"accuracy": "accuracy (%)", "f1": "F1 × 100", "chrf": "chrF++"}
 def scores_by_language(profile: str):
     """A panel a benchmark; in each language a point a model with its interval, chance dotted, the paper's hollow."""
     found = zero_shot(measured(profile, *LABELS))
-    found = found[~found["language"].isin(AVERAGES)]
-    if found.empty:
-        drawing, panel = axes()
-        panel.set_axis_off()
-        return drawing, pandas.DataFrame(), ABSENT
+    found = need(found[~found["language"].isin(AVERAGES)])
     groups = list(found.groupby(["benchmark", "metric"], sort=False))
     widths = [rows["language"].nunique() + 1 for _, rows in groups]
     drawing, panels = axes(1, len(groups), WIDE, 2.9, squeeze=False, width_ratios=widths)

@@ -12,6 +12,8 @@ from lib import params, paths, records
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 
+NOT_RUN = "what it needs was not at hand, or the profile's parameters leave it out"
+
 
 class Lacking(LookupError):
     """An exhibit cannot be made, because its record lacks what it shows; the message says so in one sentence."""
@@ -54,10 +56,10 @@ def table(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
     return register
 
 
-def need(found, lack: str):
+def need(found, lack: str = ""):
     """`found`, rows that an exhibit is made of. Raises Lacking when there is none: `lack` is a key of `params.LACKS`."""
     if len(found) == 0:
-        raise Lacking(params.LACKS[lack])
+        raise Lacking(params.LACKS[lack] if lack else NOT_RUN)
     return found
 
 

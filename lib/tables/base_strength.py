@@ -4,11 +4,11 @@ import functools
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import interval, p_value, span, table
+from lib.tables.base import Lacking, interval, p_value, span, table
 
 CHAPTER = "07_base_strength"
-ABSENT = "Not run: neither test files nor items of the corpus are at hand."
-IDLE = "Not compared in this profile: its parameters name nothing to compare."
+ABSENT = "neither test files nor items of the corpus are at hand"
+IDLE = "the profile's parameters name nothing to compare"
 FILES = ("llama-persian-tests", "parsinlu", "xquad")
 LEAST = 10  # items: the bootstrap's intervals of fewer are too narrow to count
 
@@ -31,8 +31,11 @@ def _or_why_not(build):
     def built(profile: str):
         ready = records.facts(profile, CHAPTER).query("fact == 'available'")["value"].iloc[0]
         if not ready:
-            return pandas.DataFrame(), ABSENT
-        return build(profile) or (pandas.DataFrame(), IDLE)
+            raise Lacking(ABSENT)
+        found = build(profile)
+        if not found:
+            raise Lacking(IDLE)
+        return found
     return built
 
 

@@ -2,10 +2,9 @@
 import pandas
 
 from lib import records, statistics
-from lib.tables.base import Lacking, interval, p_value, reported, span, table
+from lib.tables.base import interval, need, p_value, reported, span, table
 
 CHAPTER = "12_rank_and_precision"
-ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
 MEASURES = {"accuracy": ("accuracy %", 100, 1), "f1": ("F1×100", 100, 1), "bits_per_byte": ("bits/byte", 1, 3)}
 OTHERS, LOWER = "non-English", "mid and low"
@@ -68,8 +67,7 @@ def costs(profile: str) -> pandas.DataFrame:
 def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
     found = costs(profile)
-    if "trainable" not in found:
-        raise Lacking(ABSENT.rstrip("."))
+    need(found if "trainable" in found else ())
     rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
              "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
              "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}",
@@ -108,9 +106,7 @@ def _by_formula() -> pandas.DataFrame:
 def cell_scores(profile: str):
     """One row a base, set, task and bits; a column untuned and one a rank. Then the paper's systems, not known here."""
     found = measured(profile)
-    found = found[found["language"] == OTHERS]
-    if found.empty:
-        return pandas.DataFrame(), ABSENT
+    found = need(found[found["language"] == OTHERS])
     frame = _wide(found, ["base", "instructions", "benchmark", "measure", "bits"])
     theirs = reported("P4-T2").query("item != '' and quantity != ''")
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
@@ -136,9 +132,7 @@ def _score_reading(found: pandas.DataFrame, profile: str) -> str:
 def gain_by_level(profile: str):
     """One row a task and resource level: the mean gain of all cells, and of the cheapest and the dearest cell."""
     found, cells = measured(profile, "mean_gain"), grid(measured(profile, "gain"))
-    found = found[found["language"].isin(LEVELS)]
-    if found.empty:
-        return pandas.DataFrame(), ABSENT
+    found = need(found[found["language"].isin(LEVELS)])
     corners = {(row["benchmark"], row["language"], row["rank"], row["bits"]): _cell(row)
                for row in cells.to_dict("records")}
     low, high = ((getattr(cells["rank"], end)(), getattr(cells["bits"], end)()) for end in ("min", "max"))
@@ -158,9 +152,7 @@ def gain_by_level(profile: str):
 def english(profile: str):
     """One row a task and bits, a column a rank: tuned minus untuned, paired; below, the paper's measure, not known."""
     found = grid(measured(profile, "gain"))
-    found = found[found["language"] == "en"]
-    if found.empty:
-        return pandas.DataFrame(), ABSENT
+    found = need(found[found["language"] == "en"])
     frame = _wide(found, ["benchmark", "measure", "bits"]).drop(columns="untuned", errors="ignore")
     theirs = [{"benchmark": f"{row.item}, {row.system}", "measure": f"{row.quantity} {row.unit}", "from": "MAPLE"}
               for row in reported("P4-T4").itertuples()]
@@ -187,8 +179,7 @@ def instruction_sets(profile: str):
     rows += [{"set": row.instructions, "difference": row.value} for row in reasons.itertuples()]
     theirs = [f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples()]
     paper = f"the paper compares {', '.join(theirs)}, with no number known here."
-    if not rows:
-        return pandas.DataFrame(), f"{ABSENT} {paper.capitalize()}"
+    need(rows)
     ends = [f"{row['instructions']} against {row['against']}, {row['benchmark']} {_cell(row)} {row['measure']}"
             for row in found[found["language"] == OTHERS].to_dict("records")]
     said = [*ends, *reasons["value"]]
@@ -205,7 +196,7 @@ def factors(profile: str):
     reasons = facts[facts["fact"] == "not_modelled"]
     if found.empty:
         told = [{"task": row.benchmark, "not modelled": row.value} for row in reasons.itertuples()]
-        return pandas.DataFrame(told), "No model of any task was fitted." if told else ABSENT
+        return pandas.DataFrame(need(told)), "No model of any task was fitted."
     tests = facts[(facts["fact"] == "factor_p") & (facts["factor"] != "mean")].reset_index(drop=True)
     tests["holm"] = statistics.holm(tests["value"].astype(float))
     joint = tests.set_index(["benchmark", "factor"])

@@ -5,7 +5,6 @@ from lib import records, statistics
 from lib.tables.base import interval, need, p_value, reported, span, table
 
 CHAPTER = "11_multilingual_benchmark"
-ABSENT = "Not run: what it needs was not at hand, or the profile's parameters leave it out."
 FILES, SETS = ("xcopa", "xquad"), ("alpaca-seed-tasks", "multialpaca")
 NAMES = {"accuracy": "accuracy %", "f1": "F1×100", "exact_match": "exact match %", "chrf": "chrF++", "bleu": "BLEU",
          "F1": "F1×100", "ROUGE": "ROUGE×100"}
@@ -102,8 +101,7 @@ def _instructions_reading(found: pandas.DataFrame) -> str:
 def scoring_of_choices(profile: str):
     """One row a way, model and language: the change of accuracy in points, the same items."""
     found = measured(profile, "normalisation_difference", "shots_difference")
-    if found.empty:
-        return pandas.DataFrame(), ABSENT
+    need(found)
     ways = {"normalisation_difference": "log-likelihood a character − summed",
             "shots_difference": "one-shot − zero-shot"}
     frame = _shown(found.assign(way=found["metric"].map(ways)), ["way", "model", "benchmark", "language"])
@@ -119,8 +117,7 @@ def instruction_sets(profile: str):
     """One row a set and language, mean over the seeds: rows, bytes, and the tokens that the base cuts these to."""
     facts = records.facts(profile, CHAPTER)
     facts = facts[facts["fact"].str.startswith("instruction_")] if len(facts) else facts
-    if facts.empty:
-        return pandas.DataFrame(), ABSENT
+    need(facts)
     sizes = facts.assign(value=facts["value"].astype(float), fact=facts["fact"].str.removeprefix("instruction_"))
     frame = sizes.pivot_table(index=["instructions", "language"], columns="fact", values="value", sort=False)
     frame = frame[["rows", "bytes", "tokens"]].rename_axis(columns=None)
@@ -134,8 +131,7 @@ def contrasts(profile: str):
     """One row a contrast, task, measure and language: the paired difference, p by Holm over the languages."""
     found = zero_shot(measured(profile, *(f"{name}_difference" for name in SHOWN)))
     found = found[found["contrast"].isin(["instructions", "base"])]
-    if found.empty:
-        return pandas.DataFrame(), ABSENT
+    need(found)
     against = [_model(row.against, "none") if row.contrast == "base" else f"{row.base}" for row in found.itertuples()]
     measure = found["metric"].str.removesuffix("_difference").map(NAMES)
     found = found.assign(measure=measure, against=against)

@@ -24,10 +24,10 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full) that is not up to date
-	@$(BIN)/python -m lib.run all --profile $(PROFILE)
+	@$(BIN)/python -m lib.engine.run all --profile $(PROFILE)
 
 sweep: $(INSTALLED) ## run a chapter over lists of parameters: SWEEP=params/sweeps/smoke.yaml, CLUSTER=slurm on a cluster
-	@$(BIN)/python -m lib.sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
+	@$(BIN)/python -m lib.engine.sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
 
 test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS="-m 'not chain'" leaves that out
 	@$(BIN)/python -m pytest $(ARGS)
@@ -36,11 +36,11 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(BIN)/python -c "from lib import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"
 
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
-	@$(BIN)/python -m lib.paper $(PROFILE)
+	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)
 
 check: $(INSTALLED) ## check every parameter file and sweep against its notebook
-	@$(BIN)/python -m lib.params
-	@$(BIN)/python -m lib.sweep
+	@$(BIN)/python -m lib.engine.params
+	@$(BIN)/python -m lib.engine.sweep
 
 clean: ## remove runs/ and what tools left; downloads and .venv stay
 	rm -rf $(OUTPUT)/runs $(OUTPUT)/.snakemake .pytest_cache *.egg-info

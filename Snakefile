@@ -1,13 +1,13 @@
-# The graph of the chapters. A chapter is stale when its notebook, its parameters, the code it reaches or a record
-# before it changed. `make reproduce` is the local case; executor plugins (SLURM, Kubernetes) take the same file.
-# With `--config sweep=<plan>` it is the graph of a sweep's cells instead: lib/sweep.py writes the plan.
+# The graph of the chapters. A chapter is stale when a record before it is newer; `lib.engine.run` names those that are
+# stale for what they rest on besides (notebook, parameters, code, packages, files). `make reproduce` is the local case; executor plugins (SLURM, Kubernetes) take the same file.
+# With `--config sweep=<plan>` it is the graph of a sweep's cells instead: lib/engine/sweep.py writes the plan.
 import json
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from lib import paths, run
+from lib.engine import paths, run
 
 if "sweep" in config:
     PLAN = json.loads(Path(config["sweep"]).read_text(encoding="utf8"))
@@ -33,7 +33,7 @@ if "sweep" in config:
             folder=shlex.quote(PLAN["folder"]),
         shell:
             "export PYTHONPATH={params.root}${{PYTHONPATH:+:$PYTHONPATH}};"
-            " exec {params.python} -m lib.sweep --cell {params.folder}/{wildcards.cell} --record {output:q} --child"
+            " exec {params.python} -m lib.engine.sweep --cell {params.folder}/{wildcards.cell} --record {output:q} --child"
             " > {log:q} 2>&1"
 
 else:
@@ -59,7 +59,7 @@ else:
                 chapter=chapter,
                 profile=PROFILE,
             shell:
-                "cd {params.root} && exec {params.python} -m lib.run {params.chapter} --profile {params.profile} --child"
+                "cd {params.root} && exec {params.python} -m lib.engine.run {params.chapter} --profile {params.profile} --child"
 
     onstart:
         found = {job.rule.name: workflow.dag.reason(job) for job in workflow.dag.needrun_jobs()}

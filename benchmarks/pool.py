@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rouge_score.rouge_scorer import _score_lcs  # noqa: E402
 
-from lib import novelty, selfinstruct  # noqa: E402
+from lib.study import ch10_selfinstruct as selfinstruct  # noqa: E402
+from lib.study import novelty
 
 LANGUAGE = "es"  # what `novelty.tokens` is told; its tokens go by script
 THRESHOLD = 0.7

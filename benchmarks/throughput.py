@@ -26,7 +26,10 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
-from lib import adapters, machine, mixture, models, training  # noqa: E402
+from lib.data import mixture
+from lib.engine import machine
+from lib.model import adapters, folders
+from lib.train import trainers, training  # noqa: E402
 
 TEXT = Path(__file__).resolve().parent.parent / "lib"
 
@@ -100,7 +103,7 @@ def plain(folder, blocks, batch_size, rank, dtype, **options):
 def sft(folder, blocks, batch_size, rank, dtype, **options):
     """TRL's SFTTrainer as it comes, on the same packed blocks."""
     return SFTTrainer(model=adapted(folder, dtype, rank), args=SFTConfig(max_length=None, **arguments(options, batch_size)),
-                      train_dataset=blocks, processing_class=models.tokenizer(folder))
+                      train_dataset=blocks, processing_class=folders.tokenizer(folder))
 
 
 def ours(folder, blocks, batch_size, rank):
@@ -109,7 +112,7 @@ def ours(folder, blocks, batch_size, rank):
     if machine.device() == "cpu" and machine.dtype()[0] == torch.bfloat16:
         model.set_attn_implementation("eager")
     settings = training.Settings(learning_rate=1e-3, beta2=0.999, batch_size=batch_size)
-    return training.Pretrainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
+    return trainers.Pretrainer(model=adapters.quicken(model), args=TrainingArguments(**arguments({}, batch_size)),
                                 train_dataset=blocks.with_format("torch"), settings=settings)
 
 
@@ -118,7 +121,7 @@ def packed(folder: Path, blocks: int, length: int) -> datasets.Dataset:
     texts = [path.read_text(encoding="utf8") for path in sorted(TEXT.glob("*.py"))]
     with contextlib.redirect_stdout(io.StringIO()):
         drawn = mixture.documents({"code": texts}, {"code": 1.0}, 8 * blocks * length, seed=0)
-        rows = mixture.blocks(drawn, models.tokenizer(folder), length)
+        rows = mixture.blocks(drawn, folders.tokenizer(folder), length)
     return rows.select(range(blocks)).select_columns(["input_ids", "labels"])
 
 
@@ -144,7 +147,7 @@ def main():
     given = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    folder, (dtype, reason) = models.base(given.base), machine.dtype()
+    folder, (dtype, reason) = folders.base(given.base), machine.dtype()
     blocks, best = packed(folder, given.batch * given.steps, given.length), peak(dtype)
     print(f"{machine.describe()['device']}, {str(dtype)[6:]} ({reason}), matmul peak {best / 1e9:.0f} GFLOP/s, "
           f"{given.steps} steps of {given.batch} × {given.length} tokens")

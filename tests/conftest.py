@@ -65,6 +65,7 @@ def byte_tokenizer():
 def sentencepiece_tokenizer():
     """SentencePiece-style BPE of 450 English pieces with byte fallback and no pad token (like Llama-2)."""
     import json
+
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaTokenizer
     backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
@@ -99,7 +100,8 @@ def tiny_model():
 def fp32(monkeypatch):
     """Models are computed in fp32 whatever the machine would choose: for tests of equality, which bf16 would blur."""
     import torch
-    from lib import machine
+
+    from lib.engine import machine
     monkeypatch.setattr(machine, "dtype", lambda: (torch.float32, "rounding would hide an error"))
 
 

@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import yaml
 
-from lib import params, paths
+from lib.engine import params, paths
 
 # Who does what, and where and when: a sentence is one of each, in the language's order.
 ENGLISH = ("My mother|The old teacher|Our neighbour|The little boy|A young doctor|My best friend|The tired farmer|Her grandmother",

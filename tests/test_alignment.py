@@ -2,7 +2,9 @@
 import pandas
 import pytest
 
-from lib import alignment, plots, records, tables
+from lib import exhibits
+from lib.engine import records
+from lib.study import ch04_bilingual as bilingual
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def corpus(english, persian):
 
 def test_streams_hold_each_training_pair_in_both_directions_and_no_test_text(corpus):
     documents, pairs = corpus
-    streams = alignment.streams(documents, pairs, "fa")
+    streams = bilingual.streams(documents, pairs, "fa")
     assert len(streams["pairs"]) == 2 * (pairs["split"] == "train").sum()
     assert {text.split(":")[0] for text in streams["pairs"]} == {"English", "فارسی"}
     shown = "\n".join(streams["pairs"])
@@ -28,42 +30,42 @@ def test_streams_hold_each_training_pair_in_both_directions_and_no_test_text(cor
 def test_a_text_alone_has_one_stream_and_scores_without_sentences(corpus, byte_tokenizer, tiny_model, output):
     documents, pairs = corpus
     mine = documents[documents["language"] == "fa"]
-    assert list(alignment.streams(mine, pairs[:0], "fa")) == ["fa"]
-    frames = alignment.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs[:0], 2, {"fa": mine["text"].tolist()[:3]},
+    assert list(bilingual.streams(mine, pairs[:0], "fa")) == ["fa"]
+    frames = bilingual.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs[:0], 2, {"fa": mine["text"].tolist()[:3]},
                              "fa", 4)
     frames = [pandas.concat([frame.assign(arm=arm, seed=0) for arm in ("start", "no-pairs")]) for frame in frames]
     record = records.Record("04_alignment", {"profile": "test"}, {})
-    alignment.note(record, *frames)
-    alignment.compare(record, *frames, "start", "no-pairs")
+    bilingual.note(record, *frames)
+    bilingual.compare(record, *frames, "start", "no-pairs")
     record.fact("tokens", 9, "tokens", arm="no-pairs", seed=0)
     assert {row["metric"] for row in record.content["metrics"]} == {"bits_per_byte", "bits_per_byte_difference"}
-    frame, _ = tables.TABLES["C04-T1"].build("test")
+    frame, _ = exhibits.TABLES["C04-T1"].build("test")
     assert list(frame) == ["arm", "tokens", "bits/byte fa"]
-    for exhibit in (tables.TABLES["C04-T2"], plots.FIGURES["C04-F1"]):
-        with pytest.raises(tables.Lacking, match="pair_files"):
+    for exhibit in (exhibits.TABLES["C04-T2"], exhibits.FIGURES["C04-F1"]):
+        with pytest.raises(exhibits.Lacking, match="pair_files"):
             exhibit.build("test")
 
 
 def test_arms_differ_in_pairs_only_and_use_the_same_replay():
-    with_pairs, without = alignment.shares("pairs", "fa", 0.4, 0.1), alignment.shares("no-pairs", "fa", 0.4, 0.1)
+    with_pairs, without = bilingual.shares("pairs", "fa", 0.4, 0.1), bilingual.shares("no-pairs", "fa", 0.4, 0.1)
     assert with_pairs == {"pairs": 0.4, "en": 0.1, "fa": pytest.approx(0.5)}
     assert without == {"en": 0.1, "fa": pytest.approx(0.9)}
     with pytest.raises(ValueError, match="choose among no-pairs, pairs"):
-        alignment.shares("bitext", "fa", 0.4, 0.1)
+        bilingual.shares("bitext", "fa", 0.4, 0.1)
     with pytest.raises(ValueError, match="lower one of them"):
-        alignment.shares("pairs", "fa", 0.8, 0.3)
+        bilingual.shares("pairs", "fa", 0.8, 0.3)
 
 
 def test_scores_reach_the_record_and_equal_arms_do_not_differ(corpus, byte_tokenizer, tiny_model, output):
     documents, pairs = corpus
     texts = {code: documents.loc[documents["language"] == code, "text"].head(3).tolist() for code in ("fa", "en")}
     model = tiny_model(byte_tokenizer)
-    scores = alignment.score(model, byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
+    scores = bilingual.score(model, byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
     runs = [("start", 0), ("pairs", 0), ("pairs", 1)]
     frames = [pandas.concat([frame.assign(arm=arm, seed=seed) for arm, seed in runs]) for frame in scores]
     record = records.Record("04_alignment", {"profile": "test"}, {})
-    alignment.note(record, *frames)
-    alignment.compare(record, *frames, "start", "pairs")
+    bilingual.note(record, *frames)
+    bilingual.compare(record, *frames, "start", "pairs")
     found = pandas.DataFrame(record.content["metrics"])
     layered = found[found["metric"] == "retrieval_accuracy"]
     assert set(layered["layer"]) == {0, 1, 2} and layered["task"].nunique() == 2 and set(layered["n"]) == {4}

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from lib import assets
+from lib.engine import assets
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_packages_out_of_reach_say_the_way_out(wheel, monkeypatch, tmp_path):
 
 
 def test_unlisted_file_and_whole_repository_are_refused(file_entry):
-    with pytest.raises(assets.AssetError, match="has no file 'c.txt'; lib/assets.yaml lists: a/b.txt"):
+    with pytest.raises(assets.AssetError, match="has no file 'c.txt'; lib/engine/assets.yaml lists: a/b.txt"):
         assets.file("file", "c.txt")
     with pytest.raises(assets.AssetError, match="consists of single files"):
         assets.fetch("file")
@@ -174,7 +174,7 @@ def test_hub_without_network(monkeypatch):
 
 
 def test_unknown_name():
-    with pytest.raises(assets.AssetError, match="no asset 'nope'; lib/assets.yaml knows: .*hafez"):
+    with pytest.raises(assets.AssetError, match="no asset 'nope'; lib/engine/assets.yaml knows: .*hafez"):
         assets.fetch("nope")
 
 

@@ -11,7 +11,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from lib import basecheck, embeddings, evaluation, models, prompts, tokenizer, training
+from lib.data import prompts
+from lib.evaluate import measure
+from lib.model import basecheck, embeddings, folders, tokenizer
+from lib.train import training
 
 pytestmark = pytest.mark.usefixtures("fp32")
 SENTENCES = {"en": "The quick brown fox reads the file.", "fa": "می‌خواهم کتاب‌های تازه را بخوانم."}
@@ -87,7 +90,7 @@ class Kinds:
         folder.mkdir()
         with open(folder / "tokenizer.model", "wb") as file:
             train(file, self.lines, "bpe")
-        words = models.tokenizer(folder)
+        words = folders.tokenizer(folder)
         self.tiny_model(words).save_pretrained(folder)
         return folder
 
@@ -136,27 +139,27 @@ def test_every_kind_goes_from_the_first_look_to_an_answer(kind, kinds, persian, 
     folder = getattr(kinds, kind)(tmp_path / "base")
     verdicts = basecheck.inspect(str(folder), SENTENCES).set_index("check")["verdict"]
     assert {*verdicts[["a sentence in en", "a sentence in fa"]]} == {"comes back exactly"}
-    old = models.tokenizer(folder)
+    old = folders.tokenizer(folder)
     new = tokenizer.extend(old, persian, 20, "Arabic")
-    before, ids = models.load(folder), torch.tensor(tokenizer.encode(old, [SENTENCES["en"]]))
-    model = embeddings.extend(models.load(folder), old, new)
-    start = models.save(model, new, tmp_path / "extended")
-    loaded = models.load(start)
+    before, ids = folders.load(folder), torch.tensor(tokenizer.encode(old, [SENTENCES["en"]]))
+    model = embeddings.extend(folders.load(folder), old, new)
+    start = folders.save(model, new, tmp_path / "extended")
+    loaded = folders.load(start)
     assert embeddings.tied(loaded) == embeddings.tied(before) == loaded.config.tie_word_embeddings
     assert torch.equal(loaded(input_ids=ids).logits[..., :len(old)], before(input_ids=ids).logits[..., :len(old)])
     assert type(transformers.AutoModelForCausalLM.from_pretrained(start)) is type(loaded)
 
-    words = prompts.dress(models.tokenizer(start), "chat")
+    words = prompts.dress(folders.tokenizer(start), "chat")
     answered = {"prompt": TURNS, "completion": [{"role": "assistant", "content": "yes"}]}
     examples = datasets.Dataset.from_list([answered] * 96)
     settings = training.Settings("full", 1e-2, 1e-2, batch_size=2, block_length=160)
     assert training.instruct(tmp_path / "full", start, examples, settings, tokenizer=words)["eos_labels"] == 96
     asked = prompts.render(words, TURNS)
-    assert evaluation.generate(models.load(tmp_path / "full"), words, [asked], 40) == ["yes"]  # it has learned to stop
+    assert measure.generate(folders.load(tmp_path / "full"), words, [asked], 40) == ["yes"]  # it has learned to stop
     settings = dataclasses.replace(settings, method="lora")
     parts = training.instruct(tmp_path / "lora", start, examples.select(range(4)), settings, True, words)["parts"]
     assert bool(parts["embed_tokens"]) and bool(parts["lm_head"]) != embeddings.tied(before) and not parts["transformer"]
-    merged, adapted = models.load(tmp_path / "lora" / "model"), models.load(tmp_path / "lora")
+    merged, adapted = folders.load(tmp_path / "lora" / "model"), folders.load(tmp_path / "lora")
     torch.testing.assert_close(merged(input_ids=ids).logits, adapted(input_ids=ids).logits)
     assert embeddings.tied(merged) == embeddings.tied(before)
 
@@ -240,6 +243,6 @@ def test_other_tokenizers_than_bpe_are_refused(model, kinds, tmp_path):
 
 def test_what_small_files_tell_is_told_before_the_weights_are_fetched(kinds, tmp_path, monkeypatch):
     folder = configured(kinds.plain(tmp_path / "base"), quantization_config={"quant_method": "awq", "bits": 4})
-    monkeypatch.setattr(models, "base", lambda name, weights=True: pytest.fail("fetched") if weights else folder)
+    monkeypatch.setattr(folders, "base", lambda name, weights=True: pytest.fail("fetched") if weights else folder)
     with pytest.raises(ValueError, match="org/name@main cannot be a base here: its weights are quantised"):
         basecheck.inspect("org/name@main", SENTENCES)

@@ -11,7 +11,10 @@ import lm_eval
 import pandas
 import pytest
 
-from lib import assets, benchmarks, evaluation, paths, prompts, records, tables
+from lib import exhibits
+from lib.data import prompts
+from lib.engine import assets, paths, records
+from lib.evaluate import benchmarks, measure
 
 FARSI = {"instruction": "یک سوال چند گزینه‌ای",
          "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
@@ -229,27 +232,27 @@ def test_harness_and_generation_take_benchmark_rows(lay, byte_tokenizer, tiny_mo
                                                     for place in range(4)]))
     frame, model = benchmarks.released("fa", "sentiment"), tiny_model(byte_tokenizer)
     for prompt, found in (("document", frame), ("chat", benchmarks.as_released(frame))):
-        scored = evaluation.harness(model, byte_tokenizer, found, tmp_path / prompt, prompt)
+        scored = measure.harness(model, byte_tokenizer, found, tmp_path / prompt, prompt)
         assert list(scored["item"]) == list(frame["id"]) and set(scored["choices"]) == {2}
-    judged = evaluation.answer(model, byte_tokenizer, frame, 4)
+    judged = measure.answer(model, byte_tokenizer, frame, 4)
     assert list(judged["item"]) == list(frame["id"]) and not judged["correct"][judged["invalid"]].any()
 
 
 def test_harness_knows_the_tasks_that_profiles_may_name():
     shipped = paths.Path(lm_eval.__file__).parent / "tasks"
     names = ["belebele_pes_Arab", "xnli_en", "xcopa_tr", "xcopa_id", "flores_en-fa", "flores_fa-en"]
-    evaluation.known(names, [shipped / folder for folder in ("belebele", "xnli", "xcopa")])
+    measure.known(names, [shipped / folder for folder in ("belebele", "xnli", "xcopa")])
     with pytest.raises(ValueError, match="no task nonsense"):
-        evaluation.known(["nonsense"], [shipped / "xcopa"])
+        measure.known(["nonsense"], [shipped / "xcopa"])
 
 
 def test_named_tasks_come_back_item_by_item(byte_tokenizer, tiny_model, tmp_path, monkeypatch):
     import datasets
     pairs = {"eng_Latn": "two cats", "pes_Arab": "دو گربه"}
     monkeypatch.setattr(datasets, "load_dataset", lambda _, code, split: [{"id": 1, "text": pairs[code]}])
-    monkeypatch.setattr(evaluation, "known", lambda *_: evaluation.TaskManager(
+    monkeypatch.setattr(measure, "known", lambda *_: measure.TaskManager(
         include_defaults=False, include_path=str(paths.TASKS)))
-    found = evaluation.named(tiny_model(byte_tokenizer), byte_tokenizer, ["flores_fa-en"], tmp_path, limit=1)
+    found = measure.named(tiny_model(byte_tokenizer), byte_tokenizer, ["flores_fa-en"], tmp_path, limit=1)
     assert list(found["metric"]) == ["chrf", "bleu"] and list(found["reference"]) == ["two cats"] * 2
     assert isinstance(found["answer"][0], str) and (tmp_path / "flores_fa-en.samples.jsonl").exists()
 
@@ -284,7 +287,7 @@ PUBLISHED = {
 def test_counts_of_the_real_files(real, output, monkeypatch):
     monkeypatch.setattr(benchmarks, "PARSINLU_FILES", {})
     benchmarks.note(records.Record("07_base_strength", {"profile": "smoke"}, {}))
-    frame, reading = tables.TABLES["P1-T1"].build("smoke")
+    frame, reading = exhibits.TABLES["P1-T1"].build("smoke")
     columns = ["n", "labels as written", "majority (%)", "words in", "duplicates"]
     found = frame.astype(object).where(frame.notna(), None).set_index("file")[columns]
     assert {name.removesuffix(".json"): tuple(row) for name, row in found.iterrows()} == PUBLISHED
@@ -299,5 +302,5 @@ def test_answers_of_fa_and_translate_test_are_the_same(real):
 
 def test_table_without_tests_says_so(output):
     records.Record("07_base_strength", {"profile": "smoke"}, {}).fact("seconds", 1.0)
-    frame, reading = tables.TABLES["P1-T1"].build("smoke")
+    frame, reading = exhibits.TABLES["P1-T1"].build("smoke")
     assert frame.empty and "no tests in this run" in reading

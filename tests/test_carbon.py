@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from lib import carbon, records
+from lib.engine import energy, records
 
 
 @pytest.fixture
@@ -22,36 +22,36 @@ def spent(tmp_path, monkeypatch):
 
 def test_the_meter_names_its_method_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    meter = carbon.start("test")
+    meter = energy.start("test")
     time.sleep(0.2)
-    found = carbon.stop(meter)
+    found = energy.stop(meter)
     assert found["kwh"] is None or found["kwh"] > 0
     assert "codecarbon" in found["kwh_method"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_grid_weighs_a_kwh():
-    assert carbon.co2(2, "IRN") == pytest.approx(2 * carbon.intensity("IRN") / 1000)
-    assert carbon.intensity("FRA") < carbon.intensity("IRN")
-    assert carbon.grid("IRN").startswith("Iran 20")
+    assert energy.co2(2, "IRN") == pytest.approx(2 * energy.intensity("IRN") / 1000)
+    assert energy.intensity("FRA") < energy.intensity("IRN")
+    assert energy.grid("IRN").startswith("Iran 20")
 
 
 @pytest.mark.parametrize("country", ["Iran", "IR", "XXX", ""])
 def test_an_unknown_country_is_refused(country):
     with pytest.raises(ValueError, match="alpha-3"):
-        carbon.co2(1, country)
+        energy.co2(1, country)
 
 
 def test_training_takes_its_share_of_the_chapter(spent):
-    assert carbon.ledger(spent)["kwh"].sum() == pytest.approx(0.006)
-    rows = carbon.training(spent)[["step", "tokens", "kwh"]].values.tolist()
+    assert energy.ledger(spent)["kwh"].sum() == pytest.approx(0.006)
+    rows = energy.training(spent)[["step", "tokens", "kwh"]].values.tolist()
     assert rows == [["03_pretraining", 1000, pytest.approx(0.004)]]
 
 
 def test_an_estimate_grows_with_tokens_and_parameters():
-    assert carbon.scaled(1, tokens=10, parameters=100, to_tokens=20, to_parameters=300) == pytest.approx(6)
+    assert energy.scaled(1, tokens=10, parameters=100, to_tokens=20, to_parameters=300) == pytest.approx(6)
 
 
 def test_nothing_is_scaled_without_the_size_of_the_model(spent):
     with pytest.raises(ValueError, match="how many parameters"):
-        carbon.parameters(spent)
+        energy.parameters(spent)

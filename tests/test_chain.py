@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from lib import assets, paths, run, sweep
+from lib.engine import assets, paths, run, sweep
 
 pytestmark = pytest.mark.chain
 
@@ -23,7 +23,7 @@ LACKING = {"07_base_strength", "08_phases_and_transfer", "10_multialpaca", "11_m
 def _reproduce(output, **more):
     """`make reproduce PROFILE=smoke` into a folder of its own; (exit status, what it printed)."""
     environment = {**HERE, "COMPANION_OUTPUT": str(output), **more}
-    done = subprocess.run([sys.executable, "-m", "lib.run", "all", "--profile", "smoke"], cwd=paths.ROOT, text=True,
+    done = subprocess.run([sys.executable, "-m", "lib.engine.run", "all", "--profile", "smoke"], cwd=paths.ROOT, text=True,
                           env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800)
     return done.returncode, done.stdout
 
@@ -118,7 +118,7 @@ def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):
     whole = _records(chain)["12_rank_and_precision"]
     cell = sweep.Cell("12_rank_and_precision", whole["parameters"] | {"ranks": [8]}, {"ranks": [8]})
     folder = sweep.prepare(cell, os.cpu_count())
-    done = subprocess.run([sys.executable, "-m", "lib.sweep", "--cell", str(folder)], cwd=paths.ROOT, text=True,
+    done = subprocess.run([sys.executable, "-m", "lib.engine.sweep", "--cell", str(folder)], cwd=paths.ROOT, text=True,
                           env={**HERE, "COMPANION_OUTPUT": str(chain)}, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=900)
     assert done.returncode == 0, done.stdout

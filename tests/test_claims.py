@@ -1,8 +1,10 @@
 """The ledger: verdicts follow from intervals, and every claim selects the metric that it names."""
 import pytest
 
-from lib import claims, paths, plots, records, tables
-from lib.statistics import Difference
+from lib import exhibits
+from lib.engine import paths, records
+from lib.engine.statistics import Difference
+from lib.exhibits import claims
 
 COMMITTED = paths.ROOT / "figures" / "full" / "records"
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
@@ -74,19 +76,19 @@ def test_a_contrast_that_was_not_run_is_told_apart(ledger):
 
 def test_table_and_figure_say_the_same(ledger, output):
     ledger(0.1, 0.3)
-    frame, reading = tables.TABLES["C14-T3"].build("smoke")
+    frame, reading = exhibits.TABLES["C14-T3"].build("smoke")
     assert frame["effect"].tolist() == ["0.200 [0.100, 0.300] bits/byte", ""] and frame["n"].tolist() == ["20", ""]
     assert "Of 1 claims 1 supported" in reading and "1 of 2 tests have a record" in reading
-    assert plots.save("C14-F1", "smoke") == reading
+    assert exhibits.save("C14-F1", "smoke") == reading
     assert len((output / "figures/smoke/C14-F1_claims_forest.csv").read_text().splitlines()) == 2
 
 
 def test_without_any_record_the_table_stands_and_the_figure_says_why(output, monkeypatch):
     monkeypatch.setattr(records, "_open", {})
-    frame, reading = tables.TABLES["C14-T3"].build("smoke")
+    frame, reading = exhibits.TABLES["C14-T3"].build("smoke")
     assert set(frame["verdict"]) == {claims.ABSENT} and "0 of" in reading
     with pytest.raises(FileNotFoundError, match="No claim has a record in profile smoke"):
-        plots.FIGURES["C14-F1"].build("smoke")
+        exhibits.FIGURES["C14-F1"].build("smoke")
 
 
 def test_entries_are_complete_and_their_ids_unique():

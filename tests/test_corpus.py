@@ -5,7 +5,9 @@ from collections import Counter
 import pandas
 import pytest
 
-from lib import corpus, items, records, sources, tables
+from lib import exhibits
+from lib.data import corpus, items, sources
+from lib.engine import records
 
 SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
 SUBJECTS = "باران برف آفتاب دریا کوه جنگل شهر کتاب قلم خانه باغ پرنده ماهی ستاره ماه رود دشت سنگ چراغ پنجره".split()
@@ -314,11 +316,11 @@ def test_rewritings_are_shown_beside_the_filters(built, output):
     content = sources.Content(_units(), _dialogues())
     corpus.note(record, ledger + extra, frames, corpus.artefacts(frames, items.derive(content, frames, SETTINGS), SETTINGS))
     record.fact("held_out_texts", 1), record.fact("twins", 0), record.write()
-    frame, reading = tables.TABLES["C01-T4"].build("smoke")
+    frame, reading = exhibits.TABLES["C01-T4"].build("smoke")
     mine = frame.set_index("source").loc["mine.csv"]
     assert (mine["read"], mine["no text"], mine["tatweel"], mine["rewritten"]) == (8, 2, 3, 3)
     assert "most often for tatweel (3); rows of the user's files left out: 2." in reading
-    frame, reading = tables.TABLES["C01-T2"].build("smoke")
+    frame, reading = exhibits.TABLES["C01-T2"].build("smoke")
     assert "read = removed + kept in every row" in reading and set(frame["artefact"]) == {"documents", "pairs", "dialogues", "multiway"}
 
 

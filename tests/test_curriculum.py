@@ -6,7 +6,12 @@ import numpy
 import pandas
 import pytest
 
-from lib import corpus, curriculum, models, plots, records, schedule, sources, statistics, tables, training
+from lib import exhibits
+from lib.data import corpus, schedule, sources
+from lib.engine import records, statistics
+from lib.model import folders
+from lib.study import ch09_curriculum as curriculum
+from lib.train import training
 
 WORDS = {"en": "rain snow sun sea hill wood town book pen house garden bird fish star moon".split(),
          "fa": "باران برف آفتاب دریا تپه جنگل شهر کتاب قلم خانه باغ پرنده ماهی ستاره ماه".split(),
@@ -182,19 +187,19 @@ def test_exhibits_of_a_record(output, packed, planned, byte_tokenizer):
         record.metric("unknown", statistics.Estimate(0.2, 9, 0.1, 0.3), "share", **where)
     record.write()
     for name in ("P3-T1", "P3-T2", "C09-T1", "C09-T3"):
-        frame, reading = tables.TABLES[name].build("laptop")
+        frame, reading = exhibits.TABLES[name].build("laptop")
         assert len(frame) and reading.endswith("."), name
-    shares = tables.TABLES["P3-T1"].build("laptop")[0].query("of == 'here'")[["stage 1 %", "stage 2 %"]]
+    shares = exhibits.TABLES["P3-T1"].build("laptop")[0].query("of == 'here'")[["stage 1 %", "stage 2 %"]]
     assert shares.sum().tolist() == pytest.approx([100, 100], abs=0.1)
-    gains, reading = tables.TABLES["C09-T1"].build("laptop")
+    gains, reading = exhibits.TABLES["C09-T1"].build("laptop")
     assert gains["language"].tolist()[-2:] == [curriculum.OTHERS, "en"] and "-0.200" in reading
     for name in ("P3-F3", "C09-F1", "P3-F1b"):
-        assert plots.save(name, "laptop").endswith("."), name
+        assert exhibits.save(name, "laptop").endswith("."), name
 
 
 def test_an_arm_is_trained_and_scored(output, packed, planned, documents, multiway, nothing, byte_tokenizer,
                                       tiny_model):
-    start = models.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "start")
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "start")
     order = planned["curriculum"][1][:8]
     settings = training.Settings(block_length=16, lora_rank=2, checkpoint_steps=2)
     folder, result = curriculum.train("laptop", "curriculum", start, schedule.arrange(packed, order), settings)

@@ -2,7 +2,11 @@
 import pandas
 import pytest
 
-from lib import benchmarks, derived, prompts, records, stages, tables
+from lib import exhibits
+from lib.data import prompts
+from lib.engine import records
+from lib.evaluate import benchmarks, derived
+from lib.study import ch07_stages as stages
 
 
 def _items():
@@ -87,6 +91,6 @@ def test_what_they_hold_is_noted_like_a_file(output):
     record.lack({"parsinlu": "ParsiNLU"})
     derived.note(record, derived.tests(_items(), PAIRS, "fa", ["fa", "en"], []))
     record.write()
-    frame, _ = tables.TABLES["P1-T1"].build("smoke")
+    frame, _ = exhibits.TABLES["P1-T1"].build("smoke")
     assert frame["file"].tolist() == ["corpus: fa, emoji_mcq", "corpus: en, emoji_mcq"] and set(frame["n"]) == {8}
-    assert tables.save("P1-T1", "smoke").endswith("Not at hand: ParsiNLU; rows made from the corpus stand in.")
+    assert exhibits.save("P1-T1", "smoke").endswith("Not at hand: ParsiNLU; rows made from the corpus stand in.")

@@ -5,7 +5,7 @@ import numpy
 import pytest
 import torch
 
-from lib import dictionary, embeddings, tokenizer
+from lib.model import dictionary, embeddings, tokenizer
 
 
 @pytest.fixture(scope="module", params=["byte_tokenizer", "sentencepiece_tokenizer"])

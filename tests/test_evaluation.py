@@ -8,15 +8,17 @@ import pandas
 import pytest
 import torch
 
-from lib import evaluation, plots, records, statistics, tables
-from lib import items as items_module
+from lib import exhibits
+from lib.data import items as items_module
+from lib.engine import records, statistics
+from lib.evaluate import measure
 
 ZWNJ = "\u200c"
 
 
 def direct_bits(model, tokenizer, text):
     """The text's bits in one forward pass over all of it."""
-    ids = [evaluation.start_token(tokenizer), *tokenizer(text, add_special_tokens=False).input_ids]
+    ids = [measure.start_token(tokenizer), *tokenizer(text, add_special_tokens=False).input_ids]
     with torch.no_grad():
         scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     return -sum(scores[at, token].item() for at, token in enumerate(ids[1:])) / math.log(2)
@@ -26,18 +28,18 @@ def direct_bits(model, tokenizer, text):
 def test_bits_are_those_of_the_whole_text(kind, request, tiny_model, english, persian):
     tokenizer = request.getfixturevalue(kind)
     model, texts = tiny_model(tokenizer), [english[0], persian[0], english[1]]
-    frame = evaluation.bits_per_byte(model, tokenizer, texts)
+    frame = measure.bits_per_byte(model, tokenizer, texts)
     assert list(frame["bits"]) == pytest.approx([direct_bits(model, tokenizer, text) for text in texts], rel=1e-5)
 
 
 def test_bytes_and_characters_come_from_the_text(byte_tokenizer, tiny_model):
-    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, [f"می{ZWNJ}رود", "go"])
+    frame = measure.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, [f"می{ZWNJ}رود", "go"])
     assert list(frame["bytes"]) == [2 * 5 + 3, 2] and list(frame["characters"]) == [6, 2]
 
 
 def test_batches_do_not_change_bits(byte_tokenizer, tiny_model, english, persian):
     model, texts = tiny_model(byte_tokenizer), [*english[:5], " ".join(persian)]
-    one, many = (evaluation.bits_per_byte(model, byte_tokenizer, texts, 64, 16, size) for size in (1, 4096))
+    one, many = (measure.bits_per_byte(model, byte_tokenizer, texts, 64, 16, size) for size in (1, 4096))
     assert list(one["bits"]) == pytest.approx(list(many["bits"]), rel=1e-5)
 
 
@@ -45,51 +47,51 @@ def test_windows_score_every_token_once(byte_tokenizer, tiny_model, english):
     """A model that gives every token the same share costs log2(vocabulary) a token, however the text is cut."""
     model = tiny_model(byte_tokenizer)
     torch.nn.init.zeros_(model.lm_head.weight)
-    frame = evaluation.bits_per_byte(model, byte_tokenizer, [" ".join(english)], window=32, context=8)
+    frame = measure.bits_per_byte(model, byte_tokenizer, [" ".join(english)], window=32, context=8)
     assert frame["bits"][0] == pytest.approx(frame["tokens"][0] * math.log2(len(byte_tokenizer)), rel=1e-5)
 
 
 def test_empty_text_costs_nothing(byte_tokenizer, tiny_model):
-    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, ["", "word"])
+    frame = measure.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, ["", "word"])
     assert list(frame.loc[0]) == [0, 0, 0, 0, 0] and frame["bits"][1] > 0
 
 
 def test_start_token(byte_tokenizer, sentencepiece_tokenizer):
-    assert evaluation.start_token(byte_tokenizer) == byte_tokenizer.eos_token_id
-    assert evaluation.start_token(sentencepiece_tokenizer) in (sentencepiece_tokenizer.bos_token_id,
+    assert measure.start_token(byte_tokenizer) == byte_tokenizer.eos_token_id
+    assert measure.start_token(sentencepiece_tokenizer) in (sentencepiece_tokenizer.bos_token_id,
                                                                sentencepiece_tokenizer.eos_token_id)
 
 
 def test_retrieval_finds_translations_among_vectors():
     english = numpy.random.default_rng(0).normal(size=(3, 40, 16))
     target = english + 0.01 * numpy.random.default_rng(1).normal(size=english.shape)
-    found = evaluation.nearest(english, target)
+    found = measure.nearest(english, target)
     assert found["correct"].all() and len(found) == 3 * 2 * 40
-    shuffled = evaluation.nearest(english, numpy.roll(target, 1, axis=1))
+    shuffled = measure.nearest(english, numpy.roll(target, 1, axis=1))
     assert not shuffled["correct"].any()
 
 
 def test_centring_removes_what_a_language_shares():
     english = numpy.random.default_rng(0).normal(size=(1, 40, 16))
     target = english + 50 * numpy.eye(16)[0]
-    assert evaluation.nearest(english, target, centre=True)["correct"].all()
-    assert evaluation.nearest(english, target, centre=False)["correct"].mean() < 0.7
+    assert measure.nearest(english, target, centre=True)["correct"].all()
+    assert measure.nearest(english, target, centre=False)["correct"].mean() < 0.7
 
 
 def test_retrieval_of_a_text_by_itself(byte_tokenizer, tiny_model, english):
-    frame = evaluation.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, english[:5], english[:5])
+    frame = measure.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, english[:5], english[:5])
     assert frame.groupby("layer")["correct"].mean().tolist() == [1, 1, 1]
 
 
 def test_embeddings_do_not_depend_on_the_batch(byte_tokenizer, tiny_model, english):
     model = tiny_model(byte_tokenizer)
-    one, many = (evaluation.embed(model, byte_tokenizer, english[:4], size) for size in (1, 4096))
+    one, many = (measure.embed(model, byte_tokenizer, english[:4], size) for size in (1, 4096))
     assert one.shape == (3, 4, 32) and numpy.allclose(one, many, atol=1e-5)
 
 
 def test_retrieval_needs_pairs(byte_tokenizer, tiny_model):
     with pytest.raises(ValueError, match="got 2 English and 1"):
-        evaluation.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, ["a", "b"], ["c"])
+        measure.retrieval(tiny_model(byte_tokenizer), byte_tokenizer, ["a", "b"], ["c"])
 
 
 @pytest.mark.parametrize("kind", ["byte_tokenizer", "sentencepiece_tokenizer"])
@@ -97,33 +99,33 @@ def test_generation_keeps_order_and_batches_alike(kind, request, tiny_model, eng
     tokenizer = request.getfixturevalue(kind)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token
     model, prompts = tiny_model(tokenizer), [english[1], "a", english[0]]
-    together = evaluation.generate(model, tokenizer, prompts, 8)
-    assert together == [evaluation.generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
+    together = measure.generate(model, tokenizer, prompts, 8)
+    assert together == [measure.generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
 
 
 def test_chrf_of_the_reference_is_100(persian):
-    estimate, signature = evaluation.chrf(persian, persian)
+    estimate, signature = measure.chrf(persian, persian)
     assert estimate == pytest.approx((100, len(persian), 100, 100)) and "nw:2" in signature
 
 
 def test_chrf_is_sacrebleus(english):
     from sacrebleu.metrics import CHRF
     hypotheses = [text.replace("the", "a") for text in english]
-    estimate, _ = evaluation.chrf(hypotheses, english)
+    estimate, _ = measure.chrf(hypotheses, english)
     assert estimate.value == pytest.approx(CHRF(word_order=2).corpus_score(hypotheses, [english]).score)
     assert estimate.low < estimate.value < estimate.high
 
 
 def test_chrf_difference_is_paired(english):
     worse = [text.replace("the", "a") for text in english]
-    change = evaluation.chrf_difference(worse, english, english)
-    assert change.value == pytest.approx(100 - evaluation.chrf(worse, english)[0].value) and change.p < 0.01
-    assert evaluation.chrf_difference(worse, worse, english)[2:] == (0, 0, 1)
+    change = measure.chrf_difference(worse, english, english)
+    assert change.value == pytest.approx(100 - measure.chrf(worse, english)[0].value) and change.p < 0.01
+    assert measure.chrf_difference(worse, worse, english)[2:] == (0, 0, 1)
 
 
 def test_chrf_needs_as_many_references():
     with pytest.raises(ValueError, match="got 1 and 2"):
-        evaluation.chrf(["a"], ["a", "b"])
+        measure.chrf(["a"], ["a", "b"])
 
 
 @pytest.fixture
@@ -136,20 +138,20 @@ def items():
                              for at, question in enumerate(questions)])
 
 
-@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+@pytest.mark.parametrize("prompt", measure.PROMPTS)
 def test_harness_answers_every_item_offline(prompt, byte_tokenizer, tiny_model, items, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the harness reached for the network"))
-    scored = evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    scored = measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
     assert sorted(scored["item"]) == sorted(items["id"]) and set(scored["choices"]) == {3}
     assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
         f"emoji_mcq_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
 
 
-@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+@pytest.mark.parametrize("prompt", measure.PROMPTS)
 def test_harness_asks_a_task_of_the_users_own(prompt, byte_tokenizer, tiny_model, items, tmp_path):
     items = items.assign(task="my_exam")
     items.loc[0, "choices"] = ["the file", "yes"]
-    scored = evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    scored = measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
     assert set(scored["task"]) == {"my_exam"} and sorted(scored["choices"]) == [2, 3, 3, 3, 3, 3]
     assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
         f"my_exam_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
@@ -157,7 +159,7 @@ def test_harness_asks_a_task_of_the_users_own(prompt, byte_tokenizer, tiny_model
 
 def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_model, items, tmp_path):
     model, items = tiny_model(byte_tokenizer), items[items["language"] == "en"]
-    scored = evaluation.harness(model, byte_tokenizer, items, tmp_path)
+    scored = measure.harness(model, byte_tokenizer, items, tmp_path)
     for row, correct in zip(items.itertuples(), scored["correct"]):
         costs = [continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}") / len(choice)
                  for choice in row.choices]
@@ -165,7 +167,7 @@ def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_m
 
 
 def test_likelihoods_of_a_bf16_model_are_not_rounded_to_bf16(byte_tokenizer, tiny_model, items, tmp_path):
-    evaluation.harness(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
+    measure.harness(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
     samples = [json.loads(line) for path in tmp_path.glob("*.samples.jsonl") for line in path.read_text("utf8").splitlines()]
     found = torch.tensor([answer[0] for sample in samples for answer in sample["filtered_resps"]], dtype=torch.float32)
     assert (found != found.bfloat16().float()).float().mean() > 0.9
@@ -180,38 +182,38 @@ def continuation_nats(model, tokenizer, context, continuation):
 
 
 def test_task_hash_tells_other_questions(byte_tokenizer, tiny_model, items, tmp_path):
-    hashes = [evaluation.task_hash(evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, chosen, tmp_path))
+    hashes = [measure.task_hash(measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, chosen, tmp_path))
               for chosen in (items, items, items.assign(answer=0))]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_unknown_prompt_is_refused(byte_tokenizer, tiny_model, items, tmp_path):
     with pytest.raises(ValueError, match="'essay' is unknown: choose one of document, chat"):
-        evaluation.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, "essay")
+        measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, "essay")
 
 
 def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
-    frame = evaluation.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, english)
+    frame = measure.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, english)
     estimate = statistics.ratio(frame["bits"], frame["bytes"])
     assert estimate.n == len(english) and estimate.low < estimate.value < estimate.high
 
 
 def test_choose_draws_test_items_of_each_language(items):
     items = items.assign(split=["test", "test", "train"] * 2)
-    assert sorted(evaluation.choose(items, ["emoji_mcq"], 5, 99)["id"]) == ["en0", "en1", "fa0", "fa1"]
-    assert len(evaluation.choose(items, ["emoji_mcq"], 1, 99)) == 2
+    assert sorted(measure.choose(items, ["emoji_mcq"], 5, 99)["id"]) == ["en0", "en1", "fa0", "fa1"]
+    assert len(measure.choose(items, ["emoji_mcq"], 1, 99)) == 2
     with pytest.raises(ValueError, match="No test item of heading_mcq has at most 99"):
-        evaluation.choose(items, ["heading_mcq"], 5, 99)
+        measure.choose(items, ["heading_mcq"], 5, 99)
 
 
 def test_without_named_tasks_all_are_asked_and_what_is_too_long_is_told(items, capsys):
     order = items.assign(task="word_order", question="", id=items["id"] + "x")
     items = pandas.concat([items, order]).assign(split="test")
-    assert set(evaluation.choose(items, [], 5, 99)["task"]) == {"emoji_mcq", "word_order"} and not capsys.readouterr().out
-    assert set(evaluation.choose(items, [], 5, 5)["task"]) == {"emoji_mcq"}
+    assert set(measure.choose(items, [], 5, 99)["task"]) == {"emoji_mcq", "word_order"} and not capsys.readouterr().out
+    assert set(measure.choose(items, [], 5, 5)["task"]) == {"emoji_mcq"}
     assert "Left out is word_order" in capsys.readouterr().out
-    assert evaluation.choose(order[:0].assign(split="test"), [], 5, 99).empty
-    evaluation.choose(order.assign(split="test"), [], 5, 99)
+    assert measure.choose(order[:0].assign(split="test"), [], 5, 99).empty
+    measure.choose(order.assign(split="test"), [], 5, 99)
     assert "`test_files`" in capsys.readouterr().out
 
 
@@ -219,36 +221,36 @@ def test_word_order_is_told_by_the_likelihood_of_the_whole_sentence(byte_tokeniz
     model = tiny_model(byte_tokenizer)
     rows = [{"id": str(at), "task": "word_order", "language": "en", "question": "", "answer": at % 2,
              "choices": [line, items_module.swap(line)][::1 - 2 * (at % 2)]} for at, line in enumerate(english[:5])]
-    scored = evaluation.harness(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
+    scored = measure.harness(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
     for row in rows:
-        bits = evaluation.bits_per_byte(model, byte_tokenizer, row["choices"])["bits"]
+        bits = measure.bits_per_byte(model, byte_tokenizer, row["choices"])["bits"]
         assert scored.loc[row["id"], "correct"] == (bits.argmin() == row["answer"])
 
 
 def test_nothing_to_ask_gives_empty_frames(byte_tokenizer, tiny_model, items, tmp_path):
     model, pairs = tiny_model(byte_tokenizer), pandas.DataFrame(columns=["id", "english", "target"])
-    assert list(evaluation.harness(model, byte_tokenizer, items[:0], tmp_path)) == evaluation.SCORED
-    assert "invalid" in evaluation.translate(model, byte_tokenizer, pairs, "fa", "document", 4)
+    assert list(measure.harness(model, byte_tokenizer, items[:0], tmp_path)) == measure.SCORED
+    assert "invalid" in measure.translate(model, byte_tokenizer, pairs, "fa", "document", 4)
 
 
 def test_texts_of_english_where_the_corpus_has_any():
     documents = pandas.DataFrame({"split": ["test", "train"], "language": ["hi", "en"], "text": ["नमस्ते", "hello"]})
-    assert evaluation.texts(documents, "hi", 100) == {"hi": ["नमस्ते"]}
-    assert list(evaluation.texts(documents.assign(split="test"), "hi", 100)) == ["hi", "en"]
+    assert measure.texts(documents, "hi", 100) == {"hi": ["नमस्ते"]}
+    assert list(measure.texts(documents.assign(split="test"), "hi", 100)) == ["hi", "en"]
 
 
 def test_held_out_stops_at_the_size():
     documents = pandas.DataFrame({"split": ["test"] * 9 + ["train"], "language": "fa", "text": ["م" * 100] * 10})
-    texts = evaluation.held_out(documents, "fa", 300, excerpt=50)
+    texts = measure.held_out(documents, "fa", 300, excerpt=50)
     assert [len(string) for string in texts] == [50, 50, 50]
     with pytest.raises(ValueError, match="no test document in 'en'"):
-        evaluation.held_out(documents, "en", 300)
+        measure.held_out(documents, "en", 300)
 
 
-@pytest.mark.parametrize("prompt", evaluation.PROMPTS)
+@pytest.mark.parametrize("prompt", measure.PROMPTS)
 def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, english, persian):
     pairs = pandas.DataFrame({"id": ["p0", "p1"], "english": english[:2], "target": persian[:2]})
-    frame = evaluation.translate(tiny_model(byte_tokenizer), byte_tokenizer, pairs, "fa", prompt, 8)
+    frame = measure.translate(tiny_model(byte_tokenizer), byte_tokenizer, pairs, "fa", prompt, 8)
     assert list(frame["direction"]) == ["en-fa"] * 2 + ["fa-en"] * 2
     assert list(frame["source"]) == [*english[:2], *persian[:2]]
     assert list(frame["reference"]) == [*persian[:2], *english[:2]]
@@ -257,28 +259,28 @@ def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, englis
 @pytest.mark.parametrize("answer, invalid", [("", True), ("…", True), ("The file", True), ("کتاب تازه the", False)])
 def test_invalid_translations(answer, invalid):
     row = {"source": "The file", "reference": "پرونده", "hypothesis": answer}
-    assert all(evaluation._invalid({**row, "direction": f"en-{code}"}) is invalid for code in ("fa", "bal"))
+    assert all(measure._invalid({**row, "direction": f"en-{code}"}) is invalid for code in ("fa", "bal"))
 
 
 def test_paired_stages_by_task():
     rows = [{"stage": stage, "task": task, "item": item, "correct": stage == "aligned" or task == "b"}
             for stage in ("base", "aligned") for task in "ab" for item in range(20)]
-    tests = evaluation.paired(pandas.DataFrame(rows), "correct", ["task"], "base", "aligned")
+    tests = measure.paired(pandas.DataFrame(rows), "correct", ["task"], "base", "aligned")
     found = {labels["task"]: change for labels, change in tests}
     assert found["a"].value == 1 and found["a"].p < 0.01 and found["b"].value == 0 and found["b"].p == 1
 
 
 def test_comparisons_are_neighbours_and_the_first():
-    assert evaluation.comparisons(["base", "pretrained", "aligned"]) == [
+    assert measure.comparisons(["base", "pretrained", "aligned"]) == [
         ("base", "pretrained"), ("pretrained", "aligned"), ("base", "aligned")]
 
 
 def test_sentences_are_short_and_not_repeated(capsys):
     pairs = pandas.DataFrame({"split": ["test"] * 4 + ["train"], "english": ["a", "a", "b", "long " * 9, "c"],
                               "target": ["ا", "آ", "ب", "پ", "ج"]})
-    assert set(evaluation.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
-    assert evaluation.sentences(pairs, 9, 0).empty and "None of 4 held-out pairs" in capsys.readouterr().out
-    assert evaluation.sentences(pairs[:0], 9, 20).empty and not capsys.readouterr().out
+    assert set(measure.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
+    assert measure.sentences(pairs, 9, 0).empty and "None of 4 held-out pairs" in capsys.readouterr().out
+    assert measure.sentences(pairs[:0], 9, 20).empty and not capsys.readouterr().out
 
 
 @pytest.fixture
@@ -302,30 +304,30 @@ def record(output):
 
 
 def test_stage_tables_come_from_the_record(record):
-    scores, reading = tables.TABLES["P1-T5"].build("test")
+    scores, reading = exhibits.TABLES["P1-T5"].build("test")
     assert list(scores["score"]) == ["emoji_mcq en", "bits_per_byte en", "chrf en-fa"]
     assert scores["aligned"][0].startswith("75.0 [") and scores["chance"][0] == "25 %"
     assert "base 25.0 %, aligned 75.0 %; 1 of 1 differences" in reading and "n = 40" in reading
 
 
 def test_forgetting_lists_english_scores_only(record):
-    frame, reading = tables.TABLES["P1-T7"].build("test")
+    frame, reading = exhibits.TABLES["P1-T7"].build("test")
     assert list(frame["score"]) == ["emoji_mcq en", "bits_per_byte en"] and list(frame["before"]) == ["25.0", "1.000"]
     assert "aligned 0.100 [0.100, 0.100]" in reading
 
 
 def test_steps_are_corrected_for_their_number(record):
-    frame, reading = tables.TABLES["C06-T1"].build("test")
+    frame, reading = exhibits.TABLES["C06-T1"].build("test")
     assert list(frame["p (Holm)"]) == ["0.003", "0.900", "0.003"] and reading.startswith("2 of 3 steps")
 
 
 def test_translations_stand_side_by_side(record):
-    frame, reading = tables.TABLES["C06-T2"].build("test")
+    frame, reading = exhibits.TABLES["C06-T2"].build("test")
     assert frame[["base", "aligned"]].values.tolist() == [["base", "aligned"]]
     assert "base 1 of 1, aligned 0 of 1" in reading
 
 
 def test_accuracy_figure_has_intervals_and_chance(record):
-    drawing, frame, reading = plots.FIGURES["P1-F1"].build("test")
+    drawing, frame, reading = exhibits.FIGURES["P1-F1"].build("test")
     assert len(drawing.axes) == 1 and list(frame["chance"]) == [0.25, 0.25]
     assert "highest: emoji_mcq en aligned" in reading

@@ -3,7 +3,9 @@ import numpy
 import pandas
 import pytest
 
-from lib import factors, records, tables
+from lib import exhibits
+from lib.engine import records
+from lib.study import factors
 
 LANGUAGES = {"zh": 4.8, "id": 1.1, "tr": 1.2, "et": 0.13, "sw": 0.0096, "hi": 0.2}
 
@@ -65,7 +67,7 @@ def test_the_table_names_the_factors_that_matter(output):
     english = gains().assign(language="en", share=43.4)
     factors.note(record, pandas.concat([gains(), english, gains(benchmark="tests", ranks=(8,), bits=(16,))]))
     record.write()
-    frame, reading = tables.TABLES["C12-T1"].build("smoke")
+    frame, reading = exhibits.TABLES["C12-T1"].build("smoke")
     assert "bits in XCOPA" in reading and "rank in XCOPA" in reading and "54" in reading
     assert set(frame["task"]) == {"XCOPA"} and frame.loc[frame["term"] == factors.RANK, "unit"].item() == "points"
     facts = records.facts("smoke", "12_rank_and_precision")

@@ -7,8 +7,10 @@ import sys
 import pandas
 import pytest
 
-from lib import paper, params, paths, plots, records, statistics, tables
-from lib.tables.base import p_value
+from lib import exhibits
+from lib.engine import params, paths, records, statistics
+from lib.exhibits import pages
+from lib.exhibits.base import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
 # A finder that refuses them: what needs torch fails here.
@@ -24,8 +26,8 @@ class Refuse:
 
 
 sys.meta_path.insert(0, Refuse)
-from lib import paper
-sys.exit(paper.main(["full"]))
+from lib.exhibits import pages
+sys.exit(pages.main(["full"]))
 """
 
 
@@ -50,35 +52,35 @@ def carbon_record(tmp_path, monkeypatch):
 
 
 def test_energy_and_carbon_statement_say_what_the_record_says(carbon_record):
-    frame, reading = tables.TABLES["C13-T1"].build("smoke")
+    frame, reading = exhibits.TABLES["C13-T1"].build("smoke")
     assert frame["Wh"].tolist() == pytest.approx([1, 10, 11]) and "11.00 Wh in 11.0 min" in reading
-    frame, reading = tables.TABLES["P2-T8"].build("smoke")
+    frame, reading = exhibits.TABLES["P2-T8"].build("smoke")
     assert frame["kg CO₂"].tolist() == pytest.approx([0.011 * 0.655, 3275, 232.38])
     assert "232.38 kg" in reading and "estimate" in reading
 
 
 def test_a_table_is_written_in_three_forms_that_hold(carbon_record):
-    tables.save("C13-T1", "smoke")
+    exhibits.save("C13-T1", "smoke")
     stem = carbon_record / "tables/C13-T1_energy"
     assert stem.with_suffix(".csv").read_text().startswith("chapter,seconds,Wh")
     latex = stem.with_suffix(".tex").read_text()
     assert r"03\_pretraining" in latex and r"meter \& 100 \% luck" in latex and r"\toprule" in latex
-    tables.save("P2-T8", "smoke")
+    exhibits.save("P2-T8", "smoke")
     assert "nan" not in (carbon_record / "tables/P2-T8_carbon_statement.md").read_text()
 
 
 def test_a_figure_is_drawn_with_its_data_and_the_same_each_time(carbon_record):
-    plots.save("C13-F1", "smoke")
+    exhibits.save("C13-F1", "smoke")
     first = {path.suffix: path.read_bytes() for path in carbon_record.glob("C13-F1*")}
-    plots.save("C13-F1", "smoke")
+    exhibits.save("C13-F1", "smoke")
     assert first == {path.suffix: path.read_bytes() for path in carbon_record.glob("C13-F1*")}
     assert set(first) == {".pdf", ".png", ".csv"}
 
 
 def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
-    kept = paper.keep("smoke")
-    made = paper.exhibits("smoke")
-    page = paper.index("smoke", made).read_text("utf8")
+    kept = pages.keep("smoke")
+    made = pages.make("smoke")
+    page = pages.index("smoke", made).read_text("utf8")
     assert [path.name for path in kept] == ["13_carbon.json"]
     assert "![C13-F1." in page and "P2-T8" in page
     assert "- P1-T5." in page and "06_evaluation has no record" in page
@@ -90,10 +92,10 @@ def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatc
     record = records.Record("06_evaluation", {"profile": "smoke", "stages": ["base"]}, {"revision": "", "device": "cpu"})
     record.metric("bits_per_byte", statistics.mean([1.0, 2.0]), "bits/byte", stage="base", language="el")
     record.write(seconds=1.0)
-    assert tables.show("C06-T2", "smoke").empty and plots.show("P1-F1", "smoke") is None
+    assert exhibits.show("C06-T2", "smoke").empty and exhibits.show("P1-F1", "smoke") is None
     printed = capsys.readouterr().out
     assert "Not made here: the corpus has too few translation pairs" in printed and "`test_files`" in printed
-    made = paper.exhibits("smoke").set_index("id")
+    made = pages.make("smoke").set_index("id")
     assert made.loc["P1-T5", "state"] == "made" and made.loc["P1-T7", "state"] == params.LACKS["english"]
 
 

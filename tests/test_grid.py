@@ -6,8 +6,16 @@ import numpy
 import pandas
 import pytest
 
-from lib import benchmarks, factors, grid, levels, models, multilingual, params, plots, precision, records, tables, training
-from lib.grid import Exam, Run
+from lib import exhibits
+from lib.data import levels
+from lib.engine import params, records
+from lib.evaluate import benchmarks
+from lib.model import folders, formats
+from lib.study import ch11_multilingual as multilingual
+from lib.study import ch12_grid as grid
+from lib.study import factors
+from lib.study.ch12_grid import Exam, Run
+from lib.train import training
 
 CHAPTER = grid.CHAPTER
 EXHIBITS = ["P4-T1", "P4-T2", "P4-T3", "P4-T4", "P4-T5", "C12-T1"]
@@ -90,7 +98,7 @@ def exam(english, persian):
 
 @pytest.fixture
 def start(byte_tokenizer, tiny_model, tmp_path):
-    return models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
+    return folders.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
 
 
 def test_a_cell_is_tuned_in_its_format_asked_everything_and_not_repeated(start, exam, output, english, capsys):
@@ -128,9 +136,9 @@ def test_what_a_sweep_finished_is_taken(start, exam, output, capsys):
 
 def test_a_format_that_cannot_run_is_told_and_the_rest_goes_on(start, exam, output, monkeypatch):
     def lacking(*_, **__):
-        raise precision.NotAvailable("nf4 was not run, because bitsandbytes cannot on cpu here: no kernel")
+        raise formats.NotAvailable("nf4 was not run, because bitsandbytes cannot on cpu here: no kernel")
 
-    monkeypatch.setattr(precision, "load", lacking)
+    monkeypatch.setattr(formats, "load", lacking)
     record = records.Record(CHAPTER, {"profile": "smoke"}, {})
     found = grid.cell(record, Run("tiny", "none", 0, 4, 0), output / "runs/smoke/x", start, None, training.Settings(), exam)
     assert found.empty and record.content["facts"][0]["value"].startswith("nf4 was not run")
@@ -199,10 +207,10 @@ def test_differences_are_paired_and_named(record):
 
 
 def test_exhibits_say_what_came_out_and_what_is_absent(record):
-    built = {name: tables.TABLES[name].build("smoke") for name in EXHIBITS}
+    built = {name: exhibits.TABLES[name].build("smoke") for name in EXHIBITS}
     for name, (frame, reading) in built.items():
         assert len(frame) and "emonstration scale" in reading or name == "P4-T1", name
-        tables.save(name, "smoke")
+        exhibits.save(name, "smoke")
     cost, reading = built["P4-T1"]
     assert {"here", "formula"} <= set(cost["from"]) and "int8 was not run, because bitsandbytes cannot" in set(cost["from"])
     assert "19,988,480" in set(cost["trainable"]) and "300 MB" in reading
@@ -215,27 +223,27 @@ def test_exhibits_say_what_came_out_and_what_is_absent(record):
 
 def test_figures_draw_every_cell_and_mark_those_that_were_not_run(record):
     for name in FIGURES:
-        reading = plots.save(name, "smoke")
-        drawing, frame, _ = plots.FIGURES[name].build("smoke")
+        reading = exhibits.save(name, "smoke")
+        drawing, frame, _ = exhibits.FIGURES[name].build("smoke")
         assert len(frame) and reading.endswith("."), name
-    assert "Not run: 8 bits at rank 8" in plots.FIGURES["P4-F1"].build("smoke")[2]
-    drawing, _, reading = plots.FIGURES["P4-F2"].build("smoke")
+    assert "Not run: 8 bits at rank 8" in exhibits.FIGURES["P4-F1"].build("smoke")[2]
+    drawing, _, reading = exhibits.FIGURES["P4-F2"].build("smoke")
     assert "1 cells were not run" in reading
     assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == ["16", "8", "4"]
 
 
 def test_the_front_keeps_cells_that_none_beats_in_both():
     rows = pandas.DataFrame({"held": [1.0, 2.0, 3.0, 3.0], "value": [50, 40, 60, 55]})
-    assert plots.grid.front(rows)["value"].tolist() == [50, 60]
-    assert plots.grid.front(rows.assign(value=-rows["value"]))["value"].tolist() == [-50, -40]
+    assert exhibits.ch12.front(rows)["value"].tolist() == [50, 60]
+    assert exhibits.ch12.front(rows.assign(value=-rows["value"]))["value"].tolist() == [-50, -40]
 
 
 def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
     monkeypatch.setattr(records, "_open", {})
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
     made.write()
-    for exhibit in [*(tables.TABLES[name] for name in EXHIBITS), *(plots.FIGURES[name] for name in FIGURES)]:
-        with pytest.raises(tables.Lacking, match="parameters leave it out"):
+    for exhibit in [*(exhibits.TABLES[name] for name in EXHIBITS), *(exhibits.FIGURES[name] for name in FIGURES)]:
+        with pytest.raises(exhibits.Lacking, match="parameters leave it out"):
             exhibit.build("smoke")
 
 

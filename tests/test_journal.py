@@ -1,7 +1,7 @@
 """The journal of replies: what is damaged is counted, what is closed is not asked again."""
 import json
 
-from lib.journal import REPLY, Journal
+from lib.study.journal import REPLY, Journal
 
 WHOLE = {"prompt": "a", "round": 1, "text": "", "finish": "stop", "error": "", "seconds": 0.5, "tokens": 1}
 

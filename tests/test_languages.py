@@ -1,11 +1,14 @@
 """Any language: a small text of the user's own goes through the chapters, with translation pairs and without."""
 import json
 
+import languages
 import pytest
 import yaml
 
-import languages
-from lib import assets, models, params, paths, plots, records, tables, text
+from lib import exhibits
+from lib.data import text
+from lib.engine import assets, params, paths, records
+from lib.model import folders
 
 pytestmark = pytest.mark.chain
 CHAPTERS = ("01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation", "09_curriculum")
@@ -19,7 +22,7 @@ QUICK = {"03_pretraining": {"arms": []}, "04_alignment": {"budget_bytes": 700},
 @pytest.fixture(scope="module")
 def base(byte_tokenizer, tiny_model, tmp_path_factory):
     """A tiny local base of bytes and English crumbs."""
-    return models.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path_factory.mktemp("base") / "model")
+    return folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path_factory.mktemp("base") / "model")
 
 
 @pytest.fixture
@@ -83,10 +86,10 @@ def test_every_exhibit_of_a_text_alone_is_made_or_says_what_it_lacks(begin, base
     for chapter in (*CHAPTERS, *LATER):
         languages.execute("mine", chapter)
     assert "So `pair_share` is 0.0." in capsys.readouterr().out
-    known = [(kind, exhibit) for kind, group in ((plots, plots.FIGURES), (tables, tables.TABLES))
-             for exhibit in group.values() if exhibit.chapter in records.available("mine")]
-    states = {exhibit.id: _state(kind, exhibit) for kind, exhibit in known}
-    core = {states[exhibit.id] for _, exhibit in known if exhibit.chapter in (*CHAPTERS, "08_phases_and_transfer")}
+    known = [exhibit for exhibit in (exhibits.FIGURES | exhibits.TABLES).values()
+             if exhibit.chapter in records.available("mine")]
+    states = {exhibit.id: _state(exhibit) for exhibit in known}
+    core = {states[exhibit.id] for exhibit in known if exhibit.chapter in (*CHAPTERS, "08_phases_and_transfer")}
     assert core == {"made", "no number format but fp32 was run",
                     *(params.LACKS[name] for name in ("english", "pairs", "transfer"))}
     assert states["P3-T5"] == params.LACKS["multiway"] and states["P1-T5b"].startswith("neither test files")
@@ -96,12 +99,12 @@ def test_every_exhibit_of_a_text_alone_is_made_or_says_what_it_lacks(begin, base
     assert all(len(path.read_text("utf8").splitlines()) > 1 for path in (output / "figures/mine").glob("*.csv"))
 
 
-def _state(kind, exhibit) -> str:
+def _state(exhibit) -> str:
     """`made`, when the exhibit's files were written, or what it lacks."""
     try:
-        kind.save(exhibit.id, "mine")
+        exhibits.save(exhibit.id, "mine")
         return "made"
-    except tables.Lacking as error:
+    except exhibits.Lacking as error:
         return str(error)
 
 

@@ -12,7 +12,9 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from lib import carbon, chapter, launch, models, params, paths, spikes, training
+from lib.engine import chapter, energy, launch, params, paths
+from lib.model import folders
+from lib.train import spikes, training
 from tests.test_training import logits, made
 
 SETTINGS = training.Settings(learning_rate=1e-3, rows_learning_rate=1e-3, batch_size=4, block_length=32, lora_rank=4,
@@ -33,7 +35,7 @@ import sys
 from pathlib import Path
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
-from lib import training
+from lib.train import training
 
 PLAIN = {name: getattr(PartialState, name) for name in ("__init__", "_prepare_backend")}
 DISGUISED = {"__init__": lambda self, cpu=False, **rest: PLAIN["__init__"](self, False, **rest),
@@ -135,7 +137,7 @@ def test_a_stopped_and_continued_launch_equals_an_uninterrupted_one(name, two):
     curves = [[[row[key] for key in ("step", "tokens", "loss", "grad_norm")] for row in results[name]["log"]]
               for name in names]
     assert curves[0] == curves[1]
-    weights = [models.load(folder / name / "model", torch.float32).state_dict() for name in names]
+    weights = [folders.load(folder / name / "model", torch.float32).state_dict() for name in names]
     assert all(torch.equal(weight, weights[1][key]) for key, weight in weights[0].items())
 
 
@@ -143,7 +145,7 @@ def alike(*folders):
     """Two trainings left the same models, adapted and merged, but for rounding."""
     ids = torch.arange(4, 68).view(2, 32)
     for parts in ((".", "."), ("model", "model")):
-        first, second = (logits(models.load(folder / part, torch.float32), ids) for folder, part in zip(folders, parts))
+        first, second = (logits(folders.load(folder / part, torch.float32), ids) for folder, part in zip(folders, parts))
         torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
 
 
@@ -180,7 +182,7 @@ def test_a_process_that_fails_is_told_in_a_sentence(tmp_path, monkeypatch, capfd
 def test_processes_end_with_the_one_that_launched_them():
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    watch = f"from lib import launch; launch.end_with({gone.pid})"
+    watch = f"from lib.engine import launch; launch.end_with({gone.pid})"
     assert subprocess.run([sys.executable, "-c", watch], cwd=paths.ROOT).returncode == 1
 
 
@@ -292,7 +294,7 @@ def test_what_accelerate_cannot_read_is_refused(profile, text, words):
 
 def test_a_chapter_settles_and_tells_its_launch(output, monkeypatch, capsys):
     monkeypatch.setattr(params, "launch", lambda profile: {"accelerate": "fsdp", "at_once": 2})
-    monkeypatch.setattr(carbon, "start", lambda name: None)
+    monkeypatch.setattr(energy, "start", lambda name: None)
     with launch.using(launch.Launch()):
         record = chapter.begin("13_carbon", params.load("smoke", "13_carbon"))
         assert launch.current() == launch.Launch(paths.accelerate("fsdp"), 2)

@@ -1,6 +1,6 @@
 import pytest
 
-from lib import mixture
+from lib.data import mixture
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lib import adapters, assets, models, records
+from lib.engine import assets, records
+from lib.model import adapters, folders
 
 
 def gemma(tokenizer, new_rows=0, **options):
@@ -34,18 +35,18 @@ def parts(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(assets, "registry", lambda: dict.fromkeys(["big-part2", "big", "other", "big-part1"]))
     monkeypatch.setattr(assets, "fetch", lambda name: tmp_path / name)
-    monkeypatch.setattr(models, "EMBEDDED", ("big",))
+    monkeypatch.setattr(folders, "EMBEDDED", ("big",))
     return tmp_path
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_saved_model_is_the_model(tied, byte_tokenizer, tiny_model, tmp_path):
     model, ids = tiny_model(byte_tokenizer, tied), torch.arange(40)[None]
-    folder = models.save(model, byte_tokenizer, tmp_path / "model")
-    loaded = models.load(folder, torch.float32)
+    folder = folders.save(model, byte_tokenizer, tmp_path / "model")
+    loaded = folders.load(folder, torch.float32)
     assert torch.equal(loaded(input_ids=ids).logits, model(input_ids=ids).logits)
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
-    assert models.tokenizer(folder).get_vocab() == byte_tokenizer.get_vocab()
+    assert folders.tokenizer(folder).get_vocab() == byte_tokenizer.get_vocab()
 
 
 def test_save_refuses_a_tokenizer_of_another_length(byte_tokenizer, tiny_model, tmp_path):
@@ -53,16 +54,16 @@ def test_save_refuses_a_tokenizer_of_another_length(byte_tokenizer, tiny_model, 
     longer = copy.deepcopy(byte_tokenizer)
     longer.add_tokens(["کتاب"])
     with pytest.raises(ValueError, match=f"{len(longer)}.*{len(byte_tokenizer)}"):
-        models.save(model, longer, tmp_path / "model")
+        folders.save(model, longer, tmp_path / "model")
 
 
 def test_padding_is_never_eos(byte_tokenizer, sentencepiece_tokenizer, tmp_path):
     for name, tokenizer in (("byte", copy.deepcopy(byte_tokenizer)), ("pieces", copy.deepcopy(sentencepiece_tokenizer))):
         tokenizer.pad_token = tokenizer.eos_token
         tokenizer.save_pretrained(tmp_path / name)
-        loaded = models.tokenizer(tmp_path / name)
+        loaded = folders.tokenizer(tmp_path / name)
         assert loaded.pad_token_id not in (None, loaded.eos_token_id) and len(loaded) == len(tokenizer)
-    assert models.tokenizer(tmp_path / "pieces").pad_token == "<unk>"
+    assert folders.tokenizer(tmp_path / "pieces").pad_token == "<unk>"
 
 
 def test_base_without_any_spare_token_gets_one_and_a_row(byte_tokenizer, tiny_model, tmp_path, capsys):
@@ -72,10 +73,10 @@ def test_base_without_any_spare_token_gets_one_and_a_row(byte_tokenizer, tiny_mo
     model = tiny_model(byte_tokenizer, True)
     model.save_pretrained(tmp_path / "base")
     bare.save_pretrained(tmp_path / "base")
-    tokenizer, loaded = models.tokenizer(tmp_path / "base"), models.load(tmp_path / "base")
+    tokenizer, loaded = folders.tokenizer(tmp_path / "base"), folders.load(tmp_path / "base")
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert loaded.get_input_embeddings().weight.shape[0] == len(tokenizer) == loaded.config.vocab_size
-    models.save(loaded, tokenizer, tmp_path / "again")
+    folders.save(loaded, tokenizer, tmp_path / "again")
 
 
 def test_ends_are_those_of_tokenizer_template_and_generation_settings(byte_tokenizer, tiny_model, tmp_path):
@@ -83,57 +84,57 @@ def test_ends_are_those_of_tokenizer_template_and_generation_settings(byte_token
     words.eos_token = "<|endoftext|>"
     model.generation_config.eos_token_id = [7, 9]
     expected = sorted([7, 9, words.eos_token_id, words.convert_tokens_to_ids("<|im_end|>")])
-    assert models.ends(model, words) == expected
+    assert folders.ends(model, words) == expected
     model.save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
     place = tmp_path / "generation_config.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"temperature": 0.6, "repetition_penalty": 2.0}))
-    loaded = models.load(tmp_path)
+    loaded = folders.load(tmp_path)
     assert loaded.generation_config.eos_token_id == expected and not loaded.generation_config.repetition_penalty
-    models.save(loaded, words, tmp_path / "again")  # a temperature without sampling cannot be saved
+    folders.save(loaded, words, tmp_path / "again")  # a temperature without sampling cannot be saved
 
 
 def test_only_a_row_too_few_is_refused(byte_tokenizer, tiny_model, tmp_path):
     model = tiny_model(byte_tokenizer)
     model.resize_token_embeddings(512)
-    assert models.load(models.save(model, byte_tokenizer, tmp_path / "model")).config.vocab_size == 512
+    assert folders.load(folders.save(model, byte_tokenizer, tmp_path / "model")).config.vocab_size == 512
 
 
 def test_a_hub_models_small_files_come_first(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(assets, "hub", lambda name, patterns: asked.append(patterns) or tmp_path)
     for weights in (False, True):
-        models.base("org/name@main", weights)
+        folders.base("org/name@main", weights)
     assert "*.safetensors" not in asked[0] and set(asked[1]) - set(asked[0]) == {"*.safetensors"}
 
 
 def test_unknown_bases_and_missing_stages_say_what_to_do(output, tmp_path):
     with pytest.raises(ValueError, match="smollm2-135m"):
-        models.base("smollm")
+        folders.base("smollm")
     with pytest.raises(FileNotFoundError, match="03_pretraining first"):
-        models.stage("laptop", "pretrained")
+        folders.stage("laptop", "pretrained")
     with pytest.raises(ValueError, match="extended"):
-        models.stage("laptop", "extendet")
+        folders.stage("laptop", "extendet")
     with pytest.raises(FileNotFoundError, match="no model"):
-        models.load(tmp_path)
+        folders.load(tmp_path)
 
 
 def test_local_folder_is_a_base(byte_tokenizer, tiny_model, tmp_path):
-    folder = models.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "own")
-    assert models.base(str(folder)) == folder
+    folder = folders.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "own")
+    assert folders.base(str(folder)) == folder
 
 
 def test_base_stage_is_the_one_of_the_tokenizer_chapter(output, byte_tokenizer, tiny_model, tmp_path):
-    folder = models.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "own")
+    folder = folders.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "own")
     records.write_json(output / "runs" / "laptop" / "02_tokenizer" / "record.json", {"parameters": {"base": str(folder)}})
-    assert models.stage("laptop", "base") == folder
+    assert folders.stage("laptop", "base") == folder
 
 
 def test_saving_again_replaces_the_folder(byte_tokenizer, tiny_model, tmp_path):
     model = tiny_model(byte_tokenizer, True)
-    models.save(model, byte_tokenizer, tmp_path / "model")
+    folders.save(model, byte_tokenizer, tmp_path / "model")
     (tmp_path / "model" / "old.txt").write_text("x")
-    models.save(model, byte_tokenizer, tmp_path / "model")
+    folders.save(model, byte_tokenizer, tmp_path / "model")
     assert not (tmp_path / "model" / "old.txt").exists()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["vocab_size"] == len(byte_tokenizer)
 
@@ -145,17 +146,17 @@ def test_parts_of_an_embedded_model_are_joined_verified_and_converted_once(parts
         seen.append((gguf.name, gguf.read_bytes()))
         return tiny_model(byte_tokenizer, True), byte_tokenizer
 
-    monkeypatch.setattr(models, "_dequantised", dequantised)
-    folder = models.base("big")
-    assert models.base("big") == folder and seen == [("big.gguf", b"GGUF")]
+    monkeypatch.setattr(folders, "_dequantised", dequantised)
+    folder = folders.base("big")
+    assert folders.base("big") == folder and seen == [("big.gguf", b"GGUF")]
     assert [path.name for path in folder.parent.iterdir()] == ["big"]
-    assert models.load(folder).config.vocab_size == len(byte_tokenizer)
+    assert folders.load(folder).config.vocab_size == len(byte_tokenizer)
 
 
 def test_damaged_parts_are_refused_with_the_way_out(parts):
     (parts / "big-part2/big.gguf.part01").write_bytes(b"UX")
     with pytest.raises(assets.AssetError, match="big, joined from 2 packages, has sha256 .*delete"):
-        models.base("big")
+        folders.base("big")
     assert not any((parts / "cache/models").iterdir())
 
 
@@ -179,13 +180,13 @@ def test_fast_passes_are_right_for_gemma(options, new, byte_tokenizer):
 
 
 def test_adapted_gemma_is_itself_after_merging_and_saving(byte_tokenizer, tmp_path):
-    start, ids = models.save(gemma(byte_tokenizer, 20), byte_tokenizer, tmp_path / "start"), torch.arange(380, 400)[None]
-    adapted = adapters.add(models.load(start, torch.float32), 4, 8)
+    start, ids = folders.save(gemma(byte_tokenizer, 20), byte_tokenizer, tmp_path / "start"), torch.arange(380, 400)[None]
+    adapted = adapters.add(folders.load(start, torch.float32), 4, 8)
     with torch.no_grad():
         for parameter in adapted.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter) if parameter.requires_grad else 0)
     expected = adapted.eval()(input_ids=ids).logits
     adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
-    assert not torch.allclose(expected, models.load(start, torch.float32)(input_ids=ids).logits, atol=1e-2)
-    folder = models.save(models.merged(tmp_path / "adapter"), byte_tokenizer, tmp_path / "merged")
-    torch.testing.assert_close(models.load(folder, torch.float32)(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(expected, folders.load(start, torch.float32)(input_ids=ids).logits, atol=1e-2)
+    folder = folders.save(folders.merged(tmp_path / "adapter"), byte_tokenizer, tmp_path / "merged")
+    torch.testing.assert_close(folders.load(folder, torch.float32)(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)

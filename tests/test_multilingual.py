@@ -6,8 +6,12 @@ import pandas
 import pytest
 from sacrebleu.metrics import CHRF
 
-from lib import assets, benchmarks, derived, multilingual, paths, plots, prompts, records, tables
-from lib.multilingual import Run
+from lib import exhibits
+from lib.data import prompts
+from lib.engine import assets, paths, records
+from lib.evaluate import benchmarks, derived
+from lib.study import ch11_multilingual as multilingual
+from lib.study.ch11_multilingual import Run
 
 CHAPTER = multilingual.CHAPTER
 
@@ -211,22 +215,22 @@ def test_every_difference_is_named_by_its_contrast(record):
 
 
 def test_exhibits_show_ours_beside_the_papers(record):
-    frame, reading = tables.TABLES["P3-T5"].build("smoke")
+    frame, reading = exhibits.TABLES["P3-T5"].build("smoke")
     mine = frame[(frame["task"] == "XCOPA") & (frame["language"] == "id")].iloc[0]
     assert mine["small"].startswith("33.3") and mine["PolyLM-13B"] == "70.2" and mine["n"] == "6"
     assert {"XNLI", "PAWS-X", "XWinograd", "TyDiQA", "WMT20", "MTG SG"} <= set(frame["task"])
     assert "XCOPA small 33.3" in reading and "Demonstration scale" in reading
-    frame, reading = tables.TABLES["P3-T6"].build("smoke")
+    frame, reading = exhibits.TABLES["P3-T6"].build("smoke")
     ours, theirs = frame[frame["from"] == "here"], frame[frame["from"] == "PolyLM"]
     assert len(theirs) == 15 and set(theirs.loc[theirs["language"] == "average", "difference"]) == {"9.8", "1.4"}
     assert ours.loc[ours["language"] != "average", "p (Holm)"].ne("").all() and "10 BLEU on WMT20" in reading
     for name in ("C11-T1", "C11-T3"):
-        frame, reading = tables.TABLES[name].build("smoke")
+        frame, reading = exhibits.TABLES[name].build("smoke")
         assert len(frame) and "paired" in reading
-    drawing, frame, reading = plots.FIGURES["P3-F4"].build("smoke")
+    drawing, frame, reading = exhibits.FIGURES["P3-F4"].build("smoke")
     assert len(drawing.axes) == 2 and "lie above chance" in reading
     for name in ("P3-T5", "P3-T6", "C11-T1", "C11-T3"):
-        tables.save(name, "smoke")
+        exhibits.save(name, "smoke")
 
 
 def test_what_was_not_asked_the_exhibits_say(output):
@@ -237,12 +241,12 @@ def test_what_was_not_asked_the_exhibits_say(output):
     multilingual.compare_scoring(made, rows)
     made.write()
     for name in ("C11-T1", "C11-T2", "C11-T3"):
-        with pytest.raises(tables.Lacking, match="parameters leave it out"):
-            tables.save(name, "smoke")
-    with pytest.raises(tables.Lacking, match="no multi-way items"):
-        tables.TABLES["P3-T6"].build("smoke")
-    assert "No language was asked to choose" in tables.TABLES["P3-T5"].build("smoke")[1]
-    assert "were not at hand" in plots.FIGURES["P3-F4"].build("smoke")[2]
+        with pytest.raises(exhibits.Lacking, match="parameters leave it out"):
+            exhibits.save(name, "smoke")
+    with pytest.raises(exhibits.Lacking, match="no multi-way items"):
+        exhibits.TABLES["P3-T6"].build("smoke")
+    assert "No language was asked to choose" in exhibits.TABLES["P3-T5"].build("smoke")[1]
+    assert "were not at hand" in exhibits.FIGURES["P3-F4"].build("smoke")[2]
 
 
 def test_without_published_instructions_dialogues_stand_in(monkeypatch, output, capsys):
@@ -281,12 +285,13 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
 
 def test_profiles_name_tasks_that_the_harness_has():
     """Their folders only, since the reading of all tasks takes long."""
-    from lib import evaluation, params
+    from lib.engine import params
+    from lib.evaluate import measure
     names = {name for profile in ("colab", "paper") for chapter in (CHAPTER, "12_rank_and_precision")
              for key in ("harness_tasks", "translation_tasks") for name in params.load(profile, chapter).get(key, [])}
-    folders = [evaluation.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
+    folders = [measure.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
                                                               "super_glue")]
-    evaluation.known(sorted(names), folders)
+    measure.known(sorted(names), folders)
     assert {"belebele_pes_Arab", "xnli_en", "xcopa_th", "flores_en-fa"} <= names
     spoken = {name: multilingual.language_of(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
     assert list(spoken.values()) == ["fa", "de", "ja", "en"]

@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 
-from lib import params, paths, run
+from lib.engine import params, paths, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 PROFILES = ("smoke", "laptop", "full", "colab", "paper")

@@ -4,7 +4,7 @@ import random
 import pytest
 from rouge_score import rouge_scorer
 
-from lib import novelty
+from lib.study import novelty
 
 WORDS = "write a short poem about the sea list three ways to save water explain why cats sleep translate this".split()
 LETTERS = "東京の天気を教えてください日本で一番高い山は何"

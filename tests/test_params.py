@@ -2,8 +2,8 @@
 import nbformat
 import pytest
 
-from lib import chapter as frame
-from lib import params, paths, records
+from lib.engine import chapter as frame
+from lib.engine import params, paths, records
 
 CELL = '''profile = "laptop"  # which params/<profile> and runs/<profile> to use
 seed = 0  # seed of every generator [0..2147483647]

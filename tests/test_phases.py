@@ -3,7 +3,12 @@ import numpy
 import pandas
 import pytest
 
-from lib import alignment, models, phases, plots, records, statistics, tables, training
+from lib import exhibits
+from lib.engine import records, statistics
+from lib.model import folders
+from lib.study import ch04_bilingual as bilingual
+from lib.study import ch08_phases as phases
+from lib.train import training
 
 
 def test_states_run_from_the_base_through_both_halves_of_every_phase():
@@ -28,9 +33,9 @@ def test_rows_that_do_not_suffice_and_shares_over_the_whole_are_refused():
     assert phases.own(list(range(7)), 2, 3) == [2, 3]
     with pytest.raises(ValueError, match="2 rows are too few for 3 phases"):
         phases.own([1, 2], 1, 3)
-    assert alignment.shares("pairs", "fa", 0.3, 0.2) == {"fa": pytest.approx(0.5), "pairs": 0.3, "en": 0.2}
+    assert bilingual.shares("pairs", "fa", 0.3, 0.2) == {"fa": pytest.approx(0.5), "pairs": 0.3, "en": 0.2}
     with pytest.raises(ValueError, match="lower one of them"):
-        alignment.shares("pairs", "fa", 0.8, 0.3)
+        bilingual.shares("pairs", "fa", 0.8, 0.3)
 
 
 def test_perplexity_is_that_of_a_token():
@@ -63,16 +68,16 @@ def test_instructions_are_compared_with_the_text_before_them_and_the_end_with_th
     assert changes["all", "instructions", "en", "text"] == pytest.approx(-0.2)
     assert changes[1, "instructions", "fa", "extended"] == pytest.approx(-2)
     assert changes[1, "text", "fa", "extended"] == pytest.approx(-2)
-    frame, reading = tables.TABLES["P2-T3"].build("test")
+    frame, reading = exhibits.TABLES["P2-T3"].build("test")
     assert list(frame["state"]) == ["base", "extended", "text", "instructions"]
     assert "en -0.200 [-0.200, -0.200]" in reading and "n = 6 texts" in reading
 
 
 def test_a_phase_trains_text_then_instructions_and_is_not_repeated(byte_tokenizer, tiny_model, english, output,
                                                                     monkeypatch, capsys):
-    from lib import mixture
-    start = models.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "start")
-    monkeypatch.setattr(models, "stage", lambda profile, stage: start)
+    from lib.data import mixture
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "start")
+    monkeypatch.setattr(folders, "stage", lambda profile, stage: start)
     packed = mixture.blocks([("en", text) for text in english], byte_tokenizer, 32)
     rows = pandas.DataFrame({"task": ["dialogue"] * 2, "language": "en", "text": "Open the file.", "answer": "Yes."})
     settings = {"text": training.Settings(block_length=32, batch_size=8, lora_rank=2),
@@ -106,7 +111,7 @@ def record(scores, output):
 
 
 def test_the_budget_counts_tokens_by_stream_and_leaves_the_papers_blank(record):
-    frame, reading = tables.TABLES["P2-T2"].build("test")
+    frame, reading = exhibits.TABLES["P2-T2"].build("test")
     assert frame.loc[0, ["fa text", "pairs", "en replay", "their tokens"]].tolist() == [60, 30, 10, 50]
     assert frame.loc[0, "paper"] == "not reported" and "150 tokens, 30 of them translation pairs" in reading
 
@@ -119,24 +124,24 @@ def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
         record.fact("size", size, "bytes", precision=kind)
         record.fact("peak_memory", 2 * size, "bytes", precision=kind)
     record.fact("not_run", "int8 was not run, because there is no kernel.", precision="int8")
-    frame, reading = tables.TABLES["P2-T1"].build("test")
+    frame, reading = exhibits.TABLES["P2-T1"].build("test")
     frame = frame.set_index("format")
     assert frame.loc["nf4", "accuracy %"].startswith("100.0 [") and frame.loc["nf4", "Δ accuracy"].startswith("50.0 [")
     assert frame.loc["nf4", "paper Belebele %"] == 70.2 and frame.loc["fp32", "paper GB"] == ""
     assert "no kernel" in frame.loc["int8", "remark"] and "1 formats not run" in reading and "nf4 50.0" in reading
-    _, data, reading = plots.FIGURES["P2-F2"].build("test")
+    _, data, reading = exhibits.FIGURES["P2-F2"].build("test")
     assert data["size"].tolist() == [0.5, 0.1] and "nf4 takes 20%" in reading and "70.2 %" in reading
 
 
 def test_questions_stand_beside_what_papers_report_or_are_left_blank(record):
-    frame, reading = tables.TABLES["P2-T4"].build("test")
+    frame, reading = exhibits.TABLES["P2-T4"].build("test")
     assert "nothing to ask" in reading and "here" not in set(frame["from"])
     assert frame.loc[frame["model"].str.contains("GPT-3.5, 0-shot, fa prompt"), "MCQ literature %"].item() == "28.0"
     choices = pandas.DataFrame({"stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4,
                              "choices": 4})
     answers = pandas.DataFrame({"stage": "base", "f1": [0.5, 1], "exact": [False, True], "invalid": [False, False]})
     phases.note_questions(record, choices, answers, "fa")
-    frame, reading = tables.TABLES["P2-T4"].build("test")
+    frame, reading = exhibits.TABLES["P2-T4"].build("test")
     ours = frame.set_index("model").loc["base"]
     assert ours["MCQ literature %"].startswith("100.0 [") and ours["reading comprehension F1 %"].startswith("75.0 [")
     assert "n = 4 questions a category" in reading
@@ -149,7 +154,7 @@ def test_translations_and_transfer_become_tables(record):
                                 "reference": [pair[1] for pair in answers]})
               for side, stage in enumerate(("base", "phase 1"))]
     phases.note_translations(record, pandas.concat(frames), "stage")
-    frame, reading = tables.TABLES["P2-T5"].build("test")
+    frame, reading = exhibits.TABLES["P2-T5"].build("test")
     ours = frame.set_index(["model", "measure"])["value"]
     assert ours["phase 1", "chrF++"].startswith("100.0") and ours["phase 1", "BLEU"].startswith("100.0")
     assert "fa-en" in reading and "COMET" in set(frame["measure"])
@@ -157,14 +162,14 @@ def test_translations_and_transfer_become_tables(record):
                                               "correct": [stage == language] * 8, "stage": stage, "seed": seed})
                             for stage in ("none", "fa", "en", "both") for language in ("fa", "en") for seed in (0, 1)])
     phases.note_transfer(record, tested)
-    frame, reading = tables.TABLES["P2-T7"].build("test")
+    frame, reading = exhibits.TABLES["P2-T7"].build("test")
     frame = frame.set_index("tuned on")
     assert frame.loc["fa", "Δ fa"].startswith("100.0") and frame.loc["none", "Δ fa"] == ""
     assert "fa → en 0.0 [-20.0, 20.0], en → fa 0.0 [-20.0, 20.0]" in reading
 
 
 def test_perplexity_is_drawn_from_the_extended_model_on(record):
-    drawing, frame, reading = plots.FIGURES["P2-F1"].build("test")
+    drawing, frame, reading = exhibits.FIGURES["P2-F1"].build("test")
     assert [len(line.get_xdata()) for line in drawing.axes[0].lines[::3]] == [3, 3]
     assert "extended to 1 instructions" in reading and "fa 4.00 → 2.00" in reading
 

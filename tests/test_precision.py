@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft.utils.integrations import dequantize_module_weight
 
-from lib import adapters, models, precision
+from lib.model import adapters, folders, formats
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def folder(byte_tokenizer, tmp_path_factory):
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=len(byte_tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, initializer_range=0.08, tie_word_embeddings=True))
-    return models.save(model, byte_tokenizer, tmp_path_factory.mktemp("precision") / "model")
+    return folders.save(model, byte_tokenizer, tmp_path_factory.mktemp("precision") / "model")
 
 
 def logits(model):
@@ -25,15 +25,15 @@ def logits(model):
 
 
 def test_formats_say_nearly_the_same(folder):
-    whole = logits(precision.load(folder, "fp32"))
-    error = {kind: float((logits(precision.load(folder, kind)) - whole).norm() / whole.norm())
+    whole = logits(formats.load(folder, "fp32"))
+    error = {kind: float((logits(formats.load(folder, kind)) - whole).norm() / whole.norm())
              for kind in ("bf16", "int8", "nf4")}
     assert 0 < error["bf16"] < error["nf4"] and 0 < error["int8"] < 0.05 and error["nf4"] < 0.3, error
 
 
 def test_formats_get_smaller_and_size_is_that_of_the_saved_file(folder, tmp_path):
-    loaded = {kind: precision.load(folder, kind) for kind in precision.KINDS}
-    size = {kind: precision.size(model) for kind, model in loaded.items()}
+    loaded = {kind: formats.load(folder, kind) for kind in formats.KINDS}
+    size = {kind: formats.size(model) for kind, model in loaded.items()}
     assert size["fp32"] == 2 * size["bf16"] and size["bf16"] > size["int8"] > size["nf4"]
     for kind in ("fp32", "bf16"):
         loaded[kind].save_pretrained(tmp_path / kind)
@@ -41,40 +41,40 @@ def test_formats_get_smaller_and_size_is_that_of_the_saved_file(folder, tmp_path
 
 
 def test_cost_has_speed_with_interval_size_and_memory(folder, byte_tokenizer):
-    model = precision.load(folder, "nf4")
-    cost = precision.cost(model, byte_tokenizer, ["The answer", "Open the file and", "A language"], new_tokens=4)
+    model = formats.load(folder, "nf4")
+    cost = formats.cost(model, byte_tokenizer, ["The answer", "Open the file and", "A language"], new_tokens=4)
     speed = cost.tokens_per_second
     assert speed.n == 3 and 0 < speed.low <= speed.value <= speed.high
-    assert cost.size == precision.size(model) and cost.peak_memory > cost.size
+    assert cost.size == formats.size(model) and cost.peak_memory > cost.size
     with pytest.raises(ValueError, match="one prompt"):
-        precision.cost(model, byte_tokenizer, [])
+        formats.cost(model, byte_tokenizer, [])
 
 
 def test_running_is_quiet(folder, byte_tokenizer, caplog, recwarn):
     with caplog.at_level(logging.WARNING):
         for kind in ("int8", "nf4"):
-            precision.cost(precision.load(folder, kind), byte_tokenizer, ["The answer"], new_tokens=2)
+            formats.cost(formats.load(folder, kind), byte_tokenizer, ["The answer"], new_tokens=2)
     assert not [record.message for record in caplog.records if record.name.startswith("bitsandbytes")]
     assert len(recwarn) < 5, [str(warning.message) for warning in recwarn]
 
 
 def test_a_format_that_cannot_run_says_so(folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="'int4' is unknown: choose one of fp32, bf16, int8, nf4"):
-        precision.load(folder, "int4")
+        formats.load(folder, "int4")
     with pytest.raises(FileNotFoundError, match="no model"):
-        precision.load(tmp_path, "nf4")
+        formats.load(tmp_path, "nf4")
 
     def lacking(model):
         raise NotImplementedError("no kernel for this device\nlong story")
 
-    monkeypatch.setattr(precision, "_probed", lacking)
-    with pytest.raises(precision.NotAvailable, match="int8 was not run, because bitsandbytes .*: no kernel for this device$"):
-        precision.load(folder, "int8")
+    monkeypatch.setattr(formats, "_probed", lacking)
+    with pytest.raises(formats.NotAvailable, match="int8 was not run, because bitsandbytes .*: no kernel for this device$"):
+        formats.load(folder, "int8")
 
 
 def dequantised(model, folder):
     """The folder's model, in training mode, with the weights that the quantised model multiplies by."""
-    plain = models.load(folder).train()
+    plain = folders.load(folder).train()
     for name, module in model.named_modules():
         if type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params"):
             plain.get_submodule(name).weight.data = dequantize_module_weight(module).to(plain.dtype)
@@ -96,10 +96,10 @@ def adapter_gradients(model, quick):
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, folder, caplog, fp32):
     with caplog.at_level(logging.WARNING):
-        model = precision.load(folder, kind, training=True)
+        model = formats.load(folder, kind, training=True)
         expected = adapter_gradients(dequantised(model, folder), quick=True)
         for quick in (True, False):
-            found = adapter_gradients(precision.load(folder, kind, training=True), quick)
+            found = adapter_gradients(formats.load(folder, kind, training=True), quick)
             assert found.keys() == expected.keys() and any(float(gradient.norm()) for gradient in found.values())
             for name, gradient in expected.items():
                 # On a GPU LLM.int8 rounds what goes into a layer too; here, in training, it does not.
@@ -108,7 +108,7 @@ def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, fo
 
 
 def test_a_pass_in_training_mode_leaves_weights_that_can_be_trained(folder):
-    model = precision.load(folder, "nf4", training=True)
+    model = formats.load(folder, "nf4", training=True)
     assert model.training
     states = model.get_input_embeddings()(torch.arange(10, 20)[None]).detach().requires_grad_()
     model(inputs_embeds=states).logits.sum().backward()

@@ -4,7 +4,7 @@ import copy
 import pandas
 import pytest
 
-from lib import prompts
+from lib.data import prompts
 
 QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "گربه", "choices": ["🐈", "🐕"], "answer": 1}
 SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en", "fa")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lib import reach
+from lib.engine import reach
 
 
 @pytest.fixture

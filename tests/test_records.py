@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from lib import paths, records
-from lib.statistics import Estimate
+from lib.engine import paths, records
+from lib.engine.statistics import Estimate
 
 
 @pytest.fixture

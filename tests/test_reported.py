@@ -2,9 +2,9 @@
 import pandas
 import pytest
 
-from lib import audit, tables
-from lib.architecture import Architecture
-from lib.tables import base
+from lib import exhibits
+from lib.exhibits import audit, base
+from lib.model.architecture import Architecture
 
 LLAMA = Architecture(layers=32, hidden=4096, inner=11008, vocabulary=32000)
 MISTRAL = LLAMA._replace(inner=14336, keys=1024)
@@ -13,7 +13,7 @@ SCORES = ("accuracy", "F1", "BLEU", "COMET", "ROUGE", "macro-F1")
 
 @pytest.fixture(scope="module")
 def reported():
-    return tables.reported()
+    return base.reported()
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def audited(reported):
 
 
 def _build(id):
-    return tables.TABLES[id].build("smoke")
+    return exhibits.TABLES[id].build("smoke")
 
 
 def test_every_number_has_its_place_and_provenance(reported):
@@ -49,10 +49,10 @@ def test_polylm_tables_are_whole(reported, table, cells):
 
 
 def test_filters_choose_exhibit_system_and_language():
-    found = tables.reported("P2-T1", "NF4", "en-fa")
+    found = base.reported("P2-T1", "NF4", "en-fa")
     assert found["value"].tolist() == [80.36] and found["printed"].tolist() == ["80.36"]
-    assert len(tables.reported("P2-T4", language="fa")) < len(tables.reported("P2-T4", None)) + 1
-    assert set(tables.reported(system="GPT-3.5, 0-shot")["system"]) == {"GPT-3.5, 0-shot"}
+    assert len(base.reported("P2-T4", language="fa")) < len(base.reported("P2-T4", None)) + 1
+    assert set(base.reported(system="GPT-3.5, 0-shot")["system"]) == {"GPT-3.5, 0-shot"}
 
 
 def test_groups_follow_the_languages_of_table_2(reported):
@@ -113,7 +113,7 @@ def test_parameters_by_formula():
 
 def test_the_derived_numbers_of_maple_follow_from_the_formula():
     shapes = {"Llama-2-7B": LLAMA, "Mistral-7B": MISTRAL}
-    rows = tables.reported("P4-T1")
+    rows = base.reported("P4-T1")
     rows = rows[rows["group"] != ""]
     for row in rows.itertuples():
         shape, rank = shapes[row.system], int(row.item.removeprefix("rank "))

@@ -4,9 +4,9 @@ import os
 import re
 
 import pytest
-
 from house import END, build, call, write
-from lib import assets, paths, run
+
+from lib.engine import assets, keys, paths, run
 
 
 @pytest.fixture(scope="module")
@@ -17,29 +17,29 @@ def house(tmp_path_factory):
 
 def _run(root, *arguments):
     """The command of `make reproduce` in that checkout; (exit status, what it printed)."""
-    return call(root, "lib.run", *arguments, "--profile", "smoke")
+    return call(root, "lib.engine.run", *arguments, "--profile", "smoke")
 
 
 def test_what_lacked_public_files_runs_again_when_they_are_there_and_nothing_else(tmp_path):
     root, data = build(tmp_path / "house"), tmp_path / "data"
     data.mkdir()
     entry = assets.entry("alpaca-seed-tasks")
-    root.joinpath("lib/assets.yaml").write_text("alpaca-seed-tasks: {kind: files, title: Alpaca's seed tasks, licence: none, "
+    root.joinpath("lib/engine/assets.yaml").write_text("alpaca-seed-tasks: {kind: files, title: Alpaca's seed tasks, licence: none, "
                                                 f"repository: a/b, commit: c, files: {{x.txt: {'0' * 64}}}}}\n")
     write(root, "01_corpus", 'record.lack({"alpaca-seed-tasks": "Alpaca\'s seed tasks"})\n' + END)
     away = {"COMPANION_REACH": "pip", "COMPANION_DATA": str(data), "COMPANION_CACHE": str(tmp_path / "cache")}
-    status, printed = call(root, "lib.run", "all", "--profile", "smoke", **away)
+    status, printed = call(root, "lib.engine.run", "all", "--profile", "smoke", **away)
     assert status == 0 and "Reached: Python packages. Not reached: Debian packages" in printed
     assert printed.count("Not at hand: Alpaca's seed tasks; rows made from the corpus stand in.") == 1
-    assert "Nothing to be done" in call(root, "lib.run", "all", "--profile", "smoke", **away)[1]
+    assert "Nothing to be done" in call(root, "lib.engine.run", "all", "--profile", "smoke", **away)[1]
     assert entry["title"] == "Alpaca's seed tasks"
     (data / "a/b/c").mkdir(parents=True)
     (data / "a/b/c/x.txt").write_text("")
     digest = hashlib.sha256(b"").hexdigest()
-    registry = root / "lib/assets.yaml"
+    registry = root / "lib/engine/assets.yaml"
     registry.write_text(registry.read_text().replace("0" * 64, digest))
     write(root, "01_corpus", END)
-    status, printed = call(root, "lib.run", "all", "--profile", "smoke", **away)
+    status, printed = call(root, "lib.engine.run", "all", "--profile", "smoke", **away)
     assert status == 0 and "because Alpaca's seed tasks can be had now" in printed, printed
 
 
@@ -59,7 +59,7 @@ def test_a_changed_parameter_reruns_its_chapter_only_and_says_why(house):
     os.utime(house / "notebooks/01_corpus.ipynb")
     status, printed = _run(house, "all")
     assert status == 0 and "1 of 2 chapters to run" in printed, printed
-    assert "because params/smoke/02_tokenizer.yaml changed" in printed and "hello from 5" in printed
+    assert "because parameter rows changed" in printed and "hello from 5" in printed
 
 
 def test_a_file_of_the_user_makes_the_chapter_that_names_it_stale(house):
@@ -69,9 +69,9 @@ def test_a_file_of_the_user_makes_the_chapter_that_names_it_stale(house):
     written.write_text(before + "file: own.txt\n")
     assert "hello" in _run(house, "all")[1] and "Nothing to be done" in _run(house, "all")[1]
     own.write_text("another\n")
-    assert "because own.txt changed" in _run(house, "all")[1]
+    assert "because file own.txt changed" in _run(house, "all")[1]
     written.write_text(before)
-    assert run.files({"el": ["no such file", 3], "ar": "x" * 5000, "hi": [str(own)]}) == [own]
+    assert keys.named({"el": ["no such file", 3], "ar": "x" * 5000, "hi": [str(own)]}) == [own]
 
 
 def test_a_wrong_parameter_is_refused_before_a_kernel_starts(house):
@@ -98,11 +98,14 @@ def test_a_chapter_without_its_record_is_told(house):
     assert status == 1 and "without writing its record" in printed
 
 
-def test_code_reached_by_a_notebook_makes_it_stale_but_presentation_does_not(house, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", house)
-    monkeypatch.setattr(paths, "NOTEBOOKS", house / "notebooks")
-    names = {path.name for path in run.code("01_corpus")}
-    assert names == {"records.py", "paths.py", "statistics.py"}
+def test_code_that_is_reached_makes_a_chapter_stale_but_comments_and_presentation_do_not(house):
+    for name in ("lib/engine/statistics.py", "lib/exhibits/base.py"):
+        (house / name).write_text((house / name).read_text().replace('\n"""\n', '\nAnd more.\n"""\n# a comment\n', 1))
+    (house / "lib/exhibits/base.py").open("a").write("\nMORE = 1\n")
+    assert "Nothing to be done" in _run(house, "all")[1]
+    (house / "lib/engine/statistics.py").open("a").write("\nMORE = 1\n")
+    printed = _run(house, "all")[1]
+    assert "because lib/engine/statistics.py changed" in printed and "2 of 2 chapters" in printed, printed
 
 
 def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
@@ -121,7 +124,7 @@ def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
 def test_a_relative_output_is_where_the_command_was_given(house):
     write(house, "02_tokenizer", END)
     for _ in range(2):
-        status, printed = call(house, "lib.run", "all", "--profile", "smoke", COMPANION_OUTPUT="elsewhere")
+        status, printed = call(house, "lib.engine.run", "all", "--profile", "smoke", COMPANION_OUTPUT="elsewhere")
         assert status == 0, printed
     assert "Nothing to be done" in printed
     found = sorted(path.relative_to(house).as_posix() for path in house.rglob("record.json")
@@ -129,7 +132,7 @@ def test_a_relative_output_is_where_the_command_was_given(house):
     assert found == [f"elsewhere/runs/smoke/{chapter}/record.json" for chapter in ("01_corpus", "02_tokenizer")]
 
 
-@pytest.mark.parametrize("module, arguments", [("lib.run", ["all", "--profile", "smoke"]), ("lib.sweep", [])])
+@pytest.mark.parametrize("module, arguments", [("lib.engine.run", ["all", "--profile", "smoke"]), ("lib.engine.sweep", [])])
 @pytest.mark.parametrize("variable, named, words", [
     ("COMPANION_DATA", "nowhere", "there is no such folder"), ("COMPANION_OUTPUT", "Snakefile", "which is a file")])
 def test_a_folder_that_cannot_be_used_is_told_before_anything_runs(house, module, arguments, variable, named, words):

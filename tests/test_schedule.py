@@ -7,7 +7,7 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from lib import schedule
+from lib.data import schedule
 
 DIVISION = {"fa": 0.25, "ar": 0.15, "tr": 0.1, "hi": 0.2, "zh": 0.05, "ru": 0.25}
 PLANS = {

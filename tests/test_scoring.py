@@ -2,7 +2,7 @@
 import pandas
 import pytest
 
-from lib import scoring
+from lib.evaluate import scoring
 
 ZWNJ = "\u200c"
 CITIES = {"id": "1", "benchmark": "b", "setting": "fa", "task": "multiple_choice", "language": "fa", "category": "",

@@ -8,8 +8,11 @@ import fake_server
 import pandas
 import pytest
 
-from lib import assets, novelty, paths, plots, records, selfinstruct, tables, teacher
-from lib.selfinstruct import Journal, Settings
+from lib import exhibits
+from lib.engine import assets, paths, records
+from lib.study import ch10_selfinstruct as selfinstruct
+from lib.study import novelty, teacher
+from lib.study.ch10_selfinstruct import Journal, Settings
 
 SEEDS = [{"instruction": instruction, "input": None, "output": "Fine."} for instruction in (
     "Explain why the sky is blue.", "Write a recipe for lentil soup.", "Name three famous painters of the Renaissance.",
@@ -314,27 +317,27 @@ def test_exhibits_say_what_the_record_says(record, tmp_path):
     selfinstruct.card(record, "es", "released", kept)
     selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
-    frame, reading = tables.TABLES["C10-T1"].build("smoke")
+    frame, reading = exhibits.TABLES["C10-T1"].build("smoke")
     assert (frame["kept"] + frame[list(selfinstruct.REASONS)].sum(axis=1)).tolist() == frame["tasks"].tolist()
     assert frame["failed"].tolist() == [1, 0, 0] and f"% of {len(tasks)}" in reading and "a teacher" in reading
-    frame, reading = tables.TABLES["P3-T4"].build("smoke")
+    frame, reading = exhibits.TABLES["P3-T4"].build("smoke")
     ours = frame[frame["set"] == "released"].iloc[0]
     assert (ours["tasks"], ours["paper's tasks"], ours["empty inputs"]) == (len(kept), 9958, len(kept))
     assert frame["made from"].tolist()[:2] == ["released tasks", ""] and "en from seeds that are released" in reading
     assert frame.iloc[-1]["paper's tasks"] == 132701 and "0 of 1 counts" in reading
-    frame, reading = tables.TABLES["C10-T2"].build("smoke")
+    frame, reading = exhibits.TABLES["C10-T2"].build("smoke")
     assert frame["verdict"].tolist()[0] == "kept" and set(frame["verdict"]) - {"kept"} <= set(selfinstruct.REASONS)
-    reading = plots.save("P3-F5", "smoke")
+    reading = exhibits.save("P3-F5", "smoke")
     assert "survive" in reading and "make 78 %" in reading
 
 
 def test_exhibits_hold_without_teacher_and_files(record):
     record.fact("seeds", 0, "tasks", language="es", origin="none")
-    assert "could not be had" in tables.TABLES["P3-T4"].build("smoke")[1]
-    assert "No teacher" in tables.TABLES["C10-T1"].build("smoke")[1]
-    assert "No task" in tables.TABLES["C10-T2"].build("smoke")[1]
-    with pytest.raises(tables.Lacking, match="No task was generated"):
-        plots.save("P3-F5", "smoke")
+    assert "could not be had" in exhibits.TABLES["P3-T4"].build("smoke")[1]
+    assert "No teacher" in exhibits.TABLES["C10-T1"].build("smoke")[1]
+    assert "No task" in exhibits.TABLES["C10-T2"].build("smoke")[1]
+    with pytest.raises(exhibits.Lacking, match="No task was generated"):
+        exhibits.save("P3-F5", "smoke")
 
 
 def test_derived_rows_become_tasks():
@@ -411,4 +414,4 @@ def test_seeds_can_be_translated_by_the_teacher(tmp_path):
 
 
 def test_the_registry_names_the_files_of_the_paper():
-    assert selfinstruct.published() == ["es", "ja", "pt"] and (paths.ROOT / "lib/assets.yaml").exists()
+    assert selfinstruct.published() == ["es", "ja", "pt"] and (paths.ROOT / "lib/engine/assets.yaml").exists()

@@ -13,8 +13,14 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
-from transformers import (AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback,
-                          TrainingArguments)
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer_callback import CallbackHandler
 from trl import SFTConfig, SFTTrainer
 
@@ -61,7 +67,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__qualname__)
 def test_calls_take_our_arguments(call):
     missing = [name for name in CALLS[call] if name not in inspect.signature(call).parameters]
-    assert not missing, f"{call.__module__}.{call.__qualname__} no longer takes {missing}: adapt lib/training or lib/adapters."
+    assert not missing, f"{call.__module__}.{call.__qualname__} no longer takes {missing}: adapt lib/train/training or lib/model/adapters."
 
 
 def test_layers_keep_the_parts_we_compute_with(byte_tokenizer, tiny_model):
@@ -101,7 +107,7 @@ def test_gguf_loading_is_still_there():
 def test_callbacks_are_given_what_the_guard_acts_on():
     source = inspect.getsource(CallbackHandler.call_event)
     missing = [name for name in ("model", "optimizer", "lr_scheduler") if f"{name}=self.{name}" not in source]
-    assert not missing, f"callbacks of the Trainer no longer get {missing}: adapt lib/spikes."
+    assert not missing, f"callbacks of the Trainer no longer get {missing}: adapt lib/train/spikes."
 
 
 def test_a_schedule_starts_from_base_rates():

@@ -2,7 +2,9 @@
 import numpy
 import pytest
 
-from lib import records, similarity, statistics, tables
+from lib import exhibits
+from lib.engine import records, statistics
+from lib.evaluate import similarity
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_the_outside_encoder_pools_the_tokens_of_a_text_and_not_its_padding(byte
 def test_both_sides_of_a_paraphrase_are_read(monkeypatch):
     import pandas
 
-    from lib import benchmarks
+    from lib.evaluate import benchmarks
     rows = [{"id": str(n), "text": benchmarks.PAIR["fa"].format(f"پرسش {n}", f"سؤال {n}"), "answer": n % 2, "flags": []}
             for n in range(10)]
     monkeypatch.setattr(benchmarks, "parsinlu", lambda task: pandas.DataFrame(rows))
@@ -76,7 +78,7 @@ def test_encoders_stand_beside_each_other_in_the_table(vectors, output):
     record = records.Record("08_phases_and_transfer", {"profile": "test"}, {})
     encoded = {"base": {**good, "target": noise}, "phase 1": good, "outside": {**good, "layer": 0}}
     similarity.note(record, encoded, "fa", same)
-    frame, reading = tables.TABLES["P2-T6"].build("test")
+    frame, reading = exhibits.TABLES["P2-T6"].build("test")
     frame = frame.set_index("encoder")
     assert frame.loc["phase 1", "retrieval from english %"].startswith("100.0")
     assert frame.loc["outside", "ρ×100 en"] == ""

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
+import house
 import pandas
 import pytest
 
-import house
-from lib import paths, records
+from lib.engine import paths, records
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 SWEEP = "profile: smoke\nchapter: 02_tokenizer\nmemory: 500 MB\nminutes: 60\ngrid: {rows: [3, 4]}\n"
@@ -128,7 +128,7 @@ def test_a_sweep_goes_through_slurm_and_a_cancelled_job_comes_back(cluster, tmp_
     (root / "params/sweeps").mkdir()
     (root / "params/sweeps/tiny.yaml").write_text(SWEEP)
     records.write_json(root / "runs/smoke/01_corpus/record.json", {})
-    command = [sys.executable, "-m", "lib.sweep", "params/sweeps/tiny.yaml", "--cluster", "slurm",
+    command = [sys.executable, "-m", "lib.engine.sweep", "params/sweeps/tiny.yaml", "--cluster", "slurm",
                "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "4"]
     with _process(command, root / "printed", cluster, root) as running:
         _wait(lambda: _jobs(cluster, "RUNNING"), "no job started", root / "printed", 600)

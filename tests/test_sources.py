@@ -9,7 +9,7 @@ import polib
 import pyarrow
 import pytest
 
-from lib import sources
+from lib.data import sources
 
 HTML = """<html xmlns="http://www.w3.org/1999/xhtml"><head><title>skip</title></head><body><p id="title">nav</p>
 <ul class="docnav top"><li>Next</li></ul><div class="section"><h2>4.1. {0}</h2><div class="para">{1} <em>{2}</em>

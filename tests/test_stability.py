@@ -7,9 +7,12 @@ import numpy
 import pandas
 import pytest
 import torch
-from transformers import TrainerCallback
 
-from lib import models, plots, precision, records, spikes, stability, tables, training
+from lib import exhibits
+from lib.engine import records
+from lib.model import folders, formats
+from lib.study import ch09_stability as stability
+from lib.train import spikes, trainers, training
 
 pytestmark = pytest.mark.usefixtures("fp32")
 
@@ -21,7 +24,7 @@ SETTINGS = training.Settings(method="full", learning_rate=1e-2, rows_learning_ra
 
 @pytest.fixture
 def start(tmp_path, byte_tokenizer, tiny_model):
-    return models.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
+    return folders.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_a_skipped_batch_leaves_no_trace(start, blocks, tmp_path):
     assert [row["step"] for row in log if row["action"] == "skip"] == [STRANGE]
     without = blocks.select([row for row in range(40) if row // 2 != STRANGE - 1])
     training.pretrain(tmp_path / "without", start, without, settings)
-    states = [models.load(tmp_path / name).state_dict() for name in ("skip", "without")]
+    states = [folders.load(tmp_path / name).state_dict() for name in ("skip", "without")]
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
 
 
@@ -124,13 +127,13 @@ def test_a_guarded_run_goes_on_to_the_same_end(on_spike, stop, start, blocks, tm
 
 @pytest.mark.parametrize("on_spike, lost", [("none", True), ("skip", False), ("lower", False)])
 def test_a_loss_that_is_no_number_stays_out_of_the_weights(on_spike, lost, start, blocks, tmp_path, monkeypatch):
-    plain, calls = training.Pretrainer.compute_loss, []
+    plain, calls = trainers.Pretrainer.compute_loss, []
 
     def broken(self, *args, **options):
         calls.append(0)
         return plain(self, *args, **options) * (numpy.nan if self.state.global_step == 4 else 1)
 
-    monkeypatch.setattr(training.Pretrainer, "compute_loss", broken)
+    monkeypatch.setattr(trainers.Pretrainer, "compute_loss", broken)
     log = training.pretrain(tmp_path / "run", start, blocks, guarded(on_spike))["log"]
     assert log[4]["loss"] is None and log[4]["grad_norm"] is None and log[4]["spike"] == "loss and grad_norm"
     assert ("skip" in log[4]["action"]) is not lost
@@ -150,12 +153,12 @@ def streams(model, ids):
 def test_formats_round_where_they_say(byte_tokenizer, tiny_model):
     ids = torch.randint(4, 300, (8, 64), generator=torch.Generator().manual_seed(1))
     stream, value = {}, {}
-    for kind in precision.COMPUTED:
+    for kind in formats.COMPUTED:
         model = tiny_model(byte_tokenizer, True)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(4)  # a stream of some size, whose rounding shows
-        stream[kind], value[kind] = streams(precision.compute(model, kind), ids)
+        stream[kind], value[kind] = streams(formats.compute(model, kind), ids)
         value[kind].backward()
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
@@ -168,8 +171,8 @@ def test_the_soft_max_computes_in_the_format_of_the_stream(byte_tokenizer, tiny_
     seen, plain = [], torch.nn.functional.softmax
     monkeypatch.setattr(torch.nn.functional, "softmax",
                         lambda scores, **rest: (seen.append(scores.dtype), plain(scores, **rest))[1])
-    for kind in precision.COMPUTED:
-        precision.compute(tiny_model(byte_tokenizer, True), kind)(input_ids=torch.arange(9)[None])
+    for kind in formats.COMPUTED:
+        formats.compute(tiny_model(byte_tokenizer, True), kind)(input_ids=torch.arange(9)[None])
     assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2 + [torch.float32] * 2
     scores = torch.randn(50, 64).bfloat16()
     assert torch.equal(plain(scores, dim=-1), plain(scores, dim=-1, dtype=torch.float32).bfloat16())
@@ -178,13 +181,13 @@ def test_the_soft_max_computes_in_the_format_of_the_stream(byte_tokenizer, tiny_
 def test_products_are_those_of_bf16_hardware():
     layer, x = torch.nn.Linear(64, 32), torch.randn(20, 64)
     native = torch.nn.functional.linear(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16())
-    torch.testing.assert_close(precision._product(layer, x), native, rtol=1e-2, atol=1e-2)
-    assert precision._product(layer, x).dtype == torch.bfloat16
+    torch.testing.assert_close(formats._product(layer, x), native, rtol=1e-2, atol=1e-2)
+    assert formats._product(layer, x).dtype == torch.bfloat16
 
 
 def test_an_unknown_format_is_refused(byte_tokenizer, tiny_model):
     with pytest.raises(ValueError, match="bf16-fp32-residual"):
-        precision.compute(tiny_model(byte_tokenizer, True), "fp8")
+        formats.compute(tiny_model(byte_tokenizer, True), "fp8")
     with pytest.raises(ValueError, match="lora"):
         training.Settings(method="lora", precision="bf16")
 
@@ -224,19 +227,19 @@ def made_up(run):
 def test_what_happened_is_in_the_record_and_its_exhibits(record):
     met = records.rows("smoke", "09_curriculum", "spikes")
     assert len(met) == 6 and set(met["action"]) == {"none", "skip", "lower"} and set(met["step"]) == {40}
-    frame, reading = tables.TABLES["C09-T2"].build("smoke")
+    frame, reading = exhibits.TABLES["C09-T2"].build("smoke")
     assert frame["spikes"].tolist() == [0, 2, 2, 2, 0, 0] and frame["steps"].tolist() == [80] * 6
     assert frame["done"].tolist() == ["–", "–", "skipped 2×", "lowered 2×", "–", "–"]
     assert frame["bits/byte"].isna().tolist() == [False, False, True, False, False, False]
     assert "2 of 80 steps" in reading and "no finite number" in reading and "n = 12" in reading
     for name in ("P3-F2", "P3-F2b"):
-        assert plots.save(name, "smoke")
+        assert exhibits.save(name, "smoke")
 
 
 def test_the_toy_has_a_small_vocabulary_of_its_own(byte_tokenizer, english, persian, tmp_path):
     small = stability.vocabulary(byte_tokenizer, {"fa": persian}, 300)
     assert len(small) <= 300 and small.eos_token == byte_tokenizer.eos_token
     folder = stability.start(tmp_path / "toy", small, 2, 32, 4, 64, 0)
-    assert models.load(folder).config.vocab_size == len(models.tokenizer(folder))
+    assert folders.load(folder).config.vocab_size == len(folders.tokenizer(folder))
     found = stability.blocks({"fa": persian * 5, "en": english * 5}, small, 3, 2, 16, 0)
     assert len(found) == 6 and set(found["stream"]) == {"fa", "en"}

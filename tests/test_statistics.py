@@ -2,7 +2,7 @@
 import numpy
 import pytest
 
-from lib import statistics
+from lib.engine import statistics
 
 
 def test_wilson_known_values():

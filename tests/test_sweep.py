@@ -2,16 +2,16 @@
 import json
 import os
 
+import house
 import nbformat
 import pandas
 import pytest
 
-import house
-from lib import params, paths, records, run, sweep
+from lib.engine import params, paths, records, run, sweep
 
 HEAD = "profile: smoke\nchapter: 02_tokenizer\nmemory: 500 MB\n"
 # The swept chapter reads the one before it, counts, and does not like seven.
-LAST = '''from lib import paths, statistics
+LAST = '''from lib.engine import paths, statistics
 assert records.load(profile, "01_corpus")["chapter"] == "01_corpus"
 if rows == 7:
     raise ValueError("No seven.")
@@ -144,7 +144,7 @@ def _sweep(root, name, values):
     """`make sweep` over values of `rows`; (exit status, what it printed, the table of cells by rows)."""
     file = root / f"params/sweeps/{name}.yaml"
     file.write_text(f"{HEAD}grid: {{rows: {values}}}\n")
-    status, printed = house.call(root, "lib.sweep", str(file))
+    status, printed = house.call(root, "lib.engine.sweep", str(file))
     return status, printed, pandas.read_csv(root / f"runs/smoke/sweeps/02_tokenizer/{name}.csv").set_index("rows")
 
 
@@ -184,7 +184,7 @@ def test_a_cell_runs_alone_from_its_records_parameters_and_gives_the_same(home, 
     assert cell.key == table.cell[3]
     cell.record.unlink()
     folder = sweep.prepare(cell, 1)
-    status, printed = house.call(home, "lib.sweep", "--cell", str(folder), "--record", "copies/one.json")
+    status, printed = house.call(home, "lib.engine.sweep", "--cell", str(folder), "--record", "copies/one.json")
     assert status == 0, printed
     second = json.loads((home / "copies/one.json").read_text("utf8"))
     assert second == json.loads(cell.record.read_text("utf8"))

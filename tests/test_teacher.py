@@ -18,7 +18,8 @@ import transformers
 from transformers import GenerationMixin
 from transformers.cli.serve import Serve
 
-from lib import models, teacher
+from lib.model import folders
+from lib.study import teacher
 
 SECRET = "sk-a-secret-that-nobody-may-read"
 SETTINGS = dict(max_new_tokens=16, temperature=0.0, seed=1, timeout=30.0, retries=1, batch_size=4)
@@ -60,13 +61,13 @@ def pupil(server):
 @pytest.fixture(scope="module")
 def folder(byte_tokenizer, tiny_model, tmp_path_factory):
     """A tiny model's folder."""
-    return str(models.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path_factory.mktemp("tiny") / "model"))
+    return str(folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path_factory.mktemp("tiny") / "model"))
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__qualname__)
 def test_libraries_take_our_arguments(call):
     missing = [name for name in CALLS[call] if name not in inspect.signature(call).parameters]
-    assert not missing, f"{call.__module__}.{call.__qualname__} no longer takes {missing}: adapt lib/teacher."
+    assert not missing, f"{call.__module__}.{call.__qualname__} no longer takes {missing}: adapt lib/study/teacher."
 
 
 def test_replies_keep_the_order_of_the_prompts(pupil, server):
@@ -290,7 +291,7 @@ def test_a_local_reply_is_read_behind_its_thoughts(byte_tokenizer):
 def test_a_base_without_chat_template_continues_plain_text(byte_tokenizer, tiny_model, tmp_path):
     plain = copy.deepcopy(byte_tokenizer)
     plain.chat_template = None
-    teaching = teacher.open(str(models.save(tiny_model(plain), plain, tmp_path / "model")), **SETTINGS)
+    teaching = teacher.open(str(folders.save(tiny_model(plain), plain, tmp_path / "model")), **SETTINGS)
     assert teaching._text([{"role": "system", "content": "A list:"}, *prompt("1.")]) == "A list:\n\n1."
     assert ask(teaching, "1.")[0].finish == "length"
 

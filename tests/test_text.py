@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from lib import text
+from lib.data import text
 
 
 def test_persian_letters_are_unified_and_zwnj_survives():

@@ -7,7 +7,7 @@ import regex
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from lib import tokenizer
+from lib.model import tokenizer
 
 SIZE = 40
 KINDS = ("byte_tokenizer", "sentencepiece_tokenizer")

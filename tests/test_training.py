@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from lib import adapters, loss, models, training
+from lib.model import adapters, folders, loss
+from lib.train import trainers, training
 
 pytestmark = pytest.mark.usefixtures("fp32")
 SETTINGS = training.Settings(learning_rate=1e-2, rows_learning_rate=1e-2, batch_size=2, block_length=32, lora_rank=4,
@@ -26,7 +27,7 @@ def start(request, tmp_path, byte_tokenizer, tiny_model):
 def made(folder, tokenizer, tiny_model, tied=True):
     model = tiny_model(tokenizer, tied)
     model.config.base_vocab_size = len(tokenizer) - 20
-    return models.save(model, tokenizer, folder)
+    return folders.save(model, tokenizer, folder)
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def logits(model, ids):
 def test_adapter_and_merged_model_agree_and_old_rows_stay(start, blocks, tmp_path):
     result = training.pretrain(tmp_path / "run", start, blocks, SETTINGS, merge=True)
     ids = torch.tensor(blocks["input_ids"][:2])
-    merged, before = models.load(tmp_path / "run" / "model"), models.load(start)
-    torch.testing.assert_close(logits(models.load(tmp_path / "run"), ids), logits(merged, ids), atol=1e-5, rtol=1e-5)
+    merged, before = folders.load(tmp_path / "run" / "model"), folders.load(start)
+    torch.testing.assert_close(logits(folders.load(tmp_path / "run"), ids), logits(merged, ids), atol=1e-5, rtol=1e-5)
     old = before.config.base_vocab_size
     for trained, base in zip((merged.get_input_embeddings(), merged.get_output_embeddings()),
                              (before.get_input_embeddings(), before.get_output_embeddings())):
@@ -72,7 +73,7 @@ def test_adapter_and_merged_model_agree_and_old_rows_stay(start, blocks, tmp_pat
 
 def test_training_sees_the_model_that_is_saved(start, blocks, tmp_path):
     training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
-    adapted, ids = models.load(tmp_path / "run"), torch.tensor(blocks["input_ids"][:2])
+    adapted, ids = folders.load(tmp_path / "run"), torch.tensor(blocks["input_ids"][:2])
     plain = adapted(input_ids=ids, labels=ids).loss
     torch.testing.assert_close(adapters.quicken(adapted)(input_ids=ids, labels=ids).loss, plain)
 
@@ -84,7 +85,7 @@ def test_fast_loss_and_gradients_are_the_plain_ones(start, blocks):
     gradients = []
     for prepare in (lambda model: model, adapters.quicken):
         torch.manual_seed(0)
-        model = prepare(adapters.add(models.load(start), 4, 8)).train()
+        model = prepare(adapters.add(folders.load(start), 4, 8)).train()
         value = model(**batch).loss
         value.backward()
         gradients.append({"loss": value.detach(), **{name: parameter.grad for name, parameter in model.named_parameters()
@@ -95,7 +96,7 @@ def test_fast_loss_and_gradients_are_the_plain_ones(start, blocks):
 
 def test_full_head_gets_its_gradient(start, blocks):
     ids = torch.tensor(blocks["input_ids"][:2])
-    plain, fast = models.load(start), adapters.quicken(models.load(start))
+    plain, fast = folders.load(start), adapters.quicken(folders.load(start))
     for model in (plain, fast):
         model(input_ids=ids, labels=ids).loss.backward()
     torch.testing.assert_close(fast.get_output_embeddings().weight.grad, plain.get_output_embeddings().weight.grad)
@@ -126,14 +127,14 @@ def test_stopped_and_resumed_run_equals_an_uninterrupted_one(method, byte_tokeni
     assert [row["loss"] for row in resumed["log"]] == [row["loss"] for row in whole["log"]]
     assert [row["tokens"] for row in resumed["log"]] == [row["tokens"] for row in whole["log"]]
     ids = torch.tensor(blocks["input_ids"][:2])
-    assert torch.equal(*(logits(models.load(tmp_path / name / "model"), ids) for name in ("whole", "broken")))
+    assert torch.equal(*(logits(folders.load(tmp_path / name / "model"), ids) for name in ("whole", "broken")))
     assert not (tmp_path / "broken" / "checkpoints").exists()
 
 
 def test_killed_process_resumes(byte_tokenizer, tiny_model, blocks, tmp_path):
     start = made(tmp_path / "start", byte_tokenizer, tiny_model)
     blocks.save_to_disk(tmp_path / "blocks")
-    script = ("import os, signal, datasets; from lib import training; from tests.test_training import SETTINGS\n"
+    script = ("import os, signal, datasets; from lib.train import training; from tests.test_training import SETTINGS\n"
               "def die(self, args, state, control, **rest):\n"
               "    if state.global_step == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
               "training._Progress.on_step_end = die\n"
@@ -160,28 +161,28 @@ def test_frozen_trains_embeddings_only(byte_tokenizer, tiny_model, blocks, tmp_p
     result = training.pretrain(tmp_path / "run", start, blocks, replace(SETTINGS, method="frozen"))
     rows = len(byte_tokenizer) * 32
     assert result["parts"] == {"lora": 0, "embed_tokens": rows, "lm_head": rows, "transformer": 0}
-    before, after = models.load(start).state_dict(), models.load(tmp_path / "run" / "model").state_dict()
+    before, after = folders.load(start).state_dict(), folders.load(tmp_path / "run" / "model").state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"model.embed_tokens.weight", "lm_head.weight"}
 
 
 def test_rows_have_a_learning_rate_of_their_own(byte_tokenizer, tiny_model, blocks, tmp_path):
     start = made(tmp_path / "start", byte_tokenizer, tiny_model)
     training.pretrain(tmp_path / "run", start, blocks, replace(SETTINGS, rows_learning_rate=0.0), merge=True)
-    before, after = models.load(start).state_dict(), models.load(tmp_path / "run" / "model").state_dict()
+    before, after = folders.load(start).state_dict(), folders.load(tmp_path / "run" / "model").state_dict()
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
     assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
 
 
 def test_no_new_rows_trains_adapters_only(byte_tokenizer, tiny_model, blocks, tmp_path):
-    start = models.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
+    start = folders.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
     result = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)
     assert result["parts"]["embed_tokens"] == 0 and result["trainable"] == result["parts"]["lora"] > 0
 
 
 def test_instruct_trains_answers_and_eos(start, examples, tmp_path, byte_tokenizer, monkeypatch):
     seen = []
-    plain = training.Instructor.compute_loss
-    monkeypatch.setattr(training.Instructor, "compute_loss",
+    plain = trainers.Instructor.compute_loss
+    monkeypatch.setattr(trainers.Instructor, "compute_loss",
                         lambda self, model, inputs, **rest: (seen.append(inputs), plain(self, model, inputs, **rest))[1])
     settings = replace(SETTINGS, block_length=128)
     result = training.instruct(tmp_path / "run", start, examples, settings)
@@ -195,7 +196,7 @@ def test_instruct_trains_answers_and_eos(start, examples, tmp_path, byte_tokeniz
 def test_instruct_loss_is_the_answers_loss(start, examples, tmp_path):
     result = training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=128, learning_rate=0.0,
                                                                          rows_learning_rate=0.0, lora_dropout=0.0))
-    model, words = models.load(start), models.tokenizer(start)
+    model, words = folders.load(start), folders.tokenizer(start)
     total, count = 0.0, 0
     for row in examples.select(range(2)):
         prompt = words.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
@@ -209,14 +210,14 @@ def test_instruct_loss_is_the_answers_loss(start, examples, tmp_path):
 def test_a_fully_cut_answer_is_refused_and_a_cut_one_counted(start, examples, tmp_path):
     with pytest.raises(ValueError, match="raise max_length"):
         training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=8))
-    lengths = sorted(len(models.tokenizer(start).apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"])
+    lengths = sorted(len(folders.tokenizer(start).apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"])
                      for row in examples)
     result = training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=lengths[-1] - 1))
     assert result["answers_truncated"] >= 1
 
 
 def test_template_that_does_not_end_answers_is_refused(start, examples, tmp_path):
-    words = copy.deepcopy(models.tokenizer(start))
+    words = copy.deepcopy(folders.tokenizer(start))
     words.chat_template = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
     with pytest.raises(ValueError, match="ends an answer with no special token"):
         training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, block_length=128), tokenizer=words)
@@ -232,7 +233,7 @@ def test_unknown_method_is_refused():
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_quantised_weights_stay_and_their_adapter_learns(bits, byte_tokenizer, tiny_model, blocks, tmp_path):
-    start = models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
+    start = folders.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
     settings = replace(SETTINGS, bits=bits, lora_dropout=0.0)
     result = training.pretrain(tmp_path / "run", start, blocks, settings)
     whole = training.pretrain(tmp_path / "whole", start, blocks, replace(settings, bits=16))
@@ -244,7 +245,7 @@ def test_quantised_weights_stay_and_their_adapter_learns(bits, byte_tokenizer, t
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_adapters_are_tuned_in_fp32_whatever_the_weights(bits, byte_tokenizer, tiny_model, examples, tmp_path):
-    start = models.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
+    start = folders.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")
     training.instruct(tmp_path / "run", start, examples, replace(SETTINGS, bits=bits, block_length=128))
     saved = load_file(tmp_path / "run" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
@@ -252,13 +253,13 @@ def test_adapters_are_tuned_in_fp32_whatever_the_weights(bits, byte_tokenizer, t
 
 
 def test_only_new_rows_get_a_gradient_from_the_head(start, blocks):
-    model = adapters.quicken(adapters.add(models.load(start), 4, 8))
+    model = adapters.quicken(adapters.add(folders.load(start), 4, 8))
     parts = adapters._head(model.get_base_model())
     assert [len(part) for part in parts] == [model.config.base_vocab_size, 20]
     assert [part.requires_grad for part in parts] == [False, True]
 
 
 def test_adapters_of_a_bf16_model_are_fp32(start):
-    model = adapters.add(models.load(start, torch.bfloat16), 4, 8)
+    model = adapters.add(folders.load(start, torch.bfloat16), 4, 8)
     assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
     assert adapters.quicken(model)(input_ids=torch.arange(9)[None]).logits.dtype == torch.bfloat16

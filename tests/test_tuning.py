@@ -3,7 +3,13 @@ import numpy
 import pandas
 import pytest
 
-from lib import benchmarks, models, plots, records, stages, tables, training, tuning
+from lib import exhibits
+from lib.engine import records
+from lib.evaluate import benchmarks
+from lib.model import folders
+from lib.study import ch07_stages as stages
+from lib.study import tuning
+from lib.train import training
 
 ROW = {"benchmark": "made up", "setting": "en", "task": "sentiment", "language": "en", "category": "",
        "choices": ["positive", "negative"], "flags": []}
@@ -15,7 +21,7 @@ def _rows(texts):
 
 
 def test_a_model_is_tuned_once_and_scored_on_task_rows(byte_tokenizer, tiny_model, english, tmp_path, capsys):
-    start = models.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
     rows, settings = _rows(english[:4]), training.Settings(block_length=400, batch_size=2, lora_rank=2)
     result = tuning.tune(tmp_path / "tuned", start, rows, settings, "alpaca")
     assert result["eos_labels"] == 4
@@ -116,13 +122,13 @@ def test_each_claim_finds_one_number(record):
 
 
 def test_exhibits_stand_on_the_record_alone(record):
-    for id, exhibit in {**tables.TABLES, **plots.FIGURES}.items():
+    for id, exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.items():
         if exhibit.chapter == stages.CHAPTER and id != "P1-T1":
             *_, frame, reading = exhibit.build("test")
             assert len(frame) and reading.endswith("."), id
-    frame, reading = tables.TABLES["P1-T6"].build("test")
+    frame, reading = exhibits.TABLES["P1-T6"].build("test")
     assert frame["n"].tolist() == [40] * len(frame) and "translating the question first" in reading
-    frame, _ = tables.TABLES["P1-T5b"].build("test")
+    frame, _ = exhibits.TABLES["P1-T5b"].build("test")
     assert "without flagged" in set(frame["items"]) and "in words, invalid answers" in set(frame["items"])
 
 
@@ -130,10 +136,10 @@ def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
     record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base"], "batch_size": 2}, {})
     record.fact("available", False)
     assert len(stages.draw(benchmarks.framed([]), 3, 100, 0)) == 0
-    for exhibit in {**tables.TABLES, **plots.FIGURES}.values():
+    for exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.values():
         if exhibit.chapter == stages.CHAPTER:
             *_, frame, reading = exhibit.build("test")
             assert frame.empty and "neither test files nor items" in reading or exhibit.id == "P1-T1"
-            save = plots.save if exhibit.id in plots.FIGURES else tables.save
-            with pytest.raises(tables.Lacking):
+            save = exhibits.save if exhibit.id in exhibits.FIGURES else exhibits.save
+            with pytest.raises(exhibits.Lacking):
                 save(exhibit.id, "test")

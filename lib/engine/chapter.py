@@ -1,0 +1,79 @@
+"""The frame around a chapter: begin checks and announces, finish measures and writes the record."""
+import time
+import warnings
+
+from lib.engine import assets, energy, keys, launch, machine, params, records
+
+_meters: dict[str, tuple] = {}
+
+
+def begin(chapter: str, variables: dict) -> records.Record:
+    """Checks the chapter's parameters (taken from the notebook's `globals()`), prints versions, device, dtype and seed.
+
+    Seeds every generator, settles how trainings are launched and starts the energy meter. Returns the record to fill.
+    Raises params.ParameterError.
+    """
+    # Bare papermill only warns of an unknown parameter; the names it injected are checked here too.
+    values = {name: variables[name] for name in params.defaults(chapter) | params.injected(variables)}
+    values = params.check(chapter, values, "the notebook's parameters")
+    record = records.Record(chapter, values, machine.describe() | launch.settle(values["profile"]).describe())
+    record.content["key"] = keys.of_chapter(chapter, values)
+    _settle(values["seed"])
+    _announce(record.content["environment"], values["seed"])
+    _meters[chapter] = time.monotonic(), energy.start(chapter)
+    return record
+
+
+def missing(record: records.Record, *names: str) -> list[str]:
+    """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
+    found = {name: assets.entry(name)["title"] for name in assets.absent(*names)}
+    record.lack(found)
+    if found:
+        print(f"Not at hand: {', '.join(found.values())}; rows made from the corpus stand in.")
+    return list(found)
+
+
+def without(record: records.Record, name: str, instead, lack: str):
+    """`instead` of a parameter whose default asks for what the corpus lacks (a key of `params.LACKS`); told in a line.
+
+    Raises params.ParameterError when the value is the user's own (`params.written`).
+    """
+    values = record.content["parameters"]
+    if values[name] == instead:
+        return instead
+    if name in params.written(record.profile, record.chapter, values):
+        raise params.ParameterError(f"{record.chapter}: `{name}` is {values[name]!r}, but {params.LACKS[lack]}: add it, "
+                                    f"or take `{name}` out of the parameter file.")
+    print(f"{params.lack(lack)} So `{name}` is {instead!r}.")
+    record.rows("without", [{"parameter": name, "instead": instead, "lack": lack}])
+    return instead
+
+
+def finish(record: records.Record):
+    """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
+    started, meter = _meters.pop(record.chapter)
+    seconds = round(time.monotonic() - started, 1)
+    path = record.write(seconds=seconds, peak_memory=machine.peak_memory(), **energy.stop(meter))
+    print(f"{path.name} of {record.chapter} written: {record.content['measured']['seconds']:.0f} s, "
+          f"{len(record.content['metrics'])} metrics, {len(record.content['facts'])} facts.")
+
+
+def _settle(seed: int):
+    """Seeds every generator and quietens what a reader cannot act on."""
+    import datasets
+    import transformers
+    datasets.disable_progress_bars()
+    transformers.set_seed(seed)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    # PEFT and TRL still ask every model for this attribute, once a training.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+
+
+def _announce(environment: dict, seed: int):
+    print("  ".join(f"{name} {version}" for name, version in environment["packages"].items()))
+    print(f"device {environment['device']} · dtype {environment['dtype']}: {environment['dtype_reason']} · seed {seed}")
+    if "launch" in environment:
+        found = environment["launch"]
+        print(f"trainings by {found['name'] or 'this process'} · processes {found['processes']} · "
+              f"{found['at_once'] or 'all'} examples at once")

@@ -1,0 +1,165 @@
+"""What a result rests on, as one key: code, versions, settings and data. Trainings, cells and chapters all use it.
+
+Code counts by what it computes: the syntax tree of every module that is reached by imports, without docstrings and
+comments. So a comment repeats nothing, and a changed loss, chat template or library everything that it may have moved.
+"""
+import ast
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import nbformat
+import pandas
+import pyarrow
+from pyarrow import compute, types
+
+from lib.engine import machine, paths, records
+
+BATCH = 10_000  # rows of a data set that are read at a time
+PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
+COLLECTS = "14_paper"
+
+
+def of(file: str, *content, without: tuple[str, ...] = (PRESENTATION,)) -> str:
+    """sha256 of the code that a module (its `__file__`) reaches, versions, number format, and `content`.
+
+    That may be settings (plain values or dataclasses), frames, data sets, and paths, of which the files count.
+    `without` names folders whose code cannot change the result.
+    """
+    rests_on = [code(Path(file).read_text(encoding="utf8"), without), machine.versions(machine.COMPUTING),
+                str(machine.dtype()[0])]
+    total = hashlib.sha256()
+    for value in [*rests_on, *content]:
+        for part in _parts(value):
+            total.update(part)
+    return total.hexdigest()
+
+
+def of_chapter(chapter: str, values: dict) -> dict[str, str]:
+    """What a chapter's record rests on besides the records before it: name → digest.
+
+    Its notebook, every parameter, every module that it reaches, every package that computes, and the files that its
+    parameters name.
+    """
+    source = _cells(chapter)
+    found = {f"notebooks/{chapter}.ipynb": _tree(source)}
+    found |= {f"parameter {name}": _short(value) for name, value in values.items()}
+    found |= {f"file {paths.shown(file)}": records.digest(file) for file in named(values)}
+    found |= {f"package {name}": version for name, version in machine.versions(machine.COMPUTING).items()}
+    return found | code(source, () if chapter == COLLECTS else (PRESENTATION,))
+
+
+def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Names of what differs between two keys of a chapter."""
+    return sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+
+
+def named(value) -> list[Path]:
+    """The files that strings anywhere in a parameter's value name."""
+    if isinstance(value, str):
+        file = paths.named(value)
+        return [file] if len(value) < 1024 and file.is_file() else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [found for part in parts for found in named(part)]
+
+
+def code(source: str, without: tuple[str, ...] = (PRESENTATION,)) -> dict[str, str]:
+    """File → digest of all of lib/ that a source reaches by imports, with the data files that go with them."""
+    waiting, found = _imports(ast.parse(source)), {}
+    while waiting:
+        file = waiting.pop()
+        name = file.relative_to(paths.ROOT).as_posix()
+        if name not in found and not name.startswith(without):
+            found[name], more = _read(file, file.stat().st_mtime_ns)
+            waiting += more
+    return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=512)
+def _read(file: Path, _modified: int) -> tuple[str, tuple[Path, ...]]:
+    """A file's digest, and what it brings along: the modules it imports, data of its name, the harness' tasks."""
+    if file.suffix != ".py":
+        return hashlib.sha256(file.read_bytes()).hexdigest(), ()
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    data = [path for path in [file.with_suffix(".yaml")] if path.exists()]
+    if any(isinstance(node, ast.Attribute) and node.attr == "TASKS" for node in ast.walk(tree)):
+        data += [path for path in paths.TASKS.rglob("*") if path.suffix in (".py", ".yaml")]
+    return _tree(tree), (*_imports(tree), *data)
+
+
+def _imports(tree: ast.AST) -> list[Path]:
+    """Files of the modules of lib that a syntax tree imports."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib":
+            found += [_module(f"{node.module}.{alias.name}") or _module(node.module) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [_module(alias.name) for alias in node.names if alias.name.split(".")[0] == "lib"]
+    return [file for file in found if file]
+
+
+def _module(name: str) -> Path | None:
+    """The file of a module or package, None when there is none of that name."""
+    place = paths.ROOT / name.replace(".", "/")
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+
+
+def _cells(chapter: str) -> str:
+    """The code of a notebook without its parameters and the notebook's own commands."""
+    cells = [cell for cell in nbformat.read(paths.notebook(chapter), as_version=4).cells
+             if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", [])]
+    lines = "\n".join(cell.source for cell in cells).split("\n")
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
+def _tree(source: str | ast.AST) -> str:
+    """Digest of what a source does."""
+    tree = source if isinstance(source, ast.AST) else ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _short(value) -> str:
+    return hashlib.sha256(b"".join(_parts(value))).hexdigest()
+
+
+def _parts(value):
+    """A value as bytes, piece by piece: a data set is never in memory at once."""
+    if isinstance(value, Path):
+        yield records.digest(value).encode()
+    elif isinstance(value, pandas.DataFrame):
+        yield value.to_json(force_ascii=False, orient="split").encode()
+    elif hasattr(value, "with_format"):
+        for name in sorted(value.column_names):
+            yield name.encode()
+            for batch in value.select_columns([name]).with_format("arrow").iter(BATCH):
+                yield from _buffers(batch.column(0).combine_chunks())
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, (Path, pandas.DataFrame)) for part in value):
+        for part in value:
+            yield from _parts(part)
+    else:
+        plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        yield json.dumps(plain, ensure_ascii=False, sort_keys=True, default=str).encode()
+
+
+def _buffers(array: pyarrow.Array):
+    """The values of an Arrow array as bytes, whatever chunks and offsets they lie in."""
+    kind = array.type
+    yield f"{kind} {len(array)} {array.null_count}".encode()
+    if array.null_count:
+        yield array.is_valid().to_numpy(zero_copy_only=False).tobytes()
+    if types.is_struct(kind):
+        for part in array.flatten():
+            yield from _buffers(part)
+    elif types.is_list(kind) or types.is_large_list(kind):
+        yield compute.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes()
+        yield from _buffers(array.flatten())
+    elif types.is_string(kind) or types.is_large_string(kind):
+        yield compute.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes()
+        yield "".join(string or "" for string in array.to_pylist()).encode()
+    elif kind != pyarrow.null():
+        yield array.fill_null(0).to_numpy(zero_copy_only=False).tobytes()

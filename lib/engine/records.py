@@ -1,0 +1,144 @@
+"""What a chapter found: `record.json`, written once and atomically, and read back as tables.
+
+A record holds *metrics* (estimates, each with n and a 95 % interval), *facts* (exact counts and measurements: rows,
+seconds, bytes) and *rows* (curves and samples). Tables and figures are made from records alone.
+"""
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import pandas
+
+from lib.engine import paths
+from lib.engine.statistics import Difference, Estimate
+
+_open: dict[tuple[str, str], dict] = {}
+# Columns that a reader may count on, blank where no row has such a label.
+COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p"],
+           "facts": ["chapter", "fact", "value", "unit"]}
+
+
+class Record:
+    """Collects a chapter's results; `write` puts them under `runs/<profile>/<chapter>/record.json`.
+
+    While a chapter runs, `load` answers with the record in the making, so that its tables can be shown before the end.
+    """
+
+    def __init__(self, chapter: str, parameters: dict, environment: dict):
+        self.chapter, self.profile = chapter, parameters["profile"]
+        self.content = {"chapter": chapter, "parameters": parameters, "environment": environment,
+                        "key": {}, "inputs": {}, "lacking": {}, "metrics": [], "facts": [], "rows": {}}
+        _open[self.profile, chapter] = self.content
+
+    def input(self, path: Path) -> Path:
+        """Notes the sha256 of a file that this chapter reads, and returns the path."""
+        name = os.path.relpath(path, paths.output()) if Path(path).is_relative_to(paths.output()) else Path(path).name
+        self.content["inputs"][name] = digest(path)
+        return path
+
+    def lack(self, titles: dict[str, str]):
+        """Notes public files that were not at hand, name → title: the chapter runs again when they are."""
+        self.content["lacking"] |= titles
+
+    def metric(self, name: str, estimate: Estimate | Difference, unit: str, **labels):
+        """An estimate with n and interval; `labels` say of what: stage, arm, language, task, seed …"""
+        self.content["metrics"].append({"metric": name, **estimate._asdict(), "unit": unit, **labels})
+
+    def fact(self, name: str, value, unit: str = "", **labels):
+        """An exact count or a measurement of this run (rows removed, parameters, seconds); NaN is kept as null."""
+        value = None if isinstance(value, float) and math.isnan(value) else value
+        self.content["facts"].append({"fact": name, "value": value, "unit": unit, **labels})
+
+    def rows(self, name: str, rows: list[dict]):
+        """A curve or a list of samples, kept under a name."""
+        self.content["rows"].setdefault(name, []).extend(rows)
+
+    def write(self, **measured) -> Path:
+        """Adds what was measured around the chapter (seconds, kWh, peak memory) and writes the record."""
+        self.content["measured"] = measured
+        _open.pop((self.profile, self.chapter), None)
+        return write_json(paths.run(self.profile, self.chapter) / "record.json", self.content)
+
+
+def write_json(path: Path, content) -> Path:
+    """Writes JSON through a temporary file and a rename, so that a reader never sees half of it."""
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf8")
+    os.replace(temporary, path)
+    return path
+
+
+def _plain(value):
+    """Numpy scalars and paths as plain JSON values."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of a folder's file names and contents."""
+    path, total = Path(path), hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(file.relative_to(path).as_posix().encode())
+            with open(file, "rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def load(profile: str, chapter: str) -> dict:
+    """The record of a chapter: the open one, else that of `place`; FileNotFoundError if there is none."""
+    if (profile, chapter) in _open:
+        return _open[profile, chapter]
+    return read(place(profile, chapter))
+
+
+def read(path: Path) -> dict:
+    """The content of a record's file."""
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def place(profile: str, chapter: str) -> Path:
+    """The record's file: that of this machine's run, else the committed one; FileNotFoundError if there is none."""
+    for path in (paths.output() / "runs" / profile / chapter / "record.json",
+                 paths.figures(profile) / "records" / f"{chapter}.json"):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"Chapter {chapter} has no record in profile {profile}: "
+                            f"run it first, e.g. `make reproduce PROFILE={profile}`.")
+
+
+def lacking(profile: str, chapter: str) -> dict[str, str]:
+    """Public files that a chapter lacked, name → title."""
+    return load(profile, chapter).get("lacking", {})
+
+
+def available(profile: str) -> list[str]:
+    """Chapters of a profile that have a record, in order."""
+    run = {path.parent.name for path in (paths.output() / "runs" / profile).glob("*/record.json")}
+    run |= {chapter for name, chapter in _open if name == profile}
+    return sorted(run | {path.stem for path in (paths.figures(profile) / "records").glob("*.json")})
+
+
+def metrics(profile: str, *chapters: str) -> pandas.DataFrame:
+    """All metrics of the chapters (default: every one available), one row each, with a `chapter` column."""
+    return _frame(profile, chapters, "metrics")
+
+
+def facts(profile: str, *chapters: str) -> pandas.DataFrame:
+    """All facts of the chapters, one row each, with a `chapter` column."""
+    return _frame(profile, chapters, "facts")
+
+
+def rows(profile: str, chapter: str, name: str) -> pandas.DataFrame:
+    """A named curve or list of samples of one chapter; empty when the chapter has none of that name."""
+    return pandas.DataFrame(load(profile, chapter)["rows"].get(name, []))
+
+
+def _frame(profile: str, chapters, kind: str) -> pandas.DataFrame:
+    found = [{"chapter": chapter, **row} for chapter in chapters or available(profile)
+             for row in load(profile, chapter)[kind]]
+    frame = pandas.DataFrame(found)
+    return frame.reindex(columns=list(dict.fromkeys([*frame, *COLUMNS[kind]])))

@@ -1,0 +1,289 @@
+"""Runs one chapter, or all of a profile: parameters are checked, papermill executes, the record must be there after.
+
+    python -m lib.engine.run all --profile laptop             every chapter that is not up to date, through Snakemake
+    python -m lib.engine.run 02_tokenizer --profile laptop    this chapter, whatever its state
+"""
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lib.engine import assets, keys, params, paths, reach, records
+
+UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
+            "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
+            "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
+            "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
+            "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
+            "12_rank_and_precision": ["05_sft", "10_multialpaca"],
+            "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
+                          "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
+                          "11_multilingual_benchmark", "12_rank_and_precision"],
+            "14_paper": ["13_carbon"]}
+
+
+def chapters() -> list[str]:
+    """The chapters in their order, those whose notebook exists."""
+    return [chapter for chapter in UPSTREAM if paths.notebook(chapter).exists()]
+
+
+def record(profile: str, chapter: str) -> Path:
+    """Where the chapter's record lies, without making the folder."""
+    return paths.output() / "runs" / profile / chapter / "record.json"
+
+
+def before(chapter: str) -> list[str]:
+    """Every chapter that this one rests on, in their order."""
+    found = set(UPSTREAM[chapter]).union(*(before(name) for name in UPSTREAM[chapter]))
+    return [name for name in chapters() if name in found]
+
+
+def inputs(profile: str, chapter: str) -> list[Path]:
+    """The records that a chapter rests on: it is stale when one of them is newer, or as `stale` says."""
+    return [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
+
+
+def stale(profile: str) -> dict[str, list[str]]:
+    """Chapter → what its record was made with, or without, that is otherwise now; chapters without a record left out."""
+    found = {}
+    for chapter in chapters():
+        if record(profile, chapter).exists():
+            made = records.read(record(profile, chapter))
+            names = keys.changed(made.get("key", {}), keys.of_chapter(chapter, params.load(profile, chapter)))
+            regained = [title for name, title in made.get("lacking", {}).items() if not assets.absent(name)]
+            found[chapter] = [*(f"{title} can be had now" for title in regained), *(f"{name} changed" for name in names)]
+    return {chapter: reasons for chapter, reasons in found.items() if reasons}
+
+
+def run(profile: str, chapter: str, given: dict | None = None):
+    """Executes the chapter's notebook to `runs/<profile>/<chapter>/notebook.ipynb`, showing what it prints.
+
+    Its parameters are those of the profile, unless others are `given`. Raises params.ParameterError before a kernel
+    starts, and ChapterError when a cell fails or no record was written.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    if given is None:
+        values = params.load(profile, chapter)
+        given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
+    params.check(chapter, given, "the given parameters")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
+    executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
+    try:
+        papermill.execute_notebook(paths.notebook(chapter), executed, given, kernel_name="python3", progress_bar=False,
+                                   cwd=paths.NOTEBOOKS, stdout_file=_Indented(), autosave_cell_every=0,
+                                   extra_arguments=["--log-level=CRITICAL"])
+    except PapermillExecutionError as error:
+        raise ChapterError(_failure(chapter, error, executed)) from error
+    except RuntimeError as error:
+        raise ChapterError(f"The kernel of chapter {chapter} died ({error}), most often for want of memory: "
+                           "free some, or lower the batch size in its parameter file.") from error
+    written = record(profile, chapter)
+    if not written.exists() or written.stat().st_mtime < began:
+        raise ChapterError(f"Chapter {chapter} ran to its end without writing its record: its last cell has to call "
+                           "chapter.finish(record).")
+
+
+class ChapterError(RuntimeError):
+    """A chapter that stopped; says which cell and why."""
+
+
+def announce(profile: str, reasons: dict[str, str]):
+    """Prints which chapters will run, why, and how long that takes on two cores; keeps this plan for `left`."""
+    records.write_json(_plan(profile), reasons)
+    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
+          f"{_total(profile, reasons)} on two cores.")
+    for chapter, reason in reasons.items():
+        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+
+
+def reasons(profile: str, found: dict) -> dict[str, str]:
+    """Why each chapter runs, chapter → a few words, in their order; `found` are Snakemake's reasons."""
+    now = stale(profile)
+    return {chapter: _listed(now[chapter]) if chapter in now else why(found[chapter])
+            for chapter in chapters() if chapter in found}
+
+
+def why(reason) -> str:
+    """Snakemake's reason for a job in a few words."""
+    if reason.missing_output or reason.incomplete_output:
+        return "it has no record yet"
+    newer = [*reason.updated_input, *reason.updated_input_run]
+    if newer:
+        return f"{', '.join(sorted(Path(path).parent.name for path in newer))} {'is' if len(newer) == 1 else 'are'} new"
+    if reason.forced:
+        return "it was stopped before its end, or you asked for it"
+    return str(reason) or "its inputs changed"
+
+
+def left(profile: str, done: str) -> str:
+    """What of the announced plan is still to come after a chapter, e.g. `3 left, about 5 min`."""
+    plan = list(_announced(profile))
+    waiting = plan[plan.index(done) + 1:] if done in plan else []
+    return f"{len(waiting)} left, {_total(profile, waiting)}" if waiting else "nothing left"
+
+
+def minutes(profile: str, chapter: str) -> float | None:
+    """Minutes of the chapter on two cores, from `params/minutes.yaml`; None when that was not measured."""
+    return params.read(paths.PARAMS / "minutes.yaml").get(profile, {}).get(chapter)
+
+
+def all_chapters(profile: str, options: list[str]) -> int:
+    """Runs every stale chapter of a profile and returns the exit status; ParameterError before anything runs."""
+    for chapter in chapters():
+        params.load(profile, chapter)
+        minutes(profile, chapter)
+    tell_reach()
+    again = [str(record(profile, chapter)) for chapter in stale(profile)]
+    options = ["--cores", "all", "--keep-going", *(["--forcerun", *again] if again else []), *options]
+    with locked(profile) as lock:
+        return 1 if lock is None else make(lock, profile, options)
+
+
+def tell_reach():
+    """Says, within ten seconds, what this machine reaches and which public files it lacks; the chapters go by that."""
+    found = reach.survey()
+    reached, away = ([kind for kind in found if bool(found[kind]) == missing] for missing in (False, True))
+    print(f"Reached: {', '.join(reach.KINDS[kind] for kind in reached) or 'nothing'}."
+          + (f" Not reached: {', '.join(f'{reach.KINDS[kind]} ({found[kind]})' for kind in away)}." if away else ""))
+    lacking = assets.absent(*assets.public()) if "files" in away else []
+    if lacking:
+        print(f"Not at hand: {', '.join(assets.entry(name)['title'] for name in lacking)}; rows made from the corpus "
+              "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
+
+
+def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> int:
+    """Runs what is stale, of everything or of what the target records need, under the lock; Snakemake's status."""
+    _plan(profile).unlink(missing_ok=True)
+    process = snakemake(lock, [*map(str, targets), *options, "--config", f"profile={profile}"])
+    try:
+        status = process.wait()
+    finally:
+        process.kill()
+    if status == 0 and not _plan(profile).exists():
+        print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
+    elif status != 0:
+        print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def locked(profile: str):
+    """The profile's lock while it is run: its open file, or None after a sentence when another process holds it.
+
+    The system drops it when its holders die; Snakemake's own, which outlives a kill, is not used.
+    """
+    with open(paths.run(profile, ".") / ".running", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"Profile {profile} is already being run by process {lock.read().strip()}: "
+                  "wait for it or stop it first.")
+            yield None
+            return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
+    """Starts Snakemake on the graph of chapters; it holds the lock too."""
+    # Targets come first: an option with many values would take them for its own.
+    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
+               "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime",
+               "input", "--quiet", "all"]
+    return subprocess.Popen(command, pass_fds=[lock.fileno()], **streams)
+
+
+class _Indented:
+    """A stream that shows a notebook's output, indented, as it comes; progress bars' rewritten lines are left out."""
+
+    def __init__(self):
+        self.rest = ""
+
+    def write(self, text: str):
+        *lines, self.rest = (self.rest + text).split("\n")
+        print("".join(f"    {line}\n" for line in lines if "\r" not in line), end="", flush=True)
+
+    def flush(self):
+        sys.stdout.flush()
+
+
+def _failure(chapter: str, error, executed: Path) -> str:
+    """One sentence for a failed cell: chapter, cell, error, and where the whole traceback is."""
+    first = error.source.strip().splitlines()[0] if error.source.strip() else ""
+    return (f"Chapter {chapter} stopped in cell {error.cell_index + 1} (`{first}`): {error.ename}: {error.evalue}\n"
+            f"The executed notebook has the whole traceback: {executed}")
+
+
+def _plan(profile: str) -> Path:
+    return paths.output() / "runs" / profile / "plan.json"
+
+
+def _announced(profile: str) -> dict[str, str]:
+    """The plan of the run in progress: chapter → why it runs."""
+    return json.loads(_plan(profile).read_text(encoding="utf8")) if _plan(profile).exists() else {}
+
+
+def _listed(names: list[str]) -> str:
+    """The first of many reasons, and how many more there are."""
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _total(profile: str, waiting) -> str:
+    return f"about {span(sum(minutes(profile, chapter) or 0 for chapter in waiting))}"
+
+
+def span(value: float | None) -> str:
+    """Minutes as a person says them: `40 s`, `12 min`."""
+    if value is None:
+        return "(not measured)"
+    return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
+
+
+def end_with(parent: int):
+    """Ends this process, and with it the kernel, when the one that started it was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when everything ran, else 1 after one sentence on what stopped it."""
+    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
+    parser.add_argument("chapter")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
+    values, options = parser.parse_known_args(arguments)
+    if values.child:
+        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
+    began = time.monotonic()
+    try:
+        paths.settle()
+        if values.chapter == "all":
+            return all_chapters(values.profile, options)
+        reason = _announced(values.profile).get(values.chapter, "you asked for it")
+        print(f"Chapter {values.chapter}: {reason}.", flush=True)
+        run(values.profile, values.chapter)
+    except (params.ParameterError, paths.FolderError, ChapterError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues.", file=sys.stderr)
+        return 130
+    spent = span((time.monotonic() - began) / 60)
+    print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,472 @@
+"""Scores of a model: bits per byte, retrieval of translations, generations with chrF, and tasks of the harness.
+
+Every score comes back item by item, so that intervals and paired tests can be made from it (lib.statistics).
+"""
+import contextlib
+import functools
+import hashlib
+import io
+import itertools
+import json
+import logging
+import sys
+from pathlib import Path
+
+import datasets
+import lm_eval
+import numpy
+import pandas
+import torch
+import yaml
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import get_rolling_token_windows
+from sacrebleu.metrics import CHRF
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import GenerationConfig
+
+from lib.data import prompts
+from lib.engine import params, paths, statistics
+from lib.evaluate import scoring
+from lib.model import folders
+
+PROMPTS = ("document", "chat")
+SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
+SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
+
+
+@torch.inference_mode()
+def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 1024):
+    """DataFrame(bytes, characters, tokens, item, bits), one row a text; the score is `statistics.ratio(bits, bytes)`.
+
+    Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
+    is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
+    as many. The first token is scored too, after what `start_token` names. `batch_tokens` bounds memory only.
+    """
+    start, nats = start_token(tokenizer), numpy.zeros(len(texts))
+    tokens = [tokenizer(string, add_special_tokens=False).input_ids for string in texts]
+    windows = [(*pair, number) for number, ids in enumerate(tokens)
+               for pair in get_rolling_token_windows(ids, start, window, min(context, window))]
+    for batch in _batches(windows, batch_tokens, "bits per byte"):
+        inputs, targets, numbers = zip(*batch)
+        numpy.add.at(nats, list(numbers), _nats(model, inputs, targets))
+    sizes = [(len(string.encode("utf8")), len(string), len(ids)) for string, ids in zip(texts, tokens)]
+    frame = pandas.DataFrame(sizes, columns=["bytes", "characters", "tokens"])
+    return frame.assign(item=range(len(texts)), bits=nats / numpy.log(2))
+
+
+def start_token(tokenizer) -> int:
+    """The id before a text's first token: the BOS that the tokenizer itself puts there, else EOS.
+
+    EOS is what separates documents in packed pretraining, so a text scored after it stands as it stood in training.
+    A BOS that the tokenizer has but never adds (SmolLM2: <|im_start|>, which opens a chat turn) is not used.
+    """
+    added = tokenizer("").input_ids
+    return added[0] if added else tokenizer.eos_token_id
+
+
+@torch.inference_mode()
+def embed(model, tokenizer, texts, batch_tokens: int = 1024) -> numpy.ndarray:
+    """Mean of each text's hidden states at every layer: array [layers + 1, texts, width], layer 0 the embeddings.
+
+    A start token is read first and left out of the mean, because the first position of a causal model is an
+    attention sink with an outsized state (Xiao et al. 2023, arXiv 2309.17453).
+    """
+    start, pooled = start_token(tokenizer), [None] * len(texts)
+    sequences = [([start, *tokenizer(string, add_special_tokens=False).input_ids], number)
+                 for number, string in enumerate(texts)]
+    for batch in _batches(sequences, batch_tokens, "embeddings"):
+        ids, numbers = zip(*batch)
+        states = model.get_decoder()(_padded(ids).to(model.device), output_hidden_states=True).hidden_states
+        for row, number in enumerate(numbers):
+            pooled[number] = torch.stack([layer[row, 1:len(ids[row])].float().mean(0) for layer in states]).cpu()
+    return torch.stack(pooled, 1).numpy()
+
+
+def retrieval(model, tokenizer, english, target, centre: bool = True) -> pandas.DataFrame:
+    """Is a sentence's nearest neighbour its translation? DataFrame(layer, direction, item, correct).
+
+    Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). `centre` takes each
+    language's mean off first (Libovický et al. 2020), which removes what all sentences of a language share.
+    Raises ValueError unless both lists have the same length, two at least.
+    """
+    if len(english) != len(target) or len(english) < 2:
+        raise ValueError(f"Retrieval needs two or more pairs, got {len(english)} English and {len(target)} sentences.")
+    return nearest(embed(model, tokenizer, english), embed(model, tokenizer, target), centre)
+
+
+def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
+    """`retrieval` from vectors [layers, items, width] whose items are paired by position."""
+    similarity = _unit(english, centre) @ _unit(target, centre).transpose(0, 2, 1)
+    items = numpy.arange(english.shape[1])
+    frames = [pandas.DataFrame({"layer": layer, "direction": direction, "item": items,
+                                "correct": scores.argmax(axis) == items})
+              for layer, scores in enumerate(similarity)
+              for direction, axis in (("from english", 1), ("into english", 0))]
+    return pandas.concat(frames, ignore_index=True)
+
+
+@torch.inference_mode()
+def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16) -> list[str]:
+    """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
+
+    An answer ends at one of `folders.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before
+    it (`prompts.spoken`) are cut off.
+    """
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                eos_token_id=folders.ends(model, tokenizer))
+    answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
+    for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
+        batch = order[at:at + batch_size]
+        inputs = _prompted(tokenizer, [asked[number] for number in batch]).to(model.device)
+        output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
+        for number, ids in zip(batch, output):
+            answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
+    return answers
+
+
+def chrf(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
+    """chrF++ (Popović 2017), 0 to 100, with a bootstrap interval over segments, and sacrebleu's signature."""
+    return scoring.corpus_score(CHRF(word_order=2), hypotheses, references, seed)
+
+
+def chrf_difference(before, after, references, seed: int = 0) -> statistics.Difference:
+    """chrF++ of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
+    return scoring.corpus_difference(CHRF(word_order=2), before, after, references, seed)
+
+
+def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
+
+    `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
+    themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
+    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
+    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness
+    answers fewer items than it was given.
+    """
+    if prompt not in PROMPTS:
+        raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
+    groups = {f"{task}_{language}_{prompt}": rows for (task, language), rows in items.groupby(["task", "language"])}
+    configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
+    with _quiet():
+        samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs) if configs else {}
+    for config in configs:
+        _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
+    scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
+              for config in configs for sample in samples[config["task"]]]
+    scored = pandas.DataFrame(scored, columns=None if scored else SCORED)
+    if len(scored) != len(items):
+        raise RuntimeError(f"The harness answered {len(scored)} of {len(items)} items: look at {folder}.")
+    return scored
+
+
+def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, shown=None) -> pandas.DataFrame:
+    """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
+
+    With `shown`, rows for one-shot, each is asked as a document instead (`prompts.document`), behind the row of its
+    setting if `shown` has one. Only the first line of an answer counts where a choice, a phrase or a translation is
+    asked for.
+    """
+    asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
+    return scoring.judge(rows, lines)
+
+
+def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8,
+          shots: int | None = None, seed: int = 0, own: dict[str, dict] | None = None, folders: list | None = None):
+    """Tasks by the harness' own names, or FLORES+ of lib/tasks: task, item, metric, value, choices, answer, reference.
+
+    A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
+    reference (empty for choices). The data come from the hub, unless `own`, settings by name that replace the task's,
+    points at files (`files`). `limit` is the most items of a task, `shots` the demonstrations before each (default: the
+    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`, a
+    file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
+    for a name that the harness does not know.
+    """
+    manager = known(names, folders)
+    own = own or {}
+    # Only as members of a group do known tasks take other settings.
+    members = [{"task": name, **own[name]} for name in names if name in own]
+    changed = [{"group": "named", "task": members}] if members else []
+    with _quiet():
+        asked = [name for name in names if name not in own] + changed
+        samples = _samples(model, tokenizer, batch_size, manager, asked, limit, shots, seed)
+    for task, found in samples.items():
+        _write_lines(folder / f"{task}.samples.jsonl", found)
+    return pandas.DataFrame([row for task, found in samples.items() for sample in found
+                             for row in _named(task, sample)])
+
+
+def files(paths_by_split: dict[str, str], folder) -> dict:
+    """Settings that point a task of the harness at JSON lines, a file a split; the cache of these lies in `folder`."""
+    return {"dataset_path": "json", "dataset_name": None,
+            "dataset_kwargs": {"data_files": dict(paths_by_split), "cache_dir": str(folder / "cache")}}
+
+
+def known(names: list[str], folders: list | None = None) -> TaskManager:
+    """The harness' manager of its own tasks (or those in `folders`) and lib/tasks; ValueError for an unknown name."""
+    manager = _manager(None if folders is None else tuple(folders))
+    unknown = sorted(set(names) - set(manager.all_tasks))
+    if unknown:
+        raise ValueError(f"The harness has no task {', '.join(unknown)}: `lm-eval ls tasks` lists their names.")
+    return manager
+
+
+def task_hash(scored: pandas.DataFrame) -> str:
+    """One hash of what was asked (items, prompts, targets): scores compare only where it is the same."""
+    return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
+
+
+def candidate(folder, formats: list[str], style: str = "chat"):
+    """The model of a stage's folder, and its tokenizer, dressed in a prompt style (`prompts.dress`) for chat."""
+    tokenizer = folders.tokenizer(folder)
+    return folders.load(folder), prompts.dress(tokenizer, style) if "chat" in formats else tokenizer
+
+
+def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` test items of each task and language, with at most `longest` characters to read.
+
+    These are the question's, or a choice's where there is no question. Without `tasks` every one is asked that the
+    corpus has, and what is left out is told. Raises ValueError for a named task that has no such item.
+    """
+    test = items[(items["split"] == "test") & items["task"].isin(tasks or set(items["task"]))]
+    read = [len(row.question or max(row.choices, key=len)) for row in test.itertuples()]
+    short = test[numpy.array(read, int) <= longest]
+    missing = ", ".join(sorted(set(tasks or test["task"]) - set(short["task"])))
+    if tasks and missing:
+        raise ValueError(f"No test item of {missing} has at most {longest} characters: raise longest_item, "
+                         f"or choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
+    if missing:
+        print(f"Left out is {missing}, which has no test item of at most {longest} characters.")
+    if not tasks and set(short["task"]) == {"word_order"}:
+        print(params.lack("tests"))
+    return short.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
+
+
+def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
+    """Beginnings, `excerpt` characters at most, of test documents in a language: about `size` UTF-8 bytes in all.
+
+    Many short texts rather than few long ones, since the interval rests on the number of documents. Raises ValueError
+    when there is no such document.
+    """
+    test = documents[(documents["split"] == "test") & (documents["language"] == language)]
+    if test.empty:
+        raise ValueError(f"There is no test document in {language!r}: the corpus needs a held-out split of it.")
+    texts = test.sample(frac=1, random_state=seed)["text"].str.slice(0, excerpt)
+    before = texts.map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
+    return list(texts[before < size])
+
+
+def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> dict[str, list[str]]:
+    """`held_out` texts of the language, and of English where the corpus has any; by language code."""
+    known = set(documents.loc[documents["split"] == "test", "language"])
+    codes = [code for code in dict.fromkeys([language, "en"]) if code in known or code == language]
+    return {code: held_out(documents, code, size, excerpt, seed) for code in codes}
+
+
+def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
+    """At most `count` test pairs whose sides have at most `longest` characters; no two share a sentence.
+
+    There may be none, which is told when those there are all are longer.
+    """
+    test = pairs[pairs["split"] == "test"]
+    sizes = [max(map(len, pair)) for pair in zip(test["english"], test["target"])]
+    short = test[numpy.array(sizes, int) <= longest]
+    if len(test) and short.empty:
+        print(f"None of {len(test)} held-out pairs has at most {longest} characters: raise longest_pair to have any.")
+    return short.drop_duplicates("english").drop_duplicates("target").sample(frac=1, random_state=seed).head(count)
+
+
+def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
+    """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
+
+    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as
+    a translation document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is
+    invalid, but still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
+    """
+    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
+            for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
+    asked = [_request(row, tokenizer, language) for row in rows]
+    frame = pandas.DataFrame(rows, columns=["direction", "prompt", "item", "source", "reference"])
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
+    frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
+    return frame
+
+
+def paired(frame, value: str, by: list[str], before: str, after: str, weight: str | None = None, seed: int = 0):
+    """Paired tests between two stages, item by item: yields (labels, Difference) for each group of `by`.
+
+    `frame` has columns stage, item, `value`, and `weight` where the score is a ratio (bits over bytes).
+    """
+    for labels, a, b in _sides(frame, by, before, after):
+        yield labels, statistics.difference(a[value], b[value], None if weight is None else a[weight], seed)
+
+
+def paired_translations(frame, before: str, after: str, seed: int = 0):
+    """Paired tests of chrF++ between two stages for each direction and prompt: yields (labels, Difference)."""
+    for labels, a, b in _sides(frame, ["direction", "prompt"], before, after):
+        labels["task"] = labels.pop("direction")
+        yield labels, chrf_difference(a["hypothesis"], b["hypothesis"], a["reference"], seed)
+
+
+def comparisons(stages: list[str]) -> list[tuple[str, str]]:
+    """Neighbouring stages, then the first against every later one, each pair once."""
+    return list(dict.fromkeys([*itertools.pairwise(stages), *((stages[0], stage) for stage in stages[1:])]))
+
+
+def _sides(frame, by: list[str], before: str, after: str):
+    """Labels of each group of `by`, and its rows of both stages in the order of the items."""
+    for key, rows in frame.groupby(by, sort=False):
+        sides = (rows[rows["stage"] == stage].sort_values("item") for stage in (before, after))
+        yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
+
+
+def _samples(model, tokenizer, batch_size: int, manager: TaskManager, tasks: list, limit: int | None = None,
+             shots: int | None = None, seed: int = 0):
+    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call.
+
+    Likelihoods are fp32 whatever the model computes in: summed up in bf16 they are even for two options in some items.
+    A choice without question stands where a text begins (`start_token`).
+    """
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32",
+              prefix_token_id=start_token(tokenizer))
+    loaded = manager.load(tasks)
+    for task in loaded["tasks"].values():
+        task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
+        task.set_fewshot_seed(seed)
+    return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+
+
+@functools.cache
+def _manager(folders: tuple | None) -> TaskManager:
+    """The manager of tasks in the folders and in lib/tasks; it reads thousands of files when it is to know all."""
+    with _quiet():
+        return TaskManager(include_defaults=folders is None, include_path=[*(folders or []), paths.TASKS])
+
+
+def _asked(tokenizer, row: dict, shown) -> str:
+    """The text that asks for a row's answer: a chat, or a document with the first row of its setting in `shown`."""
+    if shown is None:
+        return prompts.render(tokenizer, prompts.messages(row))
+    same = [one for one in shown.to_dict("records") if (one["task"], one["setting"]) == (row["task"], row["setting"])]
+    return prompts.begin_document(tokenizer, prompts.document(row, *same[:1]))
+
+
+def _translation(pair: dict, direction: str, language: str) -> dict:
+    row = prompts.translation(pair["english"], pair["target"], direction, language)
+    return {"source": row["text"], "reference": row["answer"]}
+
+
+def _request(row: dict, tokenizer, language: str) -> str:
+    """The text that asks for a translation, by the row's prompt."""
+    if row["prompt"] == "document":
+        return prompts.begin_document(tokenizer, prompts.pair_prompt(row["source"], row["direction"], language))
+    source, to = prompts.sides(row["direction"])
+    question = {"task": "translation", "language": source, "text": row["source"], "to": to}
+    return prompts.render(tokenizer, prompts.messages(question))
+
+
+def _invalid(row: dict) -> bool:
+    """Whether a translation is none (`scoring.foreign`) in the language of its direction."""
+    return scoring.foreign(row["hypothesis"], row["source"], prompts.sides(row["direction"])[1], row["reference"])
+
+
+def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples.
+
+    A task without a file, a user's own, is asked as exam questions are.
+    """
+    file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
+    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"
+    documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
+    data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
+    return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}
+
+
+def _document(row: dict, tokenizer, prompt: str) -> dict:
+    """An item as the harness reads it; a chat item has its rendered prompt and what may follow it too."""
+    document = {"id": row["id"], "task": row["task"], "language": row["language"],
+                "question": row["text"] if "text" in row else row["question"],
+                "choices": list(row["choices"]), "answer": int(row["answer"])}
+    if prompt == "chat":
+        turns = prompts.messages(row)
+        document["prompt"] = prompts.render(tokenizer, turns)
+        document["letters"] = [prompts.reply(tokenizer, turns, option) for option in prompts.options(row)]
+    return document
+
+
+def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
+    """A sample of the harness as one row of `harness`."""
+    return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
+            "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
+            **{name: float(sample[name]) for name in metrics},
+            "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _named(task: str, sample: dict):
+    """The rows of a sample of a task of the harness: one a metric."""
+    written = isinstance(sample["filtered_resps"][0], str)
+    texts = {"answer": sample["filtered_resps"][0], "reference": sample["target"]} if written else {}
+    for metric in sample["metrics"]:
+        value = float(sample[metric]) if isinstance(sample[metric], (bool, int, float)) else None
+        yield {"task": task, "item": sample["doc_id"], "metric": metric, "value": value,
+               "choices": None if written else len(sample["filtered_resps"]),
+               **{"answer": None, "reference": None, **texts}}
+
+
+def _write_lines(path, rows):
+    """JSON lines, one a row; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows), "utf8")
+    return path
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the harness' log and progress bars off a page that is not a terminal; errors still rise."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _batches(rows, batch_tokens: int, title: str):
+    """Rows (ids, …) longest first, in batches whose padded size stays within `batch_tokens`, one row at least."""
+    rows = sorted(rows, key=lambda row: -len(row[0]))
+    with tqdm(total=len(rows), desc=title, disable=None) as bar:
+        while rows:
+            size = max(1, batch_tokens // len(rows[0][0]))
+            yield rows[:size]
+            bar.update(len(rows[:size]))
+            rows = rows[size:]
+
+
+def _nats(model, inputs, targets) -> list[float]:
+    """Summed negative log-likelihood of each row's targets, which are the last tokens to predict of its input."""
+    logits = model(_padded(inputs).to(model.device)).logits
+    # Row by row: the loss in fp32 of a whole batch would take several times the memory of its logits.
+    return [functional.cross_entropy(row[len(ids) - len(wanted):len(ids)].float(),
+                                     torch.tensor(wanted, device=row.device), reduction="sum").item()
+            for row, ids, wanted in zip(logits, inputs, targets)]
+
+
+def _padded(sequences) -> torch.Tensor:
+    """Ids padded on the right, where a causal model's earlier positions cannot see the padding: no mask is needed."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True)
+
+
+def _prompted(tokenizer, prompts):
+    """Tokenised prompts, padded on the left; a BOS is added unless the chat template already wrote it."""
+    written = bool(tokenizer.bos_token) and all(prompt.startswith(tokenizer.bos_token) for prompt in prompts)
+    return tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=not written,
+                     return_token_type_ids=False, return_tensors="pt")
+
+
+def _unit(vectors, centre: bool):
+    """Vectors of length one, after their mean over items is taken off."""
+    vectors = vectors - vectors.mean(1, keepdims=True) if centre else vectors
+    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

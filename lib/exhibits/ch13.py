@@ -1,0 +1,70 @@
+"""Exhibits of energy and carbon."""
+import pandas
+
+from lib.engine import records
+from lib.exhibits.base import PALETTE, axes, figure, reported, table
+
+
+@table("C13-T1", "13_carbon", "Energy, time and CO₂ of every chapter")
+def energy(profile: str):
+    """One row a chapter and a total: seconds, Wh, mean watts, and grams of CO₂ on each grid."""
+    facts = records.facts(profile, "13_carbon")
+    spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value")
+    spent = spent.astype(float)
+    grids = facts[facts["fact"] == "intensity"].set_index("country")["value"].astype(float)
+    spent.loc["total"] = spent.sum()
+    frame = pandas.DataFrame({"chapter": spent.index, "seconds": spent["seconds"].round().astype(int),
+                              "Wh": 1000 * spent["kwh"], "mean W": 3.6e6 * spent["kwh"] / spent["seconds"]})
+    for code, intensity in grids.items():
+        frame[f"g CO₂ {code}"] = spent["kwh"] * intensity
+    total, most = frame.iloc[-1], frame.iloc[:-1].nlargest(1, "Wh").iloc[0]
+    method = "; ".join(sorted(set(facts.loc[facts["fact"] == "method", "value"])))
+    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.1f} min, {most['chapter']} "
+                            f"most ({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ "
+                            f"on the grid of {grids.index[0]}. One metering of one run, so without interval ({method}).")
+
+
+@table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
+def carbon_statement(profile: str):
+    """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where unknown."""
+    parameters = records.load(profile, "13_carbon")["parameters"]
+    facts = records.facts(profile, "13_carbon")
+    value = facts.drop_duplicates("fact").set_index("fact")["value"]
+    hours, kwh = (facts.loc[facts["fact"] == name, "value"].astype(float).sum() for name in ("seconds", "kwh"))
+    hours, factor = hours / 3600, value["intensity"] / 1000
+    paper = reported().query("exhibit == 'P2-T8' and quantity == 'CO2 equivalent'").iloc[0]
+    shared = {"PUE": parameters["pue"], "kg CO₂/kWh": factor}
+    rows = [{"run": "this run, metered", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
+             **shared, "kWh": kwh, "kg CO₂": kwh * factor},
+            {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"],
+             "kg CO₂": value["estimated_co2"]},
+            {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper["value"]}]
+    return pandas.DataFrame(rows), (
+        f"This run weighs {kwh * factor:.4f} kg CO₂ on the grid of {parameters['country']}; PersianMind reports "
+        f"{paper['value']:.2f} kg. An estimate for {parameters['paper_tokens']:.2g} tokens and "
+        f"{parameters['paper_parameters']:.2g} parameters at this machine's energy per token is "
+        f"{value['estimated_co2']:,.0f} kg: it assumes that energy grows as tokens × parameters on this very hardware.")
+
+
+@figure("C13-F1", "13_carbon", "Energy of every chapter")
+def energy_bars(profile: str):
+    """Bars of Wh a chapter, training apart from the rest, with the chapter's minutes."""
+    facts = records.facts(profile, "13_carbon")
+    names = {"kwh": "total", "training_kwh": "training", "seconds": "seconds"}
+    frame = facts[facts["fact"].isin(names)].pivot(index="step", columns="fact", values="value").astype(float)
+    frame = frame.rename(columns=names).reindex(columns=names.values()).fillna({"training": 0}).reset_index()
+    frame[["total", "training"]] *= 1000
+    # A training kept from an earlier run may have taken longer than its chapter did this time.
+    inside = frame["training"].clip(upper=frame["total"])
+    drawing, panel = axes(height=0.8 + 0.24 * len(frame))
+    panel.barh(frame["step"], frame["total"], color=PALETTE[5], label="rest of the chapter")
+    panel.barh(frame["step"], inside, color=PALETTE[0], label="training")
+    for place, row in frame.iterrows():
+        panel.annotate(f"{row['seconds'] / 60:.1f} min", (row["total"], place), xytext=(3, 0),
+                       textcoords="offset points", va="center", fontsize=7)
+    panel.set(xlabel="energy (Wh)", xlim=(0, 1.25 * frame["total"].max()))
+    panel.invert_yaxis()
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    share = inside.sum() / frame["total"].sum()
+    return drawing, frame, (f"Training takes {share:.0%} of {frame['total'].sum():.2f} Wh over {len(frame)} chapters "
+                            "(one metering of one run, so without interval).")

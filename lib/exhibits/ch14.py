@@ -1,0 +1,243 @@
+"""Exhibits of the papers: what they report, what of it adds up, ours beside it, and the ledger of claims."""
+import pandas
+
+from lib.engine import params, paths, records
+from lib.exhibits import audit, claims
+from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, reported, table
+from lib.model.architecture import Architecture
+
+PROFILES = ("paper", "laptop")
+# How a unit is printed: factor, digits, name.
+UNITS = {"share": (100, 1, "points"), "bits/byte": (1, 3, "bits/byte"), "times the base": (1, 2, "times")}
+# Colour and marker both tell the verdict, so that either suffices.
+LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"), claims.UNDECIDED: ("0.45", "D")}
+
+
+@table("C14-T1", "14_paper", "The papers' own values beside ours")
+def beside(profile: str):
+    """Every reported number that a chapter of this profile may note too, with its provenance, and ours if it has."""
+    frame = reported()
+    frame = frame[(frame["ours"] != "") & (frame["exhibit"] != "P1-T2")]
+    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]])
+    frame = frame.rename(columns={"printed": "paper's value"})
+    found = frame["companion"].notna().sum()
+    frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
+    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come "
+                   "from a model of another size, so only their direction compares.")
+
+
+@table("C14-T2", "14_paper", "Reported numbers at hand, and those that are not known")
+def coverage(profile: str):
+    """How many values, texts and blanks each paper has for each exhibit of this companion."""
+    frame = reported()
+    known, number = frame["printed"] != "", frame["value"].notna()
+    counted = frame.assign(numbers=number, texts=known & ~number, blanks=~known)
+    counted = counted.groupby(["paper", "exhibit"], sort=False)[["numbers", "texts", "blanks"]].sum().reset_index()
+    share = counted.groupby("paper", sort=False)[["numbers", "blanks"]].sum()
+    parts = [f"{paper} {row.numbers} ({row.blanks} blank)" for paper, row in share.iterrows()]
+    return counted, f"Numbers by work, each with its provenance in reported/: {', '.join(parts)}."
+
+
+@table("P1-T2", "14_paper", "Settings of Llama-Persian's scripts beside this companion's")
+def settings(profile: str):
+    """One row a setting; for each stage the script's value and the parameter of ours in the profiles `PROFILES`."""
+    rows = reported("P1-T2").query("system in ['pretraining', 'SFT'] and printed != ''")
+    rows = rows.rename(columns={"printed": "script"})
+    for name in PROFILES:
+        rows[name] = [_parameter(name, key) for key in rows["ours"]]
+    wide = rows.pivot(index=["quantity", "unit"], columns="system", values=["script", *PROFILES]).fillna("")
+    wide = wide.reindex(pandas.MultiIndex.from_frame(rows[["quantity", "unit"]].drop_duplicates()))
+    frame = pandas.DataFrame({f"{stage}: {source}": wide[source, stage] for stage in rows["system"].unique()
+                              for source in ("script", *PROFILES)}).reset_index()
+    shared = rows[rows["paper"] != ""]
+    other = [f"{row.system} {row.quantity}" for row in shared.itertuples() if not _same(row.script, row.paper)]
+    return frame, (f"{len(shared) - len(other)} of the {len(shared)} settings that are parameters here have the "
+                   f"script's value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
+
+
+@table("P1-T3b", "14_paper", "Parameters that Llama-Persian's settings train on Llama-2-7B, by formula")
+def parameters_by_formula(profile: str):
+    """LoRA on all projections and two whole matrices, from the reported shape, rank and vocabularies."""
+    shape = [_value("P1-T3", "PersianMind", name) for name in ("layers", "hidden size", "feed-forward size")]
+    base = Architecture(*shape, vocabulary=_value("P1-T4", "base tokenizer", "vocabulary"))
+    model = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary"))
+    rank, matrix = _value("P1-T2", "pretraining", "LoRA rank"), model.matrices() // 2
+    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": matrix, "lm_head": matrix}
+    total, size = sum(trained.values()), model.parameters() + model.lora(rank)
+    trained["all that is trained"] = total
+    frame = pandas.DataFrame({"part": trained.keys(), "parameters": trained.values()})
+    frame["share of trained %"] = (100 * frame["parameters"] / total).round(2)
+    frame["share of the model %"] = (100 * frame["parameters"] / size).round(2)
+    frame["share, copies counted %"] = (100 * frame["parameters"] / (size + model.matrices())).round(2)
+    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {2 * matrix / total:.0%} of "
+                   f"them are embeddings and head, {model.lora(rank):,} are LoRA (base: {base.parameters():,}).")
+
+
+@table("P1-A1", "14_paper", "Hazards for a repetition in Llama-Persian's released scripts")
+def hazards(profile: str):
+    """Each hazard with the file it is in, how it was found, and what this companion does instead."""
+    frame = pandas.read_csv(paths.REPORTED / "hazards.csv", keep_default_na=False)
+    how = ", ".join(f"{count} {way}" for way, count in frame["found"].value_counts().items())
+    files = frame["file"].str.split(", ").explode().nunique()
+    return frame, (f"{len(frame)} hazards in {files} files of "
+                   f"samin-mehdizadeh/llama-persian-adaptation@5c54bd4 ({how}); the data's faults stay as released.")
+
+
+@table("P3-A1", "14_paper", "Printed averages, sums, shares and claims, made again")
+def arithmetic(profile: str):
+    """Every derived number of the papers beside what its parts give (`audit.recompute`); those that fail come first."""
+    frame = audit.recompute(reported()).sort_values("agrees", kind="stable")
+    wrong = frame[~frame["agrees"]]
+    parts = [f"{row.table}: {row.row} is printed {row.printed}, its parts give {row.recomputed:g}"
+             for row in wrong.itertuples()]
+    return frame, (f"{len(frame) - len(wrong)} of {len(frame)} agree within half a unit of the last printed digit of "
+                   f"the result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not "
+                   f"({'; '.join(parts)}).")
+
+
+@table("P3-T3", "14_paper", "Settings as stated against the released scripts")
+def stated_and_released(profile: str):
+    """Each setting that a paper (or a summary of it) and a script name, where they differ, and where one is silent."""
+    rows = reported().query("group in ['paper', 'script']").rename(columns={"paper": "work"})
+    keys = ["work", "system", "quantity", "unit"]
+    frame = rows.pivot(index=keys, columns="group", values="printed").fillna("").rename_axis(columns=None)
+    frame = frame.reindex(pandas.MultiIndex.from_frame(rows[keys].drop_duplicates())).reset_index()
+    frame = frame[(frame["paper"] != "") & (frame["script"] != "")].rename(columns={"paper": "stated"})
+    frame["same"] = [_same(*pair) for pair in zip(frame["stated"], frame["script"])]
+    other = [f"{row.system} {row.quantity} {row.stated} against {row.script}"
+             for row in frame[~frame["same"]].itertuples()]
+    return frame, f"{len(other)} of {len(frame)} settings that both name differ: {'; '.join(other)}."
+
+
+def _value(exhibit: str, system: str, quantity: str) -> int:
+    """The first reported whole number of a quantity."""
+    found = reported(exhibit, system)
+    return int(found.loc[found["quantity"] == quantity, "value"].iloc[0])
+
+
+def _parameter(profile: str, key: str) -> str:
+    """A parameter of ours, named `chapter/name`, as it is printed; empty for an empty key."""
+    if not key:
+        return ""
+    chapter, _, name = key.partition("/")
+    value = params.load(profile, chapter)[name]
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two printed values are one: as numbers where both are, else as texts."""
+    numbers = pandas.to_numeric(pandas.Series([a, b]), errors="coerce")
+    return bool(numbers[0] == numbers[1] if numbers.notna().all() else a == b)
+
+
+def _ours(profile: str, key: str) -> float | None:
+    """The last value that a chapter noted under `chapter/name`; None for an absent record or name."""
+    chapter, _, name = key.partition("/")
+    if chapter not in records.available(profile):
+        return None
+    facts = records.facts(profile, chapter)
+    found = facts.loc[facts["fact"] == name, "value"] if len(facts) else facts
+    return float(found.iloc[-1]) if len(found) else None
+
+
+@table("C14-T3", "14_paper", "The papers' claims, and what the records say to them")
+def ledger(profile: str):
+    """One row a test under its claim's verdict, with the effect, what it had to be, and the record that it rests on."""
+    found = claims.ledger(profile)
+    rows = [{"id": row["id"], "claim": row["claim"], "paper": row["paper"], "verdict": row["verdict"],
+             "test": row["label"], "effect": _effect(row), "expected": expected(row), "n": _whole(row["n"]),
+             "seeds": _whole(row["seeds"]), "test verdict": row["test_verdict"], "remark": row["remark"],
+             "record": f"{row['chapter']}: {row['metric']} ({row['labels']})"} for row in found.to_dict("records")]
+    return pandas.DataFrame(rows), reading(found)
+
+
+def reading(found: pandas.DataFrame) -> str:
+    """How many claims have which verdict, and which are decided."""
+    verdicts = found.drop_duplicates("id").set_index("id")["verdict"]
+    counts = ", ".join(f"{(verdicts == verdict).sum()} {verdict}" for verdict in claims.VERDICTS)
+    named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
+                      for verdict in (claims.SUPPORTED, claims.REFUTED) if (verdicts == verdict).any())
+    made = found[found["test_verdict"] != claims.ABSENT]
+    return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}. {len(made)} of {len(found)} tests "
+            "have a record; a verdict rests on the whole 95 % interval, uncorrected for the number of claims, and holds for "
+            "models and training of demonstration scale.")
+
+
+def expected(row) -> str:
+    """The bound as a reader would say it: `> 0`, `< 0.020 bits/byte`, `within ±5.0 points`."""
+    if row["unit"] not in UNITS:  # without record there is no unit
+        return f"{row['expect']} {row['bound']:g}"
+    factor, digits, unit = UNITS[row["unit"]]
+    bound = f"{factor * row['bound']:.{digits}f} {unit}" if row["bound"] else "0"
+    return {"above": f"> {bound}", "below": f"< {bound}", "within": f"within ±{bound}"}[row["expect"]]
+
+
+def _effect(row) -> str:
+    if row["test_verdict"] == claims.ABSENT:
+        return ""
+    factor, digits, unit = UNITS.get(row["unit"], (1, 3, row["unit"]))
+    return f"{interval({name: factor * row[name] for name in ('value', 'low', 'high')}, digits)} {unit}"
+
+
+def _whole(number) -> str:
+    return "" if pandas.isna(number) else f"{number:.0f}"
+
+
+@figure("C14-F1", "14_paper", "Effects behind the papers' claims")
+def claims_forest(profile: str):
+    """One line a test that has a record, a panel a unit; the shaded side is where a claim wants the whole interval."""
+    found = claims.ledger(profile)
+    frame = found[found["test_verdict"] != claims.ABSENT].reset_index(drop=True)
+    if frame.empty:
+        raise FileNotFoundError(f"No claim has a record in profile {profile}: run chapter 02_tokenizer or a later one.")
+    groups = [part.iloc[::-1] for _, part in frame.groupby("unit", sort=False)]
+    sizes = [len(part) for part in groups]
+    drawing, panels = axes(len(sizes), 1, WIDE, 0.75 + 0.5 * len(sizes) + 0.3 * sum(sizes), squeeze=False,
+                           gridspec_kw={"height_ratios": [size + 0.4 for size in sizes]})
+    for panel, part in zip(panels.flat, groups):
+        _panel(panel, part)
+    _legend(drawing, frame)
+    return drawing, frame, reading(found)
+
+
+def _panel(panel, part):
+    """The tests of one unit, each with its interval, its claimed side and its n."""
+    factor, _, unit = UNITS.get(part["unit"].iloc[0], (1, 3, part["unit"].iloc[0]))
+    for place, row in enumerate(part.to_dict("records")):
+        colour, marker = LOOKS[row["test_verdict"]]
+        value, low, high = (factor * row[name] for name in ("value", "low", "high"))
+        panel.errorbar(value, place, xerr=[[value - low], [high - value]], color=colour, marker=marker, markersize=5,
+                       capsize=2.5)
+    left, right = _limits(panel, factor * part["bound"], part["expect"])
+    for place, row in enumerate(part.to_dict("records")):
+        _claimed_side(panel, place, row["expect"], factor * row["bound"], left, right)
+        panel.annotate(f"n = {row['n']:.0f}", (1, place), (3, 0), xycoords=("axes fraction", "data"),
+                       textcoords="offset points", va="center", fontsize=6, color="0.35")
+    panel.set_yticks(range(len(part)), part["id"] + "\n" + part["label"], fontsize=6.5)
+    panel.set(xlim=(left, right), ylim=(-0.6, len(part) - 0.4), xlabel=unit)
+    panel.tick_params(axis="y", length=0)
+
+
+def _limits(panel, bounds, expect) -> tuple[float, float]:
+    """Room for every interval and bound, and a little beyond."""
+    places = [*bounds, *(-bounds[expect == "within"]), *panel.dataLim.intervalx]
+    margin = 0.08 * (max(places) - min(places))
+    return min(places) - margin, max(places) + margin
+
+
+def _claimed_side(panel, place: int, expect: str, bound: float, left: float, right: float):
+    start, end = {"above": (bound, right), "below": (left, bound), "within": (-bound, bound)}[expect]
+    panel.fill_betweenx([place - 0.36, place + 0.36], start, end, color=PALETTE[5], alpha=0.25, linewidth=0)
+    for edge in {start, end} - {left, right}:
+        panel.plot([edge, edge], [place - 0.36, place + 0.36], color="0.3", linewidth=0.9)
+
+
+def _legend(drawing, frame):
+    """A key for the verdicts that occur, and for the shading."""
+    shown = [verdict for verdict in LOOKS if verdict in set(frame["test_verdict"])]
+    first = drawing.axes[0]
+    handles = [first.plot([], [], LOOKS[verdict][1], color=LOOKS[verdict][0], label=verdict)[0] for verdict in shown]
+    handles.append(first.fill_between([], [], color=PALETTE[5], alpha=0.25, label="claimed side of the bound"))
+    drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -1,0 +1,120 @@
+"""All exhibits in one place: records kept for the repository, every table and figure made, and an index page.
+
+    python -m lib.exhibits.pages full     rebuilds figures/full/ from its records alone
+"""
+import argparse
+import html
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas
+from IPython.display import HTML, Image, Markdown
+
+from lib import exhibits
+from lib.engine import paths, records
+from lib.exhibits.base import Exhibit
+
+CHAPTER = "14_paper"
+FOLDED = 12  # rows: longer tables are folded away in the notebook
+
+
+def keep(profile: str) -> list[Path]:
+    """Copies this machine's records to `figures/<profile>/records/`; returns every record there, in order.
+
+    The record of this chapter itself stays out: nothing is made from it.
+    """
+    folder = paths.figures(profile) / "records"
+    folder.mkdir(exist_ok=True)
+    for path in (paths.output() / "runs" / profile).glob("*/record.json"):
+        if path.parent.name != CHAPTER:
+            shutil.copyfile(path, folder / f"{path.parent.name}.json")
+    return sorted(folder.glob("*.json"))
+
+
+def make(profile: str) -> pandas.DataFrame:
+    """Makes every figure and table that has its records: id, kind, chapter, title, state, reading, stem of its files."""
+    known = [(kind, exhibit) for kind, group in (("figure", exhibits.FIGURES), ("table", exhibits.TABLES))
+             for exhibit in group.values()]
+    known.sort(key=lambda one: (one[1].chapter, one[1].id))
+    return pandas.DataFrame([_make(profile, kind, exhibit) for kind, exhibit in known])
+
+
+def index(profile: str, made: pandas.DataFrame) -> Path:
+    """Writes `figures/<profile>/README.md`: each exhibit with its sentence, the papers' values, and what is absent."""
+    parts = [f"# Tables and figures of the profile `{profile}`", _provenance(profile)]
+    for chapter, rows in made[made["state"] == "made"].groupby("chapter"):
+        parts += [f"## {chapter}", *(_entry(row) for row in rows.itertuples())]
+    absent = made[made["state"] != "made"]
+    if len(absent):
+        lines = [f"- {row.id}. {row.title}: {row.state}." for row in absent.itertuples()]
+        parts += ["## Not made here", "\n".join(lines)]
+    page = paths.figures(profile) / "README.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf8")
+    return page
+
+
+def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image | HTML]:
+    """Every exhibit that was made as a notebook displays it, whatever folder it is opened in.
+
+    A sentence, then the picture itself or the whole table, folded away where it is long.
+    """
+    for row in made[made["state"] == "made"].itertuples():
+        yield Markdown(f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}")
+        file = paths.figures(profile) / f"{row.stem}.{'png' if row.kind == 'figure' else 'csv'}"
+        yield Image(file, width=700) if row.kind == "figure" else _html(pandas.read_csv(file, dtype=str))
+
+
+def _html(frame: pandas.DataFrame) -> HTML:
+    """A table as HTML, each cell in the direction of its own text."""
+    rows = frame.to_html(index=False, na_rep="", border=0).replace("<td>", '<td dir="auto">')
+    return HTML(f"<details{' open' * (len(frame) <= FOLDED)}><summary>{len(frame)} rows</summary>{rows}</details>")
+
+
+def _make(profile: str, kind: str, exhibit: Exhibit) -> dict:
+    row = {"id": exhibit.id, "kind": kind, "chapter": exhibit.chapter, "title": exhibit.title}
+    if exhibit.chapter not in {CHAPTER, *records.available(profile)}:
+        return {**row, "state": f"{exhibit.chapter} has no record", "reading": "", "stem": ""}
+    folder = "" if kind == "figure" else "tables/"
+    try:
+        reading = exhibits.save(exhibit.id, profile)
+    except (FileNotFoundError, exhibits.Lacking) as error:
+        return {**row, "state": str(error).rstrip("."), "reading": "", "stem": ""}
+    return {**row, "state": "made", "reading": reading, "stem": f"{folder}{exhibit.id}_{exhibit.build.__name__}"}
+
+
+def _entry(row) -> str:
+    """An exhibit on the index page: heading, sentence, picture or links."""
+    endings = ("pdf", "png", "csv") if row.kind == "figure" else ("md", "csv", "tex")
+    links = " · ".join(f"[{ending}]({row.stem}.{ending})" for ending in endings)
+    picture = f"![{row.id}. {row.title}]({row.stem}.png)\n\n" if row.kind == "figure" else ""
+    # A reading may name a token such as <bytes>, which Markdown would take for HTML.
+    return f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}\n\n{picture}{links}"
+
+
+def _provenance(profile: str) -> str:
+    """Which code and machine the records come from, and how to read the numbers."""
+    found = [records.load(profile, chapter) for chapter in records.available(profile) if chapter != CHAPTER]
+    places = {(record["environment"]["revision"][:10], record["environment"]["device"]) for record in found}
+    origin = "; ".join(f"revision {revision or 'unknown'} on {device}" for revision, device in sorted(places))
+    return (f"Made from {len(found)} records ({origin}). Demonstration scale: a model of a hundred million parameters "
+            "and minutes of training show directions, not the papers' heights. Brackets are 95 % intervals.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rebuilds the exhibits of a profile from records; 1 when it has none."""
+    parser = argparse.ArgumentParser(description="Rebuild tables and figures from records.")
+    parser.add_argument("profile")
+    profile = parser.parse_args(arguments).profile
+    if not keep(profile):
+        print(f"Profile {profile} has no records: run `make reproduce PROFILE={profile}` first.", file=sys.stderr)
+        return 1
+    made = make(profile)
+    page = index(profile, made)
+    print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

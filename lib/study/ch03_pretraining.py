@@ -1,0 +1,104 @@
+"""Continued pretraining: its arms, their streams of text, and the scores before and after."""
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas
+
+from lib.engine import statistics
+from lib.evaluate import measure
+from lib.model import embeddings, folders
+
+
+class Arm(NamedTuple):
+    """Stage an arm starts from, what it trains (see training.Settings), and whether English is replayed."""
+
+    start: str
+    method: str
+    replay: bool
+
+
+ARMS = {"main": Arm("extended", "lora", True), "lora": Arm("extended", "lora", True),
+        "frozen": Arm("extended", "frozen", True), "full": Arm("extended", "full", True),
+        "unextended": Arm("base", "lora", True), "mean-start": Arm("mean-start", "lora", True),
+        "no-replay": Arm("extended", "lora", False)}
+
+
+def runs(arms: list[str], seeds: list[int], seed: int, budget: int, arm_budget: int) -> dict[tuple[str, int], int]:
+    """Bytes of text of every run (arm, seed): the main one with its own budget, then each contrast arm with each seed."""
+    return {("main", seed): budget, **{(arm, number): arm_budget for arm in arms for number in seeds}}
+
+
+def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
+    """Folders of the models that arms start from: base, extended and, where the arm asks for it, mean-start.
+
+    That is the extended model with new rows made of sub-tokens alone, whatever start chapter 02 gave them; it is written
+    to `folder`.
+    """
+    found = {stage: folders.stage(profile, stage) for stage in ("base", "extended")}
+    if "mean-start" in arms:
+        base, extended = (folders.tokenizer(place) for place in found.values())
+        model = embeddings.extend(folders.load(found["base"]), base, extended, "mean-of-subtokens")
+        found["mean-start"] = folders.save(model, extended, folder / "mean-start-model")
+    return found
+
+
+def streams(documents, language: str) -> dict[str, list[str]]:
+    """Training texts of the language, and of English where the corpus has any."""
+    train = documents[documents["split"] == "train"]
+    found = {code: train.loc[train["language"] == code, "text"].tolist() for code in (language, "en")}
+    return {code: texts for code, texts in found.items() if texts}
+
+
+def shares(arm: str, language: str, replay: float) -> dict[str, float]:
+    """Share of bytes of each stream in an arm."""
+    return {language: 1 - replay, "en": replay} if ARMS[arm].replay else {language: 1.0}
+
+
+def score(folder, texts: dict[str, list[str]], **labels) -> pandas.DataFrame:
+    """Bits and bytes of every held-out text under the model of a folder, with columns language and the labels."""
+    model, tokenizer = folders.load(folder), folders.tokenizer(folder)
+    found = [measure.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
+    return pandas.concat(found).assign(**labels)
+
+
+def note(record, scores: pandas.DataFrame):
+    """Bits per byte of each arm and language: by seed, and pooled (each text's bits averaged over the seeds)."""
+    for (stage, arm, seed, language), rows in scores.groupby(["stage", "arm", "seed", "language"], sort=False):
+        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", stage=stage, arm=arm,
+                      seed=seed, language=language)
+    for (stage, arm, language), rows in pooled(scores).groupby(["stage", "arm", "language"], sort=False):
+        record.metric("bits_per_byte_pooled", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", stage=stage,
+                      arm=arm, language=language)
+
+
+def compare(record, scores: pandas.DataFrame, before: str, after: str):
+    """Paired difference of two arms, `after` − `before`, over the same texts, each averaged over the arm's seeds."""
+    frame = pooled(scores).drop(columns="stage").rename(columns={"arm": "stage"})
+    for where, change in measure.paired(frame, "bits", ["language"], before, after, weight="bytes"):
+        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], arm=after,
+                      against=before)
+
+
+def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a text and arm: its bits averaged over the seeds."""
+    return scores.groupby(["stage", "arm", "language", "item"], sort=False)[["bits", "bytes"]].mean().reset_index()
+
+
+def cost(record, arm: str, seed: int, result: dict):
+    """What a run cost and trained, as facts, and its curve with the loss in bits per byte."""
+    units = {"tokens": "tokens", "bytes": "bytes", "seconds": "s", "tokens_per_second": "tokens/s",
+             "peak_memory": "bytes", "trainable": "parameters", "total": "parameters"}
+    for fact, unit in units.items():
+        record.fact(fact, result[fact], unit, arm=arm, seed=seed)
+    for part, count in result["parts"].items():
+        record.fact(f"trainable_{part}", count, "parameters", arm=arm, seed=seed)
+    record.rows("loss", [{"arm": arm, "seed": seed, **row} for row in curve(result["log"])])
+
+
+def curve(log: list[dict]) -> list[dict]:
+    """The log with `bits_per_byte`, the loss in a unit that does not depend on the vocabulary."""
+    frame = pandas.DataFrame(log)
+    spent = frame[["tokens", "bytes"]].diff().fillna(frame[["tokens", "bytes"]])
+    frame["bits_per_byte"] = frame["loss"] / math.log(2) * spent["tokens"] / spent["bytes"]
+    return frame.to_dict("records")

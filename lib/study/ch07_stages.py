@@ -1,0 +1,304 @@
+"""The stages of Llama-Persian for any base, each tuned on the same task rows and scored on the same test rows.
+
+Everything comes as rows (a row an item and run), so that seeds are pooled item by item and every contrast is paired.
+"""
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas
+
+from lib.data import mixture, prompts, text
+from lib.engine import statistics
+from lib.evaluate import benchmarks, derived, measure
+from lib.model import embeddings, folders, tokenizer
+from lib.study import ch04_bilingual as bilingual
+from lib.study import tuning
+from lib.train import training
+
+CHAPTER = "07_base_strength"
+RUN = ["base", "stage", "method", "trained_on"]
+GENERATED = {"generated": "generated_accuracy", "invalid": "invalid", "f1": "f1", "rougeL": "rouge_l"}
+
+
+class Run(NamedTuple):
+    """A model of the chapter: a base's stage, tuned on task rows of `trained_on` (none, a language or both) by a method."""
+
+    base: str
+    stage: str
+    method: str
+    trained_on: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run, which is also its name in print."""
+        return f"{Path(self.base).name}-{self.stage}-{self.method}-{self.trained_on}-{self.seed}"
+
+
+def plan(bases: list[str], stages: list[str], methods: list[str], trained_on: list[str], seeds: list[int]) -> list[Run]:
+    """Every model to score: each stage of each base, then, from the first base's last stage, methods and languages."""
+    found = [Run(base, stage, "lora", "both", seed) for base in bases for stage in stages for seed in seeds]
+    found += [Run(bases[0], stages[-1], method, "both", seed) for method in methods for seed in seeds]
+    found += [Run(bases[0], stages[-1], "lora", language, seed) for language in trained_on if language != "none"
+              for seed in seeds]
+    return list(dict.fromkeys(found)) + [Run(bases[0], stages[-1], "none", "none", 0)] * ("none" in trained_on)
+
+
+def tests(settings: list[str], tasks: list[str], parsinlu: list[str]) -> pandas.DataFrame:
+    """The released rows of the settings and tasks, then ParsiNLU's test rows that are none of these, labelled."""
+    found = pandas.concat([benchmarks.released(setting, task) for setting in settings for task in tasks
+                           if task in benchmarks.FILES[setting]], ignore_index=True)
+    more = [benchmarks.parsinlu(task) for task in parsinlu]
+    if not more:
+        return benchmarks.labelled(found)
+    more = pandas.concat(more, ignore_index=True)
+    again = more["text"].isin(set(found["text"]))
+    if again.any():
+        print(f"{again.sum()} of {len(again)} ParsiNLU rows are among the released ones and are asked once.")
+    return benchmarks.labelled(pandas.concat([found, more[~again]], ignore_index=True))
+
+
+def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
+                parsinlu: list[str]) -> pandas.DataFrame:
+    """The `published` tests, or those that the corpus (`frames`: documents, pairs, dialogues, items) gives in their place.
+
+    The setting `fa` is then the corpus's language, and its tasks are asked whatever `tasks` names.
+    """
+    if published:
+        return tests(settings, [*tasks, *texts], parsinlu)
+    return derived.tests(frames[3], frames[1], language, settings, texts)
+
+
+def draw(known: pandas.DataFrame, count: int, longest: int, seed: int) -> pandas.DataFrame:
+    """At most `count` test rows of each benchmark, setting and task (`benchmarks.sample`); none of none."""
+    return known.head(0) if known.empty or count == 0 else benchmarks.sample(known, count, longest, seed)
+
+
+def examples(rows: pandas.DataFrame, known: pandas.DataFrame, count: int, longest: int, seed: int):
+    """Task rows to tune on, evenly over tasks, and the leak counts: (rows, counts); `known` are all test rows.
+
+    Rows of at most `longest` characters, options included, are drawn, twice as many as wanted; what holds a test text
+    or a near twin is left out (`benchmarks.clean`). Raises ValueError when none is left.
+    """
+    size = rows["text"].str.len() + rows["choices"].map(lambda found: 0 if found is None else sum(map(len, found)))
+    drawn = rows[size <= longest].sample(frac=1, random_state=seed)
+    drawn = drawn.assign(turn=drawn.groupby("task").cumcount()).sort_values("turn", kind="stable").head(2 * count)
+    if drawn.empty:
+        raise ValueError(f"No task row has at most {longest} characters: raise longest_example.")
+    kept, counts = benchmarks.clean(drawn.drop(columns="turn").reset_index(drop=True), known)
+    return kept.head(count), counts
+
+
+def mixed(rows: dict[str, pandas.DataFrame], trained_on: str, count: int, seed: int) -> pandas.DataFrame:
+    """`count` task rows in the languages of `trained_on`, as many of each, in the seed's order."""
+    codes = list(rows) if trained_on == "both" else [trained_on]
+    return pandas.concat([rows[code].head(count // len(codes)) for code in codes]).sample(frac=1, random_state=seed)
+
+
+def own(profile: str, base: str) -> bool:
+    """Whether the profile's chapters 02 to 05 trained the stages of this very base."""
+    return folders.stage(profile, "base") == folders.base(base)
+
+
+class Budget(NamedTuple):
+    """What every base gets: bytes of monolingual and of bilingual text, instruction rows, new pieces of vocabulary."""
+
+    text: int
+    pairs: int
+    instructions: int
+    pieces: int
+    replay: float = 0.1
+    pair_share: float = 0.5
+    longest: int = 240
+
+
+def train(folder: Path, base: str, frames, language: str, budget: Budget, settings: training.Settings, longest: int,
+          style: str) -> dict[str, Path]:
+    """The stages base, pretrained, aligned and instructed of a base, each from the one before: stage → folder.
+
+    They are written to a folder of the base's name in `folder`. `frames` are the corpus's documents, pairs, dialogues
+    and items; every base gets the same texts, in bytes, mixed as in the chapters of these stages. `longest` is that of
+    an instruction in tokens.
+    """
+    folder = folder / Path(base).name
+    start = _extended(folder / "extended", base, frames, language, budget.pieces, settings.seed)
+    found, streams = {"base": folders.base(base)}, bilingual.streams(*frames[:2], language)
+    pair_share = budget.pair_share * ("pairs" in streams)
+    replay = budget.replay * ("en" in streams)
+    for stage, arm, size in (("pretrained", "no-pairs", budget.text), ("aligned", "pairs", budget.pairs)):
+        shares = {name: share for name, share in bilingual.shares(arm, language, pair_share, replay).items() if share}
+        drawn = mixture.documents({name: streams[name] for name in shares}, shares, size, settings.seed)
+        blocks = mixture.blocks(drawn, folders.tokenizer(start), settings.block_length)
+        training.pretrain(folder / stage, start, blocks, settings, merge=True)
+        start = found[stage] = folder / stage / "model"
+    count, told = budget.instructions, dataclasses.replace(settings, block_length=longest)
+    rows, _ = prompts.instructions(*frames, language, count, count, budget.longest, settings.seed)
+    tuning.tune(folder / "instructed", start, rows, told, style, merge=True)
+    return {**found, "instructed": folder / "instructed" / "model"}
+
+
+def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFrame, out: Path, style: str,
+          max_new_tokens: int, batch_size: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """The run's model on the `asked` choice rows by likelihood and the `spoken` rows by generation: two frames."""
+    labels, ready = run._asdict(), tuning.ready(folder, style)
+    likely = tuning.score(*ready, asked, out / run.name, batch_size=batch_size).assign(**labels)
+    if spoken.empty:
+        return likely, pandas.DataFrame()
+    return likely, tuning.score(*ready, spoken, out, None, max_new_tokens, batch_size).assign(**labels)
+
+
+def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an item and run, its correctness averaged over the seeds."""
+    return scores.groupby([*RUN, "setting", "task", "language", "item", "flagged", "chance"], sort=False)[
+        "correct"].mean().reset_index()
+
+
+def note(record, scores: pandas.DataFrame):
+    """Accuracy and chance of every run by setting and task, and over all; without flagged rows apart; seeds pooled."""
+    for key, rows in pooled(scores).groupby(RUN, sort=False):
+        labels = dict(zip(RUN, key))
+        name = _measure(labels, scores)
+        for (setting, language), part in rows.groupby(["setting", "language"], sort=False):
+            for task, items in [*part.groupby("task", sort=False), ("all", part)]:
+                where = {**labels, "task": task, "language": language, "setting": setting}
+                record.metric(name, accuracy(items["correct"]), "share", **where)
+                record.fact(f"{name}_chance", items["chance"].mean(), "share", **where)
+                sound = items[~items["flagged"].astype(bool)]
+                if 0 < len(sound) < len(items):
+                    record.metric(f"{name}_unflagged", accuracy(sound["correct"]), "share", **where)
+
+
+def accuracy(correct) -> statistics.Estimate:
+    """Share of right answers: Wilson's interval, or a bootstrap over items whose answers are averaged over seeds."""
+    whole = correct.isin([0, 1]).all()
+    return statistics.wilson(int(correct.sum()), len(correct)) if whole else statistics.mean(correct)
+
+
+def compare(record, scores: pandas.DataFrame, stages: list[str]):
+    """Each stage against the one before and the first, by base: `accuracy_difference`, in both languages' own tests.
+
+    With two bases also `accuracy_gain_by_base`, the second's accuracy minus the first's at the last stage.
+    """
+    rows = _direct(_staged(scores))
+    for base, part in rows.groupby("base", sort=False):
+        for before, after in measure.comparisons(stages):
+            _differences(record, "accuracy_difference", part, "stage", before, after, base=base)
+    bases, last = list(rows["base"].unique()), rows[rows["stage"] == stages[-1]]
+    if len(bases) > 1:
+        _differences(record, "accuracy_gain_by_base", last, "base", bases[0], bases[1])
+
+
+def compare_arms(record, scores: pandas.DataFrame, methods: list[str]):
+    """Frozen and full against LoRA at the first base's last stage: `arm_difference`, labels method and against."""
+    rows = _direct(_last(scores, "trained_on", "both"))
+    for method in [method for method in methods if method != "lora"]:
+        _differences(record, "arm_difference", rows, "method", "lora", method)
+
+
+def compare_transfer(record, scores: pandas.DataFrame):
+    """What tuning on each language's task rows changes against no tuning: `transfer_difference`, in both languages."""
+    rows = scores[scores["method"].isin(["none", "lora"])]
+    rows = _direct(_last(rows)) if len(rows) else rows
+    if "none" in set(rows["trained_on"]):
+        for language in [code for code in rows["trained_on"].unique() if code != "none"]:
+            _differences(record, "transfer_difference", rows, "trained_on", "none", language)
+
+
+def compare_translated(record, scores: pandas.DataFrame):
+    """Translated input minus the same items' own input, by base, stage and task: `translate_test_difference`."""
+    rows = _staged(scores)
+    rows = rows[(rows["setting"] != "en") & (rows["item"].str.split("/").str[0] == rows["setting"])]
+    rows = rows.assign(item=rows["item"].str.split("/", n=1).str[1])
+    rows = rows.assign(translated=rows["setting"] == "translate-test")
+    both = rows.groupby(["base", "stage", "item"])["setting"].transform("nunique") == 2
+    for (base, stage), part in rows[both].groupby(["base", "stage"], sort=False):
+        for task, items in [*part.groupby("task", sort=False), ("all", part)]:
+            direct, translated = (items[items["translated"] == side].sort_values("item")["correct"].to_numpy()
+                                  for side in (False, True))
+            record.metric("translate_test_difference", statistics.difference(direct, translated), "share", base=base,
+                          stage=stage, task=task)
+
+
+def note_generated(record, answers: pandas.DataFrame):
+    """Scores of generated answers by run, setting and task: choices read, invalid answers, F1, ROUGE-L, chrF++."""
+    if answers.empty:
+        return
+    for key, rows in answers.groupby([*RUN, "setting", "task", "language"], sort=False):
+        where = dict(zip([*RUN, "setting", "task", "language"], key))
+        for column, name in GENERATED.items():
+            if column in rows and rows[column].notna().any():
+                items = rows.assign(value=rows[column].astype(float)).groupby("item")["value"].mean()
+                record.metric(name, accuracy(items), "share", **where)
+        if where["task"] == "translation":
+            value, signature = measure.chrf(rows["hypothesis"], rows["reference"])
+            record.metric("chrf", value, "chrF++", signature=signature, **where)
+    record.rows("answers", answers[[*RUN, "seed", "item", "hypothesis", "invalid"]].to_dict("records"))
+
+
+def fertility(record, base: str, found: dict[str, Path], asked: pandas.DataFrame):
+    """Tokens a word of the test questions in both languages under the tokenizer of each stage of a base."""
+    for stage, folder in found.items():
+        words = folders.tokenizer(folder)
+        read = asked[(asked["setting"] != "translate-test") & (asked["text"] != "")]  # word_order asks no question
+        for language, rows in read.groupby("language", sort=False):
+            value = tokenizer.fertility(tokenizer.counts(words, rows["text"].tolist()))
+            record.metric("fertility", value, "tokens/word", base=base, stage=stage, language=language)
+        record.fact("vocabulary", len(words), "tokens", base=base, stage=stage)
+
+
+def cost(record, run: Run, result: dict):
+    """What a tuning took, as facts, and its loss."""
+    labels = run._asdict()
+    for fact, unit in {"tokens": "tokens", "seconds": "s", "trainable": "parameters",
+                       "answers_truncated": "examples"}.items():
+        record.fact(fact, result[fact], unit, **labels)
+    record.rows("loss", [{**labels, "step": row["step"], "tokens": row["tokens"], "loss": row["loss"]}
+                         for row in result["log"]])
+
+
+def _extended(folder: Path, base: str, frames, language: str, pieces: int, seed: int) -> Path:
+    """The base with new pieces learned on the training text; the base itself when none are wanted."""
+    if pieces == 0:
+        return folders.base(base)
+    documents, pairs = (frame[frame["split"] == "train"] for frame in frames[:2])
+    old, known = folders.tokenizer(folders.base(base)), pairs[["english", "target"]].values.tolist()
+    texts = documents.loc[documents["language"] == language, "text"].tolist()
+    new = tokenizer.extend(old, texts, pieces, text.script(language))
+    start = "translations" if known else "mean-of-subtokens"
+    model = embeddings.extend(folders.load(folders.base(base)), old, new, start, seed, known)
+    return folders.save(model, new, folder / "model")
+
+
+def _measure(labels: dict, scores: pandas.DataFrame) -> str:
+    """`accuracy` for the stages; other runs get names of their own, so that a label set names one number."""
+    if labels["trained_on"] != "both":
+        return "transfer_accuracy"
+    return "accuracy" if labels["method"] == "lora" else "arm_accuracy"
+
+
+def _staged(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """Pooled rows of the runs that are compared as stages."""
+    return pooled(scores[(scores["method"] == "lora") & (scores["trained_on"] == "both")])
+
+
+def _last(scores: pandas.DataFrame, column: str | None = None, value: str = "") -> pandas.DataFrame:
+    """Pooled rows of the first base's last stage, from which methods and languages are compared."""
+    untuned = scores[(scores["base"] == scores["base"].iloc[0])]
+    rows = untuned[untuned["stage"] == untuned["stage"].iloc[-1]]
+    return pooled(rows[rows[column] == value] if column else rows)
+
+
+def _direct(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows asked in their own language: everything but translated input."""
+    return rows[rows["setting"] != "translate-test"]
+
+
+def _differences(record, name: str, rows: pandas.DataFrame, column: str, before: str, after: str, **labels):
+    """Paired differences of two values of a column over the same items, by language and task, and over all tasks."""
+    for (language, setting), part in rows.groupby(["language", "setting"], sort=False):
+        for task, items in [*part.groupby("task", sort=False), ("all", part)]:
+            a, b = (items[items[column] == value].sort_values("item")["correct"].to_numpy()
+                    for value in (before, after))
+            record.metric(name, statistics.difference(a, b), "share", **labels, **{column: after}, against=before,
+                          task=task, language=language, setting=setting)

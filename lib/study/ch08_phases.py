@@ -1,0 +1,271 @@
+"""PersianMind's schedule: phases of bilingual text, each followed by instructions, and what its models are worth."""
+import random
+from typing import NamedTuple
+
+import pandas
+
+from lib.data import prompts
+from lib.engine import paths, statistics
+from lib.evaluate import benchmarks, derived, measure, scoring
+from lib.model import folders, formats
+from lib.study import ch03_pretraining as pretraining
+from lib.study import ch04_bilingual as bilingual
+from lib.study import tuning
+from lib.train import training
+
+CHAPTER = "08_phases_and_transfer"
+STAGES = ("text", "instructions")
+
+
+class State(NamedTuple):
+    """A model on the way: phase 0 is before all phases, a later phase has a state after each of its STAGES."""
+
+    phase: int
+    stage: str
+
+    @property
+    def name(self) -> str:
+        """`base`, `extended`, `phase 1 text`, `phase 1` (after its instructions) …"""
+        return self.stage if self.phase == 0 else f"phase {self.phase}" + (" text" if self.stage == "text" else "")
+
+
+STARTS = [State(0, "base"), State(0, "extended")]
+
+
+def states(count: int) -> list[State]:
+    """The unextended base, the extended model that the first phase starts from, and both states of every phase."""
+    return STARTS + [State(phase, stage) for phase in range(1, count + 1) for stage in STAGES]
+
+
+def folder(profile: str, state: State, seed: int):
+    """Model folder of a state: a stage of chapter 02, or what a training of this chapter merged."""
+    if state.phase == 0:
+        return folders.stage(profile, state.stage)
+    return paths.run(profile, CHAPTER) / f"seed-{seed}" / f"{state.phase}-{state.stage}" / "model"
+
+
+def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, list[str]]]:
+    """Training texts of each phase, as in bilingual pretraining (`bilingual.streams`); no two phases share a text.
+
+    English or pairs of fewer texts than phases are left out.
+    """
+    whole = {name: texts for name, texts in bilingual.streams(documents, pairs, language).items()
+             if name == language or len(texts) >= count}
+    for name, texts in whole.items():
+        random.Random(f"{seed}/{name}").shuffle(texts)
+    return [{name: own(texts, phase, count) for name, texts in whole.items()} for phase in range(1, count + 1)]
+
+
+def own(rows, phase: int, count: int):
+    """The rows of one of `count` phases, one after the other; ValueError when there are fewer rows than phases."""
+    share = len(rows) // count
+    if share == 0:
+        raise ValueError(f"{len(rows)} rows are too few for {count} phases: take more examples, or fewer phases.")
+    return rows[(phase - 1) * share:phase * share]
+
+
+def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) -> dict[str, dict]:
+    """One phase from the state before it: text in packed blocks, then instruction rows; results by stage.
+
+    `settings` are training.Settings by stage; both models are merged and kept, as starts of what follows.
+    """
+    seed = settings["text"].seed
+    before = State(phase - 1, "instructions") if phase > 1 else State(0, "extended")
+    text, tuned = (folder(profile, State(phase, stage), seed) for stage in STAGES)
+    first = training.pretrain(text.parent, folder(profile, before, seed), blocks, settings["text"], merge=True)
+    second = tuning.tune(tuned.parent, text, rows, settings["instructions"], style, merge=True)
+    return dict(zip(STAGES, (first, second)))
+
+
+def score(profile: str, state: State, seed: int, texts: dict[str, list[str]]) -> pandas.DataFrame:
+    """Bits, bytes and tokens of every held-out text under a state's model, with columns phase, stage and seed."""
+    return pretraining.score(folder(profile, state, seed), texts, phase=state.phase, stage=state.stage, seed=seed)
+
+
+def perplexity(rows: pandas.DataFrame) -> statistics.Estimate:
+    """Perplexity per token, 2^(Σ bits / Σ tokens): as papers print it, comparable within one vocabulary only."""
+    found = statistics.ratio(rows["bits"], rows["tokens"])
+    return statistics.Estimate(2**found.value, found.n, 2**found.low, 2**found.high)
+
+
+def note(record, scores: pandas.DataFrame):
+    """Perplexity and bits per byte of every state and language, each text's bits averaged over the seeds."""
+    for (phase, stage, language), rows in _pooled(scores).groupby(["phase", "stage", "language"], sort=False):
+        where = {"phase": phase, "stage": stage, "language": language}
+        record.metric("perplexity", perplexity(rows), "per token", **where)
+        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", **where)
+
+
+def compare(record, scores: pandas.DataFrame):
+    """Paired differences of bits per byte: each state against the one before it, the last against both starts.
+
+    `against` is `text` for a phase's instructions against its text, else the name of the other state. The phase `all`
+    averages instructions and text over the phases, text by text.
+    """
+    pooled = _pooled(scores)
+    known = [State(*key) for key in pooled[["phase", "stage"]].drop_duplicates().itertuples(index=False)]
+    for before, after in [*zip(known, known[1:]), *((start, known[-1]) for start in known[:2])]:
+        against = before.stage if before.phase == after.phase else before.name
+        _difference(record, pooled, [before], [after], phase=after.phase, stage=after.stage, against=against)
+    text, tuned = ([state for state in known if state.stage == stage] for stage in STAGES)
+    _difference(record, pooled, text, tuned, phase="all", stage="instructions", against="text")
+
+
+def budget(record, phase: int, seed: int, blocks, examples: int, results: dict[str, dict]):
+    """What a phase read and took, as facts: tokens by stream of text, instruction examples and tokens, seconds."""
+    packed = pandas.Series([len(ids) for ids in blocks["input_ids"]]).groupby(list(blocks["stream"])).sum()
+    for stream, tokens in packed.items():
+        record.fact("stream_tokens", int(tokens), "tokens", phase=phase, seed=seed, stage="text", stream=stream)
+    record.fact("examples", examples, "examples", phase=phase, seed=seed, stage="instructions")
+    for stage, result in results.items():
+        for fact, unit in {"tokens": "tokens", "bytes": "bytes", "seconds": "s"}.items():
+            record.fact(fact, result[fact], unit, phase=phase, seed=seed, stage=stage)
+
+
+def exam(published: bool, items, multiway, language: str, questions: int, longest_question: int, passages: int,
+         longest_passage: int, seed: int):
+    """Test rows of ParsiNLU: `questions` of each category of multiple choice, and `passages` to read; two frames.
+
+    Rows without a gold label are left out and told. Where it is not `published`, the corpus's items by task, and
+    passages of numbered lines. Raises ValueError when a limit leaves none of ParsiNLU.
+    """
+    if not published:
+        return derived.exam(items, multiway, language, questions, longest_question, passages, longest_passage, seed)
+    found = []
+    for task, count, longest, by in (("multiple_choice", questions, longest_question, "category"),
+                                     ("reading_comprehension", passages, longest_passage, "task")):
+        rows = benchmarks.labelled(benchmarks.parsinlu(task))
+        short = rows[rows["text"].str.len() <= longest]
+        if short.empty and count:
+            raise ValueError(f"No row of {task} has at most {longest} characters: raise its limit.")
+        found.append(short.sample(frac=1, random_state=seed).groupby(by).head(count).sort_values("category"))
+    return found
+
+
+def sit(model, tokenizer, rows: pandas.DataFrame, out, max_new_tokens: int = 0) -> pandas.DataFrame:
+    """A model's answers to task rows in its prompt (`tuning.score`); none to none."""
+    return tuning.score(model, tokenizer, rows, out, "chat", max_new_tokens) if len(rows) else pandas.DataFrame()
+
+
+def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame, language: str):
+    """Accuracy by category, F1 and exact match of generated answers, invalid ones apart; `stage` names the model."""
+    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False) if len(choices) else ():
+        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", stage=stage,
+                      category=category, language=language)
+        record.fact("question_chance", (1 / rows["choices"]).mean(), "share", stage=stage, category=category)
+    for stage, rows in answers.groupby("stage", sort=False) if len(answers) else ():
+        where = {"stage": stage, "task": "reading_comprehension", "language": language}
+        record.metric("f1", statistics.mean(rows["f1"].astype(float)), "share", **where)
+        for name, column in (("exact_match", "exact"), ("invalid", "invalid")):
+            record.metric(name, statistics.wilson(rows[column].sum(), len(rows)), "share", **where)
+
+
+def note_translations(record, translated: pandas.DataFrame, label: str):
+    """chrF++, BLEU and invalid answers by direction, and paired differences of chrF++ to the first model.
+
+    Column `stage` names the model; `label` is what the record calls that column.
+    """
+    names = translated["stage"].unique()
+    for (stage, direction), rows in translated.groupby(["stage", "direction"], sort=False):
+        where = {"task": direction, label: stage}
+        for name, unit, score in (("chrf", "chrF++", measure.chrf), ("bleu", "BLEU", scoring.bleu)):
+            value, signature = score(rows["hypothesis"], rows["reference"])
+            record.metric(name, value, unit, signature=signature, **where)
+        record.metric("invalid", statistics.wilson(rows["invalid"].sum(), len(rows)), "share", **where)
+    for stage in names[1:]:
+        for where, change in measure.paired_translations(translated, names[0], stage):
+            record.metric("chrf_difference", change, "chrF++", task=where["task"], against=names[0], **{label: stage})
+
+
+def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
+              speed_tokens: int, timed: list[str]):
+    """A model's answers in a number format, (choices, translations), frames with `stage` the format; notes its cost.
+
+    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` and `sentences` may be
+    empty; `timed` are prompts to measure the speed on.
+    """
+    try:
+        model = formats.load(place, kind)
+    except formats.NotAvailable as error:
+        print(error)
+        record.fact("not_run", str(error), precision=kind)
+        return pandas.DataFrame(), pandas.DataFrame()
+    tokenizer = prompts.dress(folders.tokenizer(place), style)
+    cost = formats.cost(model, tokenizer, timed, speed_tokens)
+    record.metric("tokens_per_second", cost.tokens_per_second, "tokens/s", precision=kind)
+    record.fact("size", cost.size, "bytes", precision=kind)
+    record.fact("peak_memory", cost.peak_memory, "bytes", precision=kind)
+    samples = place.parent.parent / "formats" / kind
+    choices = measure.harness(model, tokenizer, rows, samples, "chat")
+    translated = measure.translate(model, tokenizer, sentences, language, "chat", max_new_tokens)
+    return choices.assign(stage=kind), translated.assign(stage=kind)
+
+
+def note_formats(record, choices: pandas.DataFrame):
+    """Accuracy of each format over the same questions, and its paired difference to the first format."""
+    kinds = choices["stage"].unique() if len(choices) else []
+    for kind in kinds:
+        rows = choices[choices["stage"] == kind]
+        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", precision=kind)
+    for kind in kinds[1:]:
+        for _, change in measure.paired(choices, "correct", ["language"], kinds[0], kind):
+            record.metric("accuracy_difference", change, "share", precision=kind, against=kinds[0])
+
+
+def transferable(items, language: str, longest: int) -> list[str]:
+    """Choice tasks with items of at most `longest` characters to train and to test on in both languages.
+
+    Not bitext_verify, whose question is in both languages at once, nor any task whose items have no question.
+    """
+    short = items[items["question"].str.len().between(1, longest) & (items["task"] != "bitext_verify")]
+    known = set(zip(short["task"], short["language"], short["split"]))
+    wanted = [(code, split) for code in (language, "en") for split in ("train", "test")]
+    return [task for task in sorted(set(short["task"])) if all((task, *place) in known for place in wanted)]
+
+
+def transfer_rows(items, tasks: list[str], language: str, count: int, longest: int, seed: int) -> dict:
+    """Training rows of choice tasks by what is tuned on: the language, `en`, and `both`, each of `count` rows.
+
+    Raises ValueError when a language has none.
+    """
+    train = items[(items["split"] == "train") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
+    train = train.sample(frac=1, random_state=seed)
+    sides = {code: train[train["language"] == code].head(count) for code in (language, "en")}
+    if missing := [code for code, rows in sides.items() if rows.empty]:
+        raise ValueError(f"No training item of {', '.join(tasks)} in {', '.join(missing)} has at most {longest} "
+                         "characters: choose other transfer_tasks, or raise longest_question.")
+    both = pandas.concat([rows.head(count // 2) for rows in sides.values()])
+    return {**sides, "both": both.sample(frac=1, random_state=seed)}
+
+
+def note_transfer(record, answers: pandas.DataFrame):
+    """Accuracy by what was tuned on, task, language and seed, and paired differences to the untuned model (`none`).
+
+    Differences are over all tasks of a language, each item averaged over the seeds.
+    """
+    for (stage, seed, task, language), rows in answers.groupby(["stage", "seed", "task", "language"], sort=False):
+        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", trained_on=stage,
+                      seed=seed, task=task, language=language)
+    for language, rows in answers.groupby("language", sort=False):
+        record.fact("chance", (1 / rows["choices"]).mean(), "share", part="transfer", language=language)
+    mean = answers.groupby(["stage", "language", "item"], sort=False)["correct"].mean().reset_index()
+    for stage in mean["stage"].unique()[1:]:
+        for where, change in measure.paired(mean, "correct", ["language"], "none", stage):
+            record.metric("transfer_difference", change, "share", trained_on=stage, against="none",
+                          language=where["language"])
+
+
+def _pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a text and state: its bits averaged over the seeds."""
+    keys = ["phase", "stage", "language", "item"]
+    return scores.groupby(keys, sort=False)[["bits", "bytes", "tokens"]].mean().reset_index()
+
+
+def _difference(record, pooled, before: list[State], after: list[State], **labels):
+    """Notes `after` − `before` in each language, texts averaged over the states of a side."""
+    sides = []
+    for name, side in (("before", before), ("after", after)):
+        rows = pooled[[(row.phase, row.stage) in side for row in pooled.itertuples()]]
+        sides.append(rows.groupby(["language", "item"])[["bits", "bytes"]].mean().reset_index().assign(stage=name))
+    for where, change in measure.paired(pandas.concat(sides), "bits", ["language"], "before", "after", "bytes"):
+        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], **labels)

@@ -1,0 +1,326 @@
+"""PolyLM's curriculum: the same text in two orders, with and without translation pairs, scored in every language."""
+import dataclasses
+import re
+from collections import Counter
+from typing import NamedTuple
+
+import datasets
+import pandas
+from transformers import AutoTokenizer
+
+from lib.data import corpus, mixture, prompts, schedule, sources, text
+from lib.engine import assets, paths, records, statistics
+from lib.evaluate import measure, similarity
+from lib.model import folders, tokenizer
+from lib.train import training
+
+CHAPTER = "09_curriculum"
+PAIRS, OTHERS, START = "pairs", "non-English", "start"
+ITEMS = "multi-way items"
+HUB = re.compile(r"([\w.-]+/[\w.-]+@[\w.-]+)(?::(.+))?")
+BYTES = 8  # of text drawn for a token wanted: more than any tokenizer makes of one
+
+
+class Arm(NamedTuple):
+    """Whether an arm follows the curriculum (else its mean shares throughout), and whether it reads pairs."""
+
+    curriculum: bool
+    pairs: bool
+
+
+ARMS = {"constant": Arm(False, False), "curriculum": Arm(True, False), "constant-pairs": Arm(False, True),
+        "curriculum-pairs": Arm(True, True)}
+# What is compared: the arms of a side, in the order of those that they are held against.
+EFFECTS = {"curriculum": (("constant", "curriculum"), ("constant-pairs", "curriculum-pairs")),
+           "pairs": (("constant", "constant-pairs"), ("curriculum", "curriculum-pairs"))}
+
+
+def own(profile: str, corpora: dict[str, list[str]], column: str, limit: int) -> pandas.DataFrame:
+    """A user's corpora as documents (language, source, split, text), cleaned and split as chapter 01 does.
+
+    `corpora` maps a language code to files, or data sets of the hub (`org/name@revision:pattern`). Raises SourceError
+    for what cannot be read or leaves too little.
+    """
+    shared = corpus.configure(records.load(profile, corpus.CHAPTER)["parameters"])
+    found = [pandas.DataFrame(columns=["language", "source", "split", "text"])]
+    for code, places in corpora.items():
+        if not isinstance(code, str) or not isinstance(places, list) or not places:
+            raise sources.SourceError(f"corpora has {code!r}: {places!r}, and needs a language code with a list of "
+                                      "files or data sets; quote a code that YAML takes for yes or no.")
+        content = corpus.merge(_read(place, code, column, limit) for place in places)
+        settings = dataclasses.replace(shared, language=code, script=script(code, content.units))
+        frames, ledger = corpus.clean(content, [], settings)
+        frames = corpus.split(frames, settings, ledger)
+        found.append(corpus.passages(frames["documents"], settings)[["language", "source", "split", "text"]])
+        print(f"{code}: {len(frames['documents'])} texts of {len(content.units)} read, {len(found[-1])} documents.")
+    return pandas.concat(found, ignore_index=True)
+
+
+def script(code: str, units: list[dict]) -> str:
+    """The script of a language; that of most letters in its units where the code is not in the table of languages."""
+    return text.script(code) if code in text.LANGUAGES else text.writing(unit[code] for unit in units[:1000])
+
+
+def texts(documents, multiway, owned) -> pandas.DataFrame:
+    """Training texts (stream, source, text) of all languages, and of `pairs`: an item is a document each way."""
+    train = [frame[frame["split"] == "train"] for frame in (documents, owned)]
+    items = multiway[multiway["split"] == "train"]
+    found = [frame.rename(columns={"language": "stream"})[["stream", "source", "text"]] for frame in train]
+    found += [pandas.DataFrame({"stream": code, "source": ITEMS, "text": items[code]}) for code in corpus.foreign(multiway)]
+    pairs = [prompts.pair_document(english, other, direction, code) for code in corpus.foreign(multiway)
+             for english, other in zip(items["en"], items[code]) for direction in prompts.directions(code)]
+    return pandas.concat([*found, pandas.DataFrame({"stream": PAIRS, "source": ITEMS, "text": pairs})],
+                         ignore_index=True)
+
+
+def divide(material: pandas.DataFrame, heat: float, given: dict[str, float]) -> dict[str, float]:
+    """Shares of the languages in the non-English part: `given` ones, else by temperature from their bytes of text."""
+    if given:
+        return {code: share / sum(given.values()) for code, share in given.items()}
+    sizes = material["text"].map(lambda string: len(string.encode())).groupby(material["stream"]).sum()
+    return schedule.temperature(sizes.drop(["en", PAIRS], errors="ignore").to_dict(), heat)
+
+
+def plans(arms: list[str], curriculum: schedule.Schedule, pair_share: float, blocks: int) -> dict[str, tuple]:
+    """Arm → (Schedule, plan). An even arm has the shares that its curriculum comes to, so both read the same blocks.
+
+    With pairs, `pair_share` of what is not English is translation pairs. Raises ValueError for an unknown arm.
+    """
+    found = {}
+    for name in arms:
+        if name not in ARMS:
+            raise ValueError(f"Arm {name!r} is unknown: choose among {', '.join(ARMS)}.")
+        wanted = _with_pairs(curriculum, pair_share) if ARMS[name].pairs else curriculum
+        order = schedule.plan(wanted, blocks)
+        if not ARMS[name].curriculum:
+            wanted = schedule.constant({stream: count / blocks for stream, count in Counter(order).items()})
+            order = schedule.plan(wanted, blocks)
+        found[name] = wanted, order
+    return found
+
+
+def pack(material: pandas.DataFrame, orders: list[list[str]], words, length: int, seed: int) -> dict:
+    """Blocks of every stream, as many as the plan that reads most of it; a block's `stream` is `stream/source`.
+
+    The sources of a stream have their shares of its bytes all along; those too small for two blocks are left out.
+    """
+    counts = pandas.DataFrame([Counter(order) for order in orders]).fillna(0).astype(int)
+    most = counts.max().to_dict()
+    inner = {name: schedule.plan(schedule.constant(_sources(material, name, length)), count)
+             for name, count in most.items()}
+    wanted = Counter(f"{name}/{source}" for name, order in inner.items() for source in order)
+    grouped = {f"{stream}/{source}": part["text"].tolist() for (stream, source), part
+               in material.groupby(["stream", "source"], sort=False)}
+    quotas = {name: min(count * length * BYTES, sum(len(string.encode()) for string in grouped[name]))
+              for name, count in wanted.items()}
+    total = sum(quotas.values())
+    drawn = mixture.documents(grouped, {name: quota / total for name, quota in quotas.items()}, total, seed)
+    packed = mixture.blocks(drawn, words, length)
+    places = pandas.Series(range(len(packed))).groupby(packed[:]["stream"]).apply(list)
+    return {name: schedule.arrange({source: packed.select(places.get(f"{name}/{source}", []))
+                                    for source in dict.fromkeys(order)}, order) for name, order in inner.items()}
+
+
+def unseen(multiway, owned, longest: int, seed: int) -> tuple[pandas.DataFrame, int]:
+    """Multi-way test items of at most `longest` English characters in a random order, and how many were dropped.
+
+    Those are dropped that have a near twin in training in any language. When that leaves none of some it is told.
+    """
+    test = multiway[multiway["split"] == "test"]
+    count, test = len(test), test[test["en"].str.len() <= longest]
+    train, bad = multiway[multiway["split"] == "train"], pandas.Series(False, index=test.index)
+    for code in corpus.foreign(multiway):
+        mine = owned.loc[(owned["language"] == code) & (owned["split"] == "train"), "text"]
+        lines = [line for string in mine for line in text.lines(string)]
+        found = corpus.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
+        bad |= test[code].isin(found)
+    if count and bad.all():
+        print(f"None of {count} multi-way test items has at most {longest} characters and is unlike all training items: "
+              "raise longest_item, or name more sources and languages in chapter 01.")
+    return test[~bad].sample(frac=1, random_state=seed), int(bad.sum())
+
+
+def held_out(documents, items, owned, count: int, together: int, text_bytes: int, excerpt: int, seed: int):
+    """Held-out texts as a frame (language, item, text): `count` documents of `together` items, in every language.
+
+    The items are the same; English is told by documents of its own, as is every language that no item has.
+    """
+    chosen = items.head(count * together)
+    number = pandas.Series(range(len(chosen)), index=chosen.index) // together
+    found = [{"language": code, "item": f"{ITEMS}/{place}", "text": "\n".join(part[code])}
+             for code in corpus.foreign(items) for place, part in chosen.groupby(number)]
+    told = corpus.foreign(items) if len(items) else []
+    alone = {code: frame for frame in (owned, documents) for code in frame.loc[frame["split"] == "test", "language"]
+             if code not in told}
+    for code, frame in alone.items():
+        found += [{"language": code, "item": f"{code}/{place}", "text": string} for place, string
+                  in enumerate(measure.held_out(frame, code, text_bytes, excerpt, seed))]
+    return pandas.DataFrame(found)
+
+
+def train(profile: str, arm: str, start, blocks: datasets.Dataset, settings: training.Settings):
+    """Trains an arm on its blocks in their order: (folder of its adapter, result.json)."""
+    folder = paths.run(profile, CHAPTER) / f"{arm}-{settings.seed}"
+    return folder, training.pretrain(folder, start, blocks, settings)
+
+
+def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **labels):
+    """Bits and bytes of every held-out text, and retrieval of every item's translation in each language; two frames.
+
+    An item's `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame
+    is empty.
+    """
+    model, words = folders.load(folder), folders.tokenizer(folder)
+    bits = measure.bits_per_byte(model, words, texts["text"].tolist())
+    bits = bits.assign(language=texts["language"].to_numpy(), item=texts["item"].to_numpy(), **labels)
+    if items is None or len(items) < 2:
+        return bits, pandas.DataFrame()
+    vectors = {code: measure.embed(model, words, items[code].tolist()) for code in ["en", *corpus.foreign(items)]}
+    hits = [measure.nearest(vectors["en"], vectors[code]).groupby("item")["correct"]
+            .agg(correct="sum", answers="size").reset_index().assign(language=code) for code in corpus.foreign(items)]
+    return bits, pandas.concat(hits, ignore_index=True).assign(**labels)
+
+
+def note_plans(record, planned: dict[str, tuple], length: int):
+    """Planned and realised non-English share of every arm against tokens, as rows."""
+    for arm, (wanted, order) in planned.items():
+        window = max(4, len(order) // 8)
+        found = schedule.realised(order, wanted, window)
+        english = found[found["stream"] == "en"]
+        record.rows("schedule", [{"arm": arm, "tokens": row.blocks * length, "planned": 1 - row.planned,
+                                  "realised": 1 - row.realised, "window": window} for row in english.itertuples()])
+
+
+def note_text(record, arm: str, blocks: datasets.Dataset, length: int, boundaries: list[float]):
+    """Tokens that an arm read, as facts by stage (parts between the boundaries), language and source."""
+    progress = (pandas.Series(range(len(blocks))) + 0.5) / len(blocks)
+    frame = pandas.DataFrame({"stage": 1 + sum((progress > at).astype(int) for at in boundaries),
+                              "stream": blocks[:]["stream"]})
+    for (stage, stream), rows in frame.groupby(["stage", "stream"]):
+        language, _, source = stream.partition("/")
+        record.fact("stream_tokens", len(rows) * length, "tokens", arm=arm, stage=int(stage), language=language,
+                    source=source)
+
+
+def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
+    """Bits per byte and retrieval of every arm by language (texts averaged over the seeds), and of every seed in short.
+
+    Language `non-English` sums a text over the languages, so that its interval rests on texts, not on translations.
+    """
+    for name, (frame, above, below, unit) in _measures(bits, hits).items():
+        for (arm, language), rows in _mean(frame, above, below).groupby(["arm", "language"], sort=False):
+            record.metric(name, statistics.ratio(rows[above], rows[below]), unit, arm=arm, language=language)
+    for (arm, seed, language), rows in _joined(bits, "bits", "bytes").groupby(["arm", "seed", "language"], sort=False):
+        if language in (OTHERS, "en"):
+            record.metric("bits_per_byte_of_seed", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", arm=arm,
+                          seed=seed, language=language)
+
+
+def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
+    """Paired differences, text by text: `…_gain` of every arm on the start, `…_effect` of curriculum and of pairs.
+
+    An effect averages over the arms that differ in nothing else. Negative bits per byte are better.
+    """
+    for name, (frame, above, below, unit) in _measures(bits, hits).items():
+        pooled = _mean(frame, above, below)
+        for arm in [arm for arm in pooled["arm"].unique() if arm != START]:
+            _difference(record, f"{name}_gain", pooled, [START], [arm], above, below, unit, arm=arm, against=START)
+        known = set(pooled["arm"])
+        for effect, couples in EFFECTS.items():
+            sides = list(zip(*(couple for couple in couples if known.issuperset(couple))))
+            if sides:
+                _difference(record, f"{name}_effect", pooled, *sides, above, below, unit, effect=effect)
+
+
+def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str]]:
+    """What tokenizers are measured on, by language: the first held-out items, or `texts` where there is none."""
+    items = multiway[multiway["split"] != "train"].head(count)
+    if len(items):
+        return {code: items[code].tolist() for code in ["en", *corpus.foreign(items)]}
+    return texts.groupby("language", sort=False)["text"].apply(list).to_dict()
+
+
+def compress(record, profile: str, names: list[str], base, samples: dict[str, list[str]]):
+    """Bytes a token of each tokenizer over the base's, in every language, and the share of tokens that are unknown.
+
+    `samples` are texts by language. What cannot be had is told and noted.
+    """
+    before = {code: tokenizer.counts(folders.tokenizer(base), texts) for code, texts in samples.items()}
+    for name in names:
+        try:
+            words = vocabulary(profile, name)
+        except assets.AssetError as error:
+            print(f"Tokenizer {name} is left out: {error}")
+            record.fact("not_available", str(error), tokenizer=name)
+            continue
+        record.fact("vocabulary", len(words), "tokens", tokenizer=name)
+        for code, counted in before.items():
+            after = tokenizer.counts(words, samples[code])
+            unknown = after["ids"].map(lambda ids: ids.count(words.unk_token_id))
+            where = {"tokenizer": name, "language": code}
+            record.metric("compression", tokenizer.compression(counted, after), "times the base", **where)
+            record.metric("unknown", statistics.ratio(unknown, after["tokens"]), "share", **where)
+
+
+def vocabulary(profile: str, name: str):
+    """A tokenizer by name: a stage's, the outside encoder's, or that of a base (`folders.base`)."""
+    if name in folders.STAGES:
+        return folders.tokenizer(folders.stage(profile, name))
+    if name == similarity.REFERENCE:
+        return AutoTokenizer.from_pretrained(next(assets.fetch(name).rglob("model/config.json")).parent)
+    if HUB.fullmatch(name):
+        return AutoTokenizer.from_pretrained(assets.hub(name, patterns=["tokenizer*", "*.model", "config.json"]))
+    return folders.tokenizer(folders.base(name))
+
+
+def _read(place: str, code: str, column: str, limit: int) -> sources.Content:
+    """One file (relative to the repository) or data set of the hub."""
+    named = HUB.fullmatch(place)
+    if named and not paths.named(place).exists():
+        return sources.hub(named[1], code, column, named[2] or "**/*.parquet", limit)
+    return sources.own(paths.named(place), code, column, limit)
+
+
+def _with_pairs(curriculum: schedule.Schedule, share: float) -> schedule.Schedule:
+    """The schedule with a share of all but English given to pairs."""
+    points = [(at, {"en": shares["en"], PAIRS: share * (1 - shares["en"]),
+                    **{code: (1 - share) * part for code, part in shares.items() if code != "en"}})
+              for at, shares in curriculum.points]
+    return curriculum._replace(points=points)
+
+
+def _sources(material: pandas.DataFrame, stream: str, length: int) -> dict[str, float]:
+    """Shares of a stream's sources by their bytes; ValueError when it has no text."""
+    part = material[material["stream"] == stream]
+    sizes = part["text"].map(lambda string: len(string.encode())).groupby(part["source"], sort=False).sum()
+    if sizes.empty:
+        raise ValueError(f"There is no training text in {stream!r}: take it out of `division`, or name a corpus.")
+    sizes = sizes[(sizes >= 2 * length * BYTES) | (sizes == sizes.max())]
+    return (sizes / sizes.sum()).to_dict()
+
+
+def _measures(bits: pandas.DataFrame, hits: pandas.DataFrame) -> dict[str, tuple]:
+    """Measure → its scores, the columns of which it is the ratio, and the unit; retrieval only where it was made."""
+    measures = {"bits_per_byte": (bits, "bits", "bytes", "bits/byte"),
+                "retrieval": (hits, "correct", "answers", "share")}
+    return {name: measure for name, measure in measures.items() if len(measure[0])}
+
+
+def _mean(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
+    """One row a text (also `non-English`) and arm, averaged over the seeds."""
+    return _joined(frame, above, below).groupby(["arm", "language", "item"], sort=False)[[above, below]].mean(
+        ).reset_index()
+
+
+def _joined(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
+    """The frame, and rows of language `non-English`: an item's numbers summed over its languages."""
+    others = frame[frame["language"] != "en"].groupby(["arm", "seed", "item"], sort=False)[[above, below]].sum()
+    return pandas.concat([frame, others.reset_index().assign(language=OTHERS)], ignore_index=True)
+
+
+def _difference(record, name: str, pooled, before, after, above: str, below: str, unit: str, **labels):
+    """Notes `after` − `before` in each language, each text averaged over the arms of a side."""
+    sides = [pooled[pooled["arm"].isin(side)].groupby(["language", "item"], sort=False)[[above, below]].mean()
+             .reset_index().assign(stage=stage) for stage, side in (("before", before), ("after", after))]
+    for where, change in measure.paired(pandas.concat(sides), above, ["language"], "before", "after", below):
+        record.metric(name, change, unit, language=where["language"], **labels)

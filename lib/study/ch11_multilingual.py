@@ -1,0 +1,454 @@
+"""One benchmark over many languages: what is asked of which model, and what is noted of the answers.
+
+All answers come in one frame, a row an item and run: base, instructions, seed, task (choice, reading_comprehension,
+translation, and in `grid` text), benchmark, language (of a translation: its direction), asked, item, and what the task is
+measured by; a text by its code_length in bits over its bytes. The same items are asked in every language where a
+benchmark has them, so averages over languages resample whole items.
+"""
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import pandas
+import regex
+from sacrebleu.metrics import BLEU, CHRF
+
+from lib.data import corpus, prompts
+from lib.engine import assets, paths, statistics
+from lib.evaluate import benchmarks, derived, measure, scoring
+from lib.model import folders
+from lib.study import ch07_stages as stages
+from lib.study import ch10_selfinstruct as selfinstruct
+
+CHAPTER = "11_multilingual_benchmark"
+MADE = "10_multialpaca"
+SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
+          "invalid": "invalid"}
+UNITS = {"chrf": "chrF++", "bleu": "BLEU", "bits_per_byte": "bits/byte"}
+MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehension": ["f1", "exact_match", "invalid"],
+            "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
+ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
+# The harness' names → the benchmark's; a language is called as in the rest of this companion.
+NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
+         "belebele": "Belebele"}
+CODES = {"jp": "ja", "eng": "en", "pes": "fa", "arb": "ar", "hin": "hi", "swh": "sw", "urd": "ur", "zho": "zh"}
+CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
+AVERAGE = "average"
+ASKED = ("zero-shot", "one-shot")
+
+
+class Run(NamedTuple):
+    """A model of the chapter: a base as it is (instructions `none`) or tuned on a set of instructions with a seed."""
+
+    base: str
+    instructions: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run."""
+        return f"{Path(self.base).name}-{self.instructions}-{self.seed}"
+
+
+def plan(bases: list[str], instructions: list[str], seeds: list[int]) -> list[Run]:
+    """Every model to score: each base as it is, then the first one tuned on each set of instructions, once a seed."""
+    tuned = [Run(bases[0], kind, seed) for kind in instructions for seed in seeds]
+    return [Run(base, "none", 0) for base in bases] + tuned
+
+
+def start(profile: str, base: str, stage: str, first: bool) -> Path:
+    """Model folder that a base begins with: the first one's stage of the earlier chapters, or the base itself.
+
+    Raises ValueError for a stage of a base that those chapters did not train.
+    """
+    if stage == "base" or not first:
+        return folders.base(base)
+    if not stages.own(profile, base):
+        raise ValueError(f"The chapters before trained another base than {base!r}: set start to base, or put theirs "
+                         "first in bases.")
+    return folders.stage(profile, stage)
+
+
+def pools(profile: str, frames, languages: list[str], source: str, made: bool, longest: int, seed: int):
+    """Instruction rows to draw from, language → frame: English, and the languages of the multilingual set.
+
+    English is Alpaca's seed tasks, or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with
+    `made` what chapter 10 wrote, and of the corpus's own language (`frames`: documents, pairs, dialogues, items) its
+    derived instructions, translations apart, since no set shall be taught a task of the test. Where the published files
+    are not at hand, English is derived too, and other languages are the corpus's dialogues. Rows of more than `longest`
+    characters are left out. Raises ValueError for a language without rows, though not where its file is what lacks.
+    """
+    learned, lacking = corpus.language(profile), assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
+    found = {code: _pool(profile, frames, code, learned, source, made, longest, seed, lacking)
+             for code in dict.fromkeys(languages)}
+    short = {code: _short(rows, longest) for code, rows in found.items()}
+    bare = [code for code, rows in short.items() if rows.empty]
+    if bare and not lacking:
+        raise ValueError(f"There is no instruction of at most {longest} characters in {', '.join(bare)}: raise "
+                         "longest_example, or leave the language out of instruction_languages.")
+    if bare:
+        print(f"Without the published instructions there are none in {', '.join(bare)}, which is left out.")
+    return {code: rows for code, rows in short.items() if len(rows)}
+
+
+def _pool(profile: str, frames, code: str, learned: str, source: str, made: bool, longest: int, seed: int, lacking):
+    """A language's instructions of every origin that is at hand."""
+    if code == "en" and (source == "hub" or selfinstruct.SEEDS not in lacking):
+        return _alpaca(source)
+    published, path = code in selfinstruct.published() and selfinstruct.RELEASED not in lacking, written(profile, code)
+    parts = [_rows(selfinstruct.released(code), code)] if published else []
+    parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
+    parts += [_derived(frames, code, learned, longest, seed)] if code in (learned, "en") else []
+    if lacking and code not in (learned, "en"):
+        talk = frames[2].query("language == @code and split == 'train'")
+        parts += [_rows(talk.rename(columns={"prompt": "instruction", "reply": "output"}).assign(input=""), code)]
+    return pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
+
+
+def written(profile: str, language: str) -> Path:
+    """Where chapter 10 puts the tasks that it kept in a language."""
+    return paths.output() / "runs" / profile / MADE / f"{language}.jsonl"
+
+
+def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:
+    """What chapter 10 kept, language → rows of at most `longest` characters, with their bytes; no bare language."""
+    found = {path.stem: _short(_rows(selfinstruct.read(path), path.stem), longest)
+             for path in sorted(written(profile, "").parent.glob("[a-z][a-z].jsonl"))}
+    return {code: rows for code, rows in found.items() if len(rows)}
+
+
+def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, pandas.DataFrame]:
+    """English and multilingual instructions of equal size, in the seed's order: set → rows.
+
+    The multilingual rows take those of the languages that `found` has by turns, each the row whose size in bytes is
+    nearest to that of the English row in its place. A set without any language in `found` is left out. Raises ValueError
+    when a language has too few rows.
+    """
+    pools = {"en": ["en"], "multilingual": languages}
+    pools = {kind: [code for code in codes if code in found] for kind, codes in pools.items()}
+    needed = {code: -(-count // len(pools["multilingual"])) for code in pools["multilingual"]}
+    needed |= {code: count for code in pools["en"]}
+    few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
+    if few:
+        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
+                         "raise longest_example.")
+    first = next((codes[0] for codes in pools.values() if codes), None)
+    drawn = found[first].sample(count, random_state=seed).reset_index(drop=True) if first else pandas.DataFrame()
+    return {kind: drawn if kind == "en" else matched({code: found[code] for code in codes}, drawn["bytes"], seed)
+            for kind, codes in pools.items() if codes}
+
+
+def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
+    """A row for each of the `sizes` in bytes, from the frames of `found` by turns: the row whose size is nearest.
+
+    No row is taken twice; IndexError when a frame has too few.
+    """
+    left = {name: rows.sample(frac=1, random_state=seed).reset_index(drop=True) for name, rows in found.items()}
+    chosen = []
+    for size, name in zip(sizes, itertools.cycle(left)):
+        nearest = (left[name]["bytes"] - size).abs().idxmin()
+        chosen.append(left[name].loc[nearest])
+        left[name] = left[name].drop(nearest)
+    return pandas.DataFrame(chosen).reset_index(drop=True)
+
+
+def questions(languages: list[str], count: int, longest: int, seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """XQuAD's questions on passages of at most `longest` characters with question, the same in every language.
+
+    `count` a language, the passages by turns, and one question a language on another passage to be shown: two frames
+    of task rows. Raises ValueError when no two passages are that short.
+    """
+    frames = [benchmarks.xquad(code) for code in languages]
+    found = pandas.concat([frame.assign(item=frame["id"].str.rsplit("/", n=1).str[1]) for frame in frames])
+    lengths = found["text"].str.len().groupby(found["item"]).max()
+    found = found[found["item"].map(lengths) <= longest]
+    first = found[found["language"] == languages[0]]
+    passage = dict(zip(first["item"], first["text"].str.rsplit("\n", n=1).str[0]))
+    order = sorted(set(passage.values()), key=lambda text: corpus.digest(seed, text))
+    if len(order) < 2:
+        raise ValueError(f"XQuAD has {len(order)} passages of at most {longest} characters in {', '.join(languages)}, "
+                         "and one is shown, one asked: raise longest_passage.")
+    spread = pandas.DataFrame({"item": passage.keys(), "passage": [order.index(text) for text in passage.values()]})
+    spread["turn"] = spread.groupby("passage").cumcount()
+    spread = spread.sort_values(["turn", "passage"])
+    shown = spread.loc[spread["passage"] == 0, "item"].head(1)
+    asked = spread.loc[spread["passage"] > 0, "item"].head(count)
+    return tuple(found[found["item"].isin(items)].reset_index(drop=True) for items in (asked, shown))
+
+
+def passages(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
+    """XQuAD's `questions`, or where its files are `lacking` those on numbered lines of the corpus: two frames."""
+    if benchmarks.XQUAD in lacking:
+        return derived.questions(multiway, languages, count, longest, seed)
+    return questions(languages, count, longest, seed)
+
+
+def choosing(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
+    """What is chosen among: the languages of XCOPA and no rows, or where its files are `lacking` none and rows made."""
+    if benchmarks.XCOPA in lacking:
+        return [], derived.translations(multiway, languages, count, longest, seed)
+    return languages, benchmarks.framed([])
+
+
+def translations(multiway, languages: list[str], count: int, longest: int, seed: int):
+    """Translations of the same test sentences from and into English, and one validation sentence a direction to show.
+
+    Two frames of task rows, empty of a corpus without multi-way items; no sentence has more than `longest` characters in
+    any of the languages. Raises ValueError for a language that the items lack, or when no sentence is left.
+    """
+    if multiway.empty:
+        return benchmarks.framed([]), benchmarks.framed([])
+    missing = sorted(set(languages) - set(multiway.columns))
+    if missing:
+        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
+                         "01_corpus.")
+    lengths = multiway[["en", *languages]].map(len).max(axis=1)
+    drawn = multiway[lengths <= longest].drop_duplicates("en").sample(frac=1, random_state=seed)
+    parts = [drawn[drawn["split"] == split].head(number) for split, number in (("test", count), ("validation", 1))]
+    if parts[0].empty:
+        raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_sentence.")
+    return tuple(_translations(part, languages) for part in parts)
+
+
+def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
+            batch_size: int, seed: int, made: pandas.DataFrame) -> pandas.DataFrame:
+    """Choices of a run, by likelihood: XCOPA in the languages from its files, and `names` of the harness by hub.
+
+    The first `items` of each; those of the first `one_shot` are asked behind a demonstration too when the run is a base
+    as it is. Then those `made` from the corpus, if any. acc is by the sum of the log-likelihoods, acc_norm by that over
+    the characters.
+    """
+    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
+             for code in languages}
+    found, shots = [], [(0, items)] + [(1, one_shot)] * (one_shot > 0 and run.instructions == "none")
+    for number, limit in shots:
+        place = folder / run.name / ASKED[number]
+        for own, places in ((local, [measure.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)):
+            if own:
+                rows = measure.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own,
+                                        places)
+                found.append(_wide(rows).assign(asked=ASKED[number]))
+    if len(made):
+        rows = measure.harness(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
+        rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
+        found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm"]].assign(asked=ASKED[0]))
+    return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
+
+
+def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: int, batch_size: int):
+    """Answers of a run in words: a base goes on with a document behind `shown`, a tuned one is asked in its prompt."""
+    if rows.empty:
+        return pandas.DataFrame()
+    untuned = run.instructions == "none"
+    tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
+    found = measure.answer(model, tokenizer, rows, max_new_tokens, batch_size, shown if untuned else None)
+    return found.assign(language=found["setting"], asked=_manner(shown),
+                        item=found["item"].str.rsplit("/", n=1).str[-1], **run._asdict())
+
+
+def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Path, batch_size: int):
+    """Translations of the harness' own tasks by hub (FLORES+ and others), asked as a document of every run."""
+    if not names:
+        return pandas.DataFrame()
+    found = measure.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
+    found = found[found["answer"].notna()].drop_duplicates(["task", "item"])
+    found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
+                         hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
+    return found.assign(task="translation", asked=ASKED[0], **run._asdict())
+
+
+def note(record, answers: pandas.DataFrame):
+    """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
+    keys = ["base", "instructions", "task", "benchmark", "asked"]
+    for key, rows in answers.groupby(keys, sort=False):
+        labels = dict(zip(keys, key))
+        for language, part in parts(rows):
+            for name in MEASURES[labels["task"]]:
+                if name in UNITS or SHARES[name] in part and part[SHARES[name]].notna().all():
+                    record.metric(name, measured(part, name), UNITS.get(name, "share"), language=language, **labels)
+    for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
+        record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
+    told = answers[answers["task"] != "choice"]
+    record.rows("answers", told.reindex(columns=["base", "instructions", "seed", "benchmark", "language", "item",
+                                                 "hypothesis", "invalid"]).to_dict("records"))
+
+
+def compare(record, answers: pandas.DataFrame, runs: list[Run]):
+    """Paired differences on the same items, by language and over them: `<measure>_difference` with label contrast.
+
+    `instructions`: a tuned base against the base as it is. `languages`: multilingual instructions against English ones.
+    `base`: each further base against the first, both as they are.
+    """
+    for contrast, before, after in contrasts(runs):
+        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)]
+                 for base, kind in (before, after)]
+        labels = {"contrast": contrast, "base": after[0], "instructions": after[1],
+                  "against": before[0] if contrast == "base" else before[1]}
+        for (task, benchmark, asked), rows in sides[1].groupby(["task", "benchmark", "asked"], sort=False):
+            other = sides[0][(sides[0]["benchmark"] == benchmark) & (sides[0]["asked"] == asked)]
+            for (language, b), (_, a) in zip(parts(rows), parts(other)):
+                for name in [name for name in MEASURES[task] if name != "invalid"]:
+                    record.metric(f"{name}_difference", changed(a, b, name), UNITS.get(name, "share"), **labels,
+                                  task=task, benchmark=benchmark, asked=asked, language=language)
+
+
+def compare_scoring(record, answers: pandas.DataFrame):
+    """How a choice is scored, over the same items: `normalisation_difference` (by length minus by the sum) of every
+    model zero-shot, and `shots_difference` (one-shot minus zero-shot) of those that were asked both ways."""
+    chosen = answers[answers["task"] == "choice"]
+    for key, rows in chosen.groupby(["base", "instructions", "benchmark"], sort=False):
+        labels = dict(zip(["base", "instructions", "benchmark"], key))
+        zero, one = (rows[rows["asked"] == asked] for asked in ASKED)
+        for language, part in parts(zero):
+            change = statistics.difference(_values(part, "acc"), _values(part, "acc_norm"))
+            record.metric("normalisation_difference", change, "share", language=language, **labels)
+        for language, part in parts(one) if len(one) else ():
+            same = zero[zero["language"].isin(part["language"]) & zero["item"].isin(part["item"])]
+            record.metric("shots_difference", changed(same, part, "accuracy"), "share", language=language, **labels)
+
+
+def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
+    """What is compared: (contrast, (base, instructions) before, the same after)."""
+    first, kinds = runs[0].base, list(dict.fromkeys(run.instructions for run in runs))
+    found = [("instructions", (first, "none"), (first, kind)) for kind in kinds if kind != "none"]
+    if {"en", "multilingual"} <= set(kinds):
+        found.append(("languages", (first, "en"), (first, "multilingual")))
+    return found + [("base", (first, "none"), (base, "none"))
+                    for base in dict.fromkeys(run.base for run in runs) if base != first]
+
+
+def parts(rows: pandas.DataFrame):
+    """(language, rows) for each language, then over all; of translations also over those from and into English."""
+    yield from rows.groupby("language", sort=False)
+    codes = rows["language"]
+    for name, chosen in (("from English", codes.str.startswith("en-")), ("into English", codes.str.endswith("-en")),
+                         (AVERAGE, codes.notna())):
+        if codes[chosen].nunique() > 1:
+            yield name, rows[chosen]
+
+
+def measured(rows: pandas.DataFrame, name: str) -> statistics.Estimate:
+    """A score of a run's rows, seeds pooled item by item, the mean of the languages' scores where there are several."""
+    if name in SHARES:
+        return stages.accuracy(_values(rows, SHARES[name]))
+    return statistics.of_sums(*_counted(rows, name))
+
+
+def changed(before: pandas.DataFrame, after: pandas.DataFrame, name: str) -> statistics.Difference:
+    """The paired difference of such a score over the same items. Raises ValueError when the items are others."""
+    if name in SHARES:
+        return statistics.difference(_values(before, SHARES[name]), _values(after, SHARES[name]))
+    (function, a), (_, b) = _counted(before, name), _counted(after, name)
+    return statistics.difference_of_sums(function, a, b)
+
+
+def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
+    """Rows, bytes and tokens of each set of instructions by language, as facts."""
+    for kind, rows in drawn.items():
+        texts = [f"{prompts.messages(row)[0]['content']} {prompts.answer(row)}" for row in rows.to_dict("records")]
+        rows = rows.assign(tokens=[len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids])
+        for code, part in rows.groupby("language", sort=False):
+            labels = {"instructions": kind, "language": code, "seed": seed}
+            record.fact("instruction_rows", len(part), "rows", **labels)
+            record.fact("instruction_bytes", int(part["bytes"].sum()), "bytes", **labels)
+            record.fact("instruction_tokens", int(part["tokens"].sum()), "tokens", **labels)
+
+
+def language_of(name: str) -> str:
+    """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
+    name = regex.sub(r"_[A-Z][a-z]{3}$", "", name)  # Belebele's names have the script behind the language
+    found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
+    code = "en" if name == "copa" else found[0]
+    return CODES.get(code, code)
+
+
+def _values(rows: pandas.DataFrame, column: str) -> pandas.Series:
+    """A value an item, such that their mean is the mean of the languages' means; seeds are averaged first."""
+    values = rows.assign(value=rows[column].astype(float)).groupby(["language", "item"])["value"].mean()
+    sizes, items = values.groupby("language").transform("size"), values.index.get_level_values("item")
+    weights = items.nunique() / (sizes * values.index.get_level_values("language").nunique())
+    # Rounded, because a mean of right answers only shall be 1 and not a bit above it.
+    return (values * weights).groupby("item").sum().round(12)
+
+
+def _counted(rows: pandas.DataFrame, name: str):
+    """The function and the columns of `statistics.of_sums` for a corpus score, averaged over the languages."""
+    blocks, scores = [], []
+    for language, part in rows.groupby("language"):
+        score, counts = _counts(part, language, name)
+        blocks.append(pandas.DataFrame(counts.T).groupby(part["item"].to_numpy()).sum())
+        scores.append(score)
+    columns, size = pandas.concat(blocks, axis=1).fillna(0).sort_index().to_numpy().T, blocks[0].shape[1]
+
+    def function(sums):
+        return numpy.mean([score(sums[size * at:size * (at + 1)]) for at, score in enumerate(scores)], axis=0)
+    return function, columns
+
+
+def _counts(rows: pandas.DataFrame, language: str, name: str):
+    """A corpus score as a function of its summed counts, and these counts, array [counts, items]."""
+    if name == "bits_per_byte":
+        return (lambda sums: sums[0] / sums[1]), rows[["code_length", "bytes"]].to_numpy(float).T
+    metric = CHRF(word_order=2) if name == "chrf" else bleu(language)
+    return scoring.of_counts(metric), scoring.corpus_counts(metric, rows["hypothesis"], rows["reference"])
+
+
+def bleu(direction: str) -> BLEU:
+    """BLEU with a tokenizer that parts the words, or characters, of the language translated into."""
+    return BLEU(tokenize=CHARACTERS.get(direction.split("-")[-1], "intl"))
+
+
+def _manner(shown) -> str:
+    """How spoken answers are asked for, which is not the same for tuned models and others."""
+    return ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
+
+
+def _wide(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """A row an item with both accuracies, from the harness' row a metric."""
+    found = rows.pivot(index=["task", "item", "choices"], columns="metric", values="value").reset_index()
+    return found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of)).drop(
+        columns="task").rename_axis(columns=None)
+
+
+def _benchmark(name: str) -> str:
+    return "XCOPA" if name == "copa" else NAMES.get(regex.split("[_-]", name)[0], name)
+
+
+def _alpaca(source: str) -> pandas.DataFrame:
+    """Alpaca's seed tasks, or from the hub its generated instructions."""
+    if source == "hub":
+        file = next(assets.fetch("alpaca").rglob("*.parquet"))
+        return _rows(pandas.read_parquet(file), "en")
+    return _rows(pandas.DataFrame(selfinstruct.seed_tasks([])[0]), "en")
+
+
+def _rows(tasks: pandas.DataFrame, language: str) -> pandas.DataFrame:
+    """Tasks of instruction, input and output as task rows."""
+    found = [{"task": "dialogue", "language": language, "answer": task["output"],
+              "text": f"{task['instruction']}\n{task['input'] or ''}".strip()}
+             for task in tasks.astype(object).where(tasks.notna(), None).to_dict("records")]
+    return pandas.DataFrame(found, columns=["task", "language", "text", "answer"])
+
+
+def _derived(frames, language: str, learned: str, longest: int, seed: int) -> pandas.DataFrame:
+    """All derived instructions of the corpus in its language or in English, translations apart."""
+    everything = sum(map(len, frames)) * 2
+    rows, _ = prompts.instructions(*frames, learned, everything, everything, longest, seed)
+    return rows[(rows["language"] == language) & (rows["task"] != "translation")]
+
+
+def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
+    """The rows of at most `longest` characters, asked and answered, with a column of their size in bytes."""
+    rows = rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest].reset_index(drop=True)
+    return rows.assign(bytes=[len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
+                              for row in rows.to_dict("records")])
+
+
+def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
+    """Task rows of multi-way items, both directions of every language."""
+    found = [{**dict.fromkeys(benchmarks.COLUMNS), "id": f"{direction}/{pair['item']}", "benchmark": "multi-way items",
+              "setting": direction, "category": "", "flags": [],
+              **prompts.translation(pair["en"], pair[code], direction, code)}
+             for code in languages for direction in prompts.directions(code) for pair in pairs.to_dict("records")]
+    return pandas.DataFrame(found, columns=benchmarks.COLUMNS, dtype=object)

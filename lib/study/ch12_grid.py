@@ -1,0 +1,393 @@
+"""MAPLE's grid: one base tuned on instructions at every LoRA rank and number of bits, and what each cell is worth.
+
+A cell is tuned on the frozen base in 16, 8 or 4 bits and asked in the same format. All answers come in one frame, a row
+an item and run, as in `multilingual`; the tasks are choice (XCOPA, and the released Persian and English tests),
+reading_comprehension (XQuAD) and text (held-out sentences, in bits per byte). Languages are also taken together by
+their resource level (`levels`).
+"""
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas
+from peft import PeftModel
+from tqdm.auto import tqdm
+
+from lib.data import corpus, levels, prompts, text
+from lib.engine import energy, keys, paths, records
+from lib.evaluate import benchmarks, derived, measure
+from lib.model import adapters, folders, formats
+from lib.study import ch10_selfinstruct as selfinstruct
+from lib.study import ch11_multilingual as multilingual
+from lib.study import tuning
+from lib.train import training
+
+CHAPTER = "12_rank_and_precision"
+KEYS = ["base", "instructions", "rank", "bits"]
+SETS = ("multialpaca", "derived", "made", "alpaca")
+LOWER, OTHERS = "mid and low", "non-English"
+UNTUNED = "none"
+WHOLE = 16
+FINISHED, ANSWERS = "cell.json", "answers.parquet"
+COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
+MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}
+COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "f1", "exact",
+           "invalid", "hypothesis", "code_length", "bytes"]
+COSTS = {"seconds": "s", "tokens": "tokens", "tokens_per_second": "tokens/s", "peak_memory": "bytes", "memory": "bytes",
+         "trainable": "parameters", "total": "parameters", "adapter_size": "bytes", "size": "bytes", "kwh": "kWh"}
+
+
+class Run(NamedTuple):
+    """A model of the grid: a base in so many bits, untuned (instructions `none`, rank 0) or tuned at a LoRA rank."""
+
+    base: str
+    instructions: str
+    rank: int
+    bits: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run."""
+        return f"{Path(self.base).name}-{self.instructions}-rank-{self.rank}-bits-{self.bits}-seed-{self.seed}"
+
+
+class Exam(NamedTuple):
+    """What every model is asked, and how: XCOPA in some languages and further tasks of the harness (the first `items`
+    of each), task rows by the letter of their options, rows answered in words, of which those `shown` stand before an
+    untuned model's, and sentences (language, item, text) that are only read."""
+
+    xcopa: list[str]
+    harness_tasks: list[str]
+    items: int
+    made: pandas.DataFrame
+    choices: pandas.DataFrame
+    spoken: pandas.DataFrame
+    shown: pandas.DataFrame
+    texts: pandas.DataFrame
+    style: str
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+
+
+def plan(bases: list[str], sets: list[str], ranks: list[int], bits: list[int], seeds: list[int],
+         crossed: bool = False) -> list[Run]:
+    """Every model: each base untuned in each format, then the first base and set at every rank and format.
+
+    Further bases and sets are tuned at the middle rank in the most bits, or with `crossed` at every rank and format.
+    """
+    untuned = [Run(base, UNTUNED, 0, width, 0) for base in bases for width in bits]
+    pairs = [(base, kind) for base in bases for kind in sets if crossed or base == bases[0] or kind == sets[0]]
+    tuned = [Run(base, kind, rank, width, seed) for seed in seeds for base, kind in pairs
+             for rank, width in cells(ranks, bits, crossed or (base, kind) == pairs[0])]
+    return untuned + tuned
+
+
+def cells(ranks: list[int], bits: list[int], whole: bool) -> list[tuple[int, int]]:
+    """(rank, bits) of the whole grid, or of its one cell at the middle rank in the most bits."""
+    middle = sorted(ranks)[(len(ranks) - 1) // 2]
+    return [(rank, width) for rank in ranks for width in bits] if whole else [(middle, max(bits))]
+
+
+def at_hand(names: list[str], lacking: list[str], source: str) -> list[str]:
+    """The sets of instructions, the corpus's own in place of those whose files are `lacking`."""
+    files = {"multialpaca": selfinstruct.RELEASED, "alpaca": "" if source == "hub" else selfinstruct.SEEDS}
+    return list(dict.fromkeys("derived" if files.get(name) in lacking else name for name in names))
+
+
+def pools(profile: str, frames, names: list[str], source: str, longest: int, seed: int) -> dict:
+    """Instruction rows to draw each set from, set → language → frame with a column bytes.
+
+    `multialpaca` is what is at hand of it, `made` what chapter 10 kept, `derived` the corpus's own instructions in its
+    language (from `frames`: documents, pairs, dialogues, items), `alpaca` English (`source`: seed tasks or hub).
+    """
+    learned, published = corpus.language(profile), selfinstruct.published()
+    wanted = {"multialpaca": published, "derived": [learned], "alpaca": ["en"]}
+    wanted = list(dict.fromkeys(code for name in names for code in wanted.get(name, [])))
+    found = multilingual.pools(profile, frames, wanted, source, False, longest, seed)
+    whole = {"multialpaca": {code: found[code] for code in published if code in found},
+             "derived": {code: rows for code, rows in found.items() if code == learned},
+             "alpaca": {code: rows for code, rows in found.items() if code == "en"},
+             "made": multilingual.made(profile, longest)}
+    return {name: whole[name] for name in names}
+
+
+def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFrame]:
+    """Sets of `count` rows each, in the seed's order: the first one's languages by turns, others matched to its bytes.
+
+    A set with too few rows is left out, and why is noted. Raises ValueError when the first one is.
+    """
+    drawn, first = {}, next(iter(found))
+    for name, pool in found.items():
+        have, needed = sum(map(len, pool.values())), -(-count // max(len(pool), 1))
+        if not pool or min(map(len, pool.values())) < needed:
+            reason = f"the set {name} was not run, because it has {have} rows that are short enough, not {count}"
+            if name == first:
+                raise ValueError(f"{reason.capitalize()}: lower examples, or raise longest_example.")
+            print(reason.capitalize())
+            record.fact("not_run", reason, instructions=name, seed=seed)
+            continue
+        sizes = drawn[first]["bytes"] if drawn else _sizes(pool, count, seed)
+        drawn[name] = multilingual.matched(pool, sizes, seed)
+    return drawn
+
+
+def clean(drawn: pandas.DataFrame, exam: Exam, record, **labels) -> pandas.DataFrame:
+    """The instruction rows that hold no text of the exam, nor a near twin of one; how many did is noted."""
+    asked = pandas.concat([exam.made, exam.choices, exam.spoken])
+    pieces = [[row["text"], *text.lines(row["text"]), str(row["answer"])] for row in drawn.to_dict("records")]
+    bad = benchmarks.leaking(pieces, asked) if len(asked) else [False] * len(pieces)
+    record.fact("leaked", sum(bad), "rows", **labels)
+    return drawn[[not leaked for leaked in bad]].reset_index(drop=True)
+
+
+def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,
+          seed: int) -> pandas.DataFrame:
+    """The same held-out multi-way sentences in every language: language, item, text.
+
+    No sentence has more than `longest` characters in any language. A corpus without such items gives the beginnings of
+    held-out documents, other ones in every language. Raises ValueError for a language that the multi-way items lack, or
+    when no sentence is left.
+    """
+    if multiway.empty:
+        held = documents[(documents["split"] == "test") & documents["language"].isin(languages)]
+        drawn = held.sample(frac=1, random_state=seed).groupby("language").head(count)
+        return drawn.assign(item=drawn["id"], text=drawn["text"].str.slice(0, longest))[["language", "item", "text"]]
+    missing = sorted(set(languages) - set(multiway.columns))
+    if missing:
+        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
+                         "01_corpus.")
+    short = multiway[(multiway["split"] == "test") & (multiway[languages].map(len).max(axis=1) <= longest)]
+    if short.empty:
+        raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_text.")
+    drawn = short.drop_duplicates("en").sample(frac=1, random_state=seed).head(count)
+    return drawn.melt("item", languages, "language", "text")[["language", "item", "text"]]
+
+
+def each(runs: list[Run]):
+    """The runs one after the other: a bar for a person, a line with the time that is left for a log."""
+    began = time.monotonic()
+    for number, run in enumerate(tqdm(runs, unit="cell", disable=not training.interactive()), 1):
+        yield run
+        if not training.interactive():
+            left = (time.monotonic() - began) / number * (len(runs) - number)
+            told = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+            print(f"{run.name}: cell {number} of {len(runs)}, about {told} left", flush=True)
+
+
+def by_level(exam: Exam) -> dict[str, list[str]]:
+    """The exam's languages but English, by resource level; without those whose share of the web is not known."""
+    asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
+    asked |= {code for frame in (exam.made, exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
+    found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}
+    return {name: codes for name, codes in found.items() if codes}
+
+
+def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: Exam) -> pandas.DataFrame:
+    """Tunes a run on the instruction rows (an untuned one not), asks it everything, and notes what it took.
+
+    A cell that was finished with the same start, rows, settings, exam and code, here or by a sweep, is not repeated. The
+    answers are empty, and the reason is noted, where the machine cannot run the format.
+    """
+    place, key = folder / run.name, _key(run, start, rows, settings, exam)
+    done = next((found for found in _finished(place) if found["key"] == key), None)
+    try:
+        cost = done["cost"] if done else _made(place, run, start, rows, settings, exam, key)
+    except formats.NotAvailable as error:
+        print(error)
+        record.fact("not_run", str(error), **run._asdict())
+        return pandas.DataFrame(columns=COLUMNS)
+    if done:
+        print(f"{run.name}: finished before with the same model, data, settings and code, not repeated.")
+    for name, value in cost.items():
+        record.fact(name, value, COSTS[name], **run._asdict())
+    return pandas.read_parquet(done["answers"] if done else place / ANSWERS)
+
+
+def load(folder: Path, bits: int):
+    """The model of a folder on frozen weights of so many bits, and its tokenizer; an adapter stays beside the weights.
+
+    The model is the base's own class, as the harness wants it, with LoRA layers in it where the folder has an adapter.
+    """
+    kind = formats.BITS[bits]
+    model = formats.load(folder, kind) if kind else folders.load(folder)
+    model = adapters.quicken(model)
+    return model.get_base_model() if isinstance(model, PeftModel) else model, folders.tokenizer(folder)
+
+
+def sit(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
+    """Everything that a run is asked, with its answers; the harness' samples lie in `folder`."""
+    found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
+                                  exam.batch_size, exam.seed, exam.made),
+             _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
+             multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens,
+                                 exam.batch_size)]
+    frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
+    return frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
+
+
+def parts(rows: pandas.DataFrame):
+    """(name, rows) of each language, then of those but English by resource level, and of all but English."""
+    yield from rows.groupby("language", sort=False)
+    foreign = rows[rows["language"] != "en"]
+    level = foreign["language"].map(levels.level)
+    for name in (*levels.BOUNDS, LOWER):
+        chosen = level.isin(name.split(" and "))
+        if chosen.any():
+            yield name, foreign[chosen]
+    if len(foreign):
+        yield OTHERS, foreign
+
+
+def note(record, answers: pandas.DataFrame):
+    """Every score by cell, benchmark, and language or level, seeds pooled item by item; chance as a fact."""
+    for labels, rows in _benchmarks(answers, KEYS):
+        for language, part in parts(rows):
+            for name in MEASURES[labels["task"]]:
+                record.metric(name, multilingual.measured(part, name), _unit(name), language=language, **labels)
+    for labels, rows in _benchmarks(answers[answers["task"] == "choice"], ["language"]):
+        record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", **labels)
+
+
+def compare(record, answers: pandas.DataFrame, runs: list[Run]):
+    """Paired differences over the same items, seeds pooled, as `<measure>_<what>`:
+
+    gain: a cell minus the untuned base in the most bits, and `mean_gain`, all cells of the first base and set together.
+    effect: of a factor of the grid, its highest value minus a lower one, the other factor averaged.
+    format: the untuned base in fewer bits minus in the most. set: another set of instructions minus the first, in the
+    middle cell. base: another base minus the first, both untuned.
+    """
+    first = answers[(answers["base"] == runs[0].base)]
+    tuned, untuned = first[first["rank"] > 0], first[first["rank"] == 0]
+    most = untuned[untuned["bits"] == untuned["bits"].max()]
+    for key, rows in tuned.groupby(KEYS, sort=False):
+        _differences(record, "gain", most, rows, **dict(zip(KEYS, key)))
+    for width in sorted(set(untuned["bits"]) - set(most["bits"])):
+        fewer = untuned[untuned["bits"] == width]
+        _differences(record, "format", most, fewer, bits=width, against=int(most["bits"].max()))
+    if len(tuned):
+        _compare_tuned(record, tuned, most)
+    for base in dict.fromkeys(run.base for run in runs if run.base != runs[0].base):
+        other = answers[(answers["base"] == base) & (answers["rank"] == 0)]
+        _differences(record, "base", most, other[other["bits"] == other["bits"].max()], base=base, against=runs[0].base)
+
+
+def scores(answers: pandas.DataFrame) -> pandas.DataFrame:
+    """The gain of every tuned run over its untuned base in the most bits, by benchmark and language: a row each.
+
+    Columns KEYS, seed, task, benchmark, language, measure, unit, gain and share (of the web, %).
+    """
+    rows = []
+    for labels, found in _benchmarks(answers, [*KEYS, "seed"]):
+        name = COMPARED[labels["task"]]
+        rows += [{**labels, "language": code, "measure": name, "unit": _unit(name),
+                  "share": levels.share(code), "score": multilingual.measured(part, name).value}
+                 for code, part in found.groupby("language", sort=False)]
+    frame = pandas.DataFrame(rows)
+    same = ["base", "benchmark", "language", "measure"]
+    untuned = frame[frame["rank"] == 0].sort_values("bits").groupby(same)["score"].last().rename("before")
+    frame = frame[frame["rank"] > 0].merge(untuned, left_on=same, right_index=True)
+    return frame.assign(gain=frame["score"] - frame["before"]).drop(columns=["score", "before"])
+
+
+def _compare_tuned(record, tuned: pandas.DataFrame, most: pandas.DataFrame):
+    """The mean gain, the factors' effects and the other sets, of the first base."""
+    kind = tuned["instructions"].iloc[0]
+    whole = tuned[tuned["instructions"] == kind]
+    _differences(record, "mean_gain", most, whole, instructions=kind)
+    for factor in ("rank", "bits"):
+        high = whole[factor].max()
+        for place, low in enumerate(sorted(set(whole[factor]) - {high})):
+            _differences(record, "effect", whole[whole[factor] == low], whole[whole[factor] == high], factor=factor,
+                         before=int(low), after=int(high), span="part" if place else "whole")
+    for other in dict.fromkeys(tuned["instructions"]):
+        rows = tuned[tuned["instructions"] == other]
+        same = whole[whole["rank"].isin(rows["rank"]) & whole["bits"].isin(rows["bits"])]
+        if other != kind:
+            _differences(record, "set", same, rows, instructions=other, against=kind)
+
+
+def _differences(record, what: str, before: pandas.DataFrame, after: pandas.DataFrame, /, **labels):
+    """Notes `<measure>_<what>` of each benchmark, language and level: after − before."""
+    for found, rows in _benchmarks(after, []):
+        name, other = COMPARED[found["task"]], before[before["benchmark"] == found["benchmark"]]
+        for (language, b), (_, a) in zip(parts(rows), parts(other)):
+            record.metric(f"{name}_{what}", multilingual.changed(a, b, name), _unit(name), language=language, **found,
+                          **labels)
+
+
+def _benchmarks(answers: pandas.DataFrame, keys: list[str]):
+    """(labels, rows) of each combination of the keys with a task and benchmark."""
+    keys = [*keys, "task", "benchmark"]
+    for key, rows in answers.groupby(keys, sort=False):
+        yield dict(zip(keys, key)), rows
+
+
+def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
+    """The released tests, by the likelihood of an option's letter in the prompt of instruction tuning."""
+    if exam.choices.empty:
+        return pandas.DataFrame()
+    chat = prompts.dress(tokenizer, exam.style)
+    found = measure.harness(model, chat, exam.choices, folder / run.name / "letters", "chat", exam.batch_size)
+    found = found.rename(columns={"task": "category"})
+    name = "released tests" if (exam.choices["benchmark"] == "Llama-Persian").all() else derived.BENCHMARK
+    return found.assign(task="choice", benchmark=name, asked=multilingual.ASKED[0], **run._asdict())
+
+
+def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:
+    """Code length in bits, and bytes, of every sentence."""
+    read = measure.bits_per_byte(model, tokenizer, exam.texts["text"].tolist()).rename(columns={"bits": "code_length"})
+    read = read.assign(item=exam.texts["item"].tolist(), language=exam.texts["language"].tolist())
+    return read.assign(task="text", benchmark="plain text", **run._asdict())
+
+
+def _made(place: Path, run: Run, start: Path, rows, settings: training.Settings, exam: Exam, key: str) -> dict:
+    """Tunes and asks a run, leaves its answers in `place`, and returns what it took by the names of COSTS."""
+    cost = _tuned(place, run, start, rows, settings, exam.style) if run.rank else {}
+    model, tokenizer = load(place if run.rank else start, run.bits)
+    cost = cost or {"size": formats.size(model)}
+    answers = sit(exam, model, tokenizer, run, place.parent / "samples")
+    place.mkdir(parents=True, exist_ok=True)
+    answers.to_parquet(place / ANSWERS)
+    records.write_json(place / FINISHED, {"key": key, "cost": cost})
+    return cost
+
+
+def _tuned(place: Path, run: Run, start: Path, rows, settings: training.Settings, style: str) -> dict:
+    """Tunes the run and returns what that took; of a training that was finished before, what it took then."""
+    path, meter = place / "cost.json", energy.start(run.name)
+    result = tuning.tune(place, start, rows, settings, style)
+    spent = energy.stop(meter)["kwh"]
+    known = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+    if known.get("key") != result["key"]:
+        size = (place / "adapter_model.safetensors").stat().st_size
+        known = {"key": result["key"], **result, "adapter_size": size, "kwh": spent}
+        records.write_json(path, {name: known[name] for name in ("key", *COSTS) if name in known})
+    return {name: known[name] for name in COSTS if name in known}
+
+
+def _finished(place: Path):
+    """What is known of finished cells of a run: that of its own folder, then those of sweeps."""
+    inner = place.relative_to(paths.output())
+    swept = (paths.output() / Path(*inner.parts[:2]) / "sweeps" / CHAPTER).glob(f"*/{inner.as_posix()}/{FINISHED}")
+    for path in (place / FINISHED, *sorted(swept)):
+        if path.exists():
+            yield {**json.loads(path.read_text(encoding="utf8")), "answers": path.with_name(ANSWERS)}
+
+
+def _key(run: Run, start: Path, rows, settings: training.Settings, exam: Exam) -> str:
+    """All that decides the answers: run, start, rows, settings, exam, and the code that tunes, asks and scores."""
+    tuned = [rows, settings] if run.rank else []
+    return keys.of(__file__, run, Path(start), *tuned, *exam)
+
+
+def _sizes(pool: dict, count: int, seed: int) -> list[int]:
+    """Bytes of `count` rows drawn from the languages of a set by turns."""
+    drawn = [rows["bytes"].sample(-(-count // len(pool)), random_state=seed) for rows in pool.values()]
+    return [size for turn in zip(*drawn) for size in turn][:count]
+
+
+def _unit(name: str) -> str:
+    return multilingual.UNITS.get(name, "share")

@@ -1,0 +1,339 @@
+"""Training of every stage: continued pretraining, alignment and instruction tuning, on the Trainer and TRL.
+
+A run lies in its folder: checkpoints while it lasts, then the adapter (or `model/`) and `result.json`. A run that was
+killed goes on from its last checkpoint to the same end; one that is finished is not repeated.
+"""
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import io
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import accelerate
+import datasets
+import numpy
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
+
+from lib.engine import keys, launch, machine, records
+from lib.model import adapters, folders, formats
+from lib.train import spikes, trainers
+
+METHODS = ("lora", "frozen", "full")
+KEPT = (keys.PRESENTATION, "lib/engine/")  # code that trains nothing
+QUICK = 30  # seconds: a log is told nothing of a training that is over so soon
+PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for the main one to load, tokenise or save
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides a training besides model and data; shares and rates as numbers, lengths in tokens.
+
+    method: `lora` (LoRA on all linear layers, and the new vocabulary rows), `frozen` (embeddings and head only, as in
+    the paper's frozen-transformer arm) or `full`. `rows_learning_rate` is for embeddings and head, `learning_rate` for
+    all else. `block_length` is also the longest example in `instruct`. `scheduler` is any name the Trainer knows.
+    `batch_size` is that of all processes together. `precision` is one of formats.COMPUTED, for `frozen` and `full`;
+    empty means what is fast on the machine. `bits` are those of a frozen weight under `lora` (QLoRA, Dettmers et al.
+    2023): 16 for the machine's own format, 8, or 4. `guard` watches every step for spikes; without one nothing is
+    watched.
+    """
+
+    method: str = "lora"
+    learning_rate: float = 1e-3
+    rows_learning_rate: float = 3e-3
+    batch_size: int = 2
+    block_length: int = 256
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    warmup: float = 0.05
+    scheduler: str = "cosine"
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    beta2: float = 0.99
+    checkpoint_steps: int = 50
+    seed: int = 0
+    precision: str = ""
+    bits: int = 16
+    guard: spikes.Rule | None = None
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"Training method {self.method!r} is none of {', '.join(METHODS)}.")
+        if self.precision and self.method == "lora":
+            raise ValueError(f"Precision {self.precision!r} is for the methods frozen and full: leave it out for lora.")
+        if self.bits not in formats.BITS or self.bits < 16 and self.method != "lora":
+            raise ValueError(f"Weights of {self.bits} bits cannot be trained by {self.method}: choose lora, and one of "
+                             f"{', '.join(map(str, formats.BITS))} bits.")
+
+
+class Job(NamedTuple):
+    """A training as it is handed to the processes that do it: kind (`pretrain` or `instruct`) and its arguments."""
+
+    kind: str
+    folder: Path
+    start: Path
+    dataset: datasets.Dataset
+    settings: Settings
+    merge: bool = False
+    tokenizer: PreTrainedTokenizerFast | None = None
+
+    def save(self, place: Path, **more):
+        """Writes the job, and `more` values beside it, into an empty folder."""
+        shutil.rmtree(place, ignore_errors=True)
+        self.dataset.save_to_disk(place / "dataset")
+        if self.tokenizer:
+            self.tokenizer.save_pretrained(place / "tokenizer")
+        values = {"kind": self.kind, "folder": Path(self.folder).resolve(), "start": Path(self.start).resolve(),
+                  "settings": dataclasses.asdict(self.settings), "merge": self.merge}
+        records.write_json(place / "job.json", {"job": values, **more})
+
+    @classmethod
+    def load(cls, place: Path) -> tuple["Job", dict]:
+        """The job that `save` wrote, and the values beside it."""
+        more = json.loads((place / "job.json").read_text(encoding="utf8"))
+        values = more.pop("job")
+        guard = values["settings"].pop("guard")
+        values["settings"] = Settings(**values["settings"], guard=guard and spikes.Rule(**guard))
+        values |= {name: Path(values[name]) for name in ("folder", "start")}
+        tokenizer = folders.tokenizer(place / "tokenizer") if (place / "tokenizer").exists() else None
+        return cls(dataset=datasets.load_from_disk(str(place / "dataset")), tokenizer=tokenizer, **values), more
+
+
+def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Settings, merge: bool = False) -> dict:
+    """Continues pretraining of the model in `start` on packed blocks, in their order; returns result.json.
+
+    The adapter is written to `folder`, and with `merge` the merged model to `folder/model`; methods without adapter
+    always write `folder/model`. The result has seconds, tokens, bytes, tokens_per_second, peak_memory (bytes, of one
+    process), memory (bytes of it that the training added), trainable, total, parts (trainable parameters by place) and
+    log (step, tokens, bytes, seconds, loss, grad_norm, learning_rate; with a guard every step, and spike, the curves
+    that stood out, and action).
+
+    It runs where `launch.current()` says. Raises ValueError when the processes cannot share a batch evenly, or for a
+    guard over several of them; RuntimeError when one of them failed, with what it said.
+    """
+    return _run(Job("pretrain", folder, start, blocks, settings, merge))
+
+
+def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Settings, merge: bool = False,
+             tokenizer=None) -> dict:
+    """Instruction tuning by TRL's SFTTrainer on prompt–completion examples, loss on the answers only, in their order.
+
+    `tokenizer` defaults to the start's own; give one to bring another chat template. Besides what `pretrain` returns
+    and raises, the result has answers_truncated (examples longer than `settings.block_length`) and eos_labels (examples
+    that train the token their answer ends with, `prompts.end`). Raises ValueError when an answer would be cut away
+    entirely or that token would not be trained.
+    """
+    return _run(Job("instruct", folder, start, examples, settings, merge, tokenizer))
+
+
+class _Progress(TrainerCallback):
+    """Counts tokens, bytes and seconds of the curve; shows a bar to a person, a line now and then to a log."""
+
+    def __init__(self, tokens, sizes, batch_size: int):
+        steps = range(0, len(tokens), batch_size)
+        self.tokens = numpy.cumsum([tokens[step:step + batch_size].sum() for step in steps])
+        self.sizes = numpy.cumsum([sizes[step:step + batch_size].sum() for step in steps])
+
+    def on_train_begin(self, args, state, control, **rest):
+        self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
+        self.first, self.started = state.global_step, time.monotonic()
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",
+                        disable=not (interactive() and state.is_world_process_zero))
+
+    def on_step_end(self, args, state, control, **rest):
+        self.bar.update()
+
+    def on_log(self, args, state, control, logs=None, **rest):
+        if "loss" not in logs:
+            return
+        step, spent = state.global_step, time.monotonic() - self.started
+        state.log_history[-1].update(tokens=int(self.tokens[step - 1]), bytes=int(self.sizes[step - 1]),
+                                     seconds=round(self.before + spent, 2))
+        done = self.tokens[step - 1] - (self.tokens[self.first - 1] if self.first else 0)
+        rate = done / spent
+        left = (self.tokens[-1] - self.tokens[step - 1]) / rate
+        self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {rate:.0f} tokens/s")
+        due = step * 8 // state.max_steps > (step - args.logging_steps) * 8 // state.max_steps
+        if due and spent + left > QUICK and not interactive():
+            print(f"step {step}/{state.max_steps}: loss {logs['loss']:.3f}, {rate:.0f} tokens/s, {left:.0f} s left",
+                  flush=True)
+
+    def on_train_end(self, args, state, control, **rest):
+        self.bar.close()
+
+
+def interactive() -> bool:
+    """Whether a person watches: a terminal, or a kernel started by Jupyter (papermill starts none of these)."""
+    return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
+
+
+def _run(job: Job) -> dict:
+    """Trains unless `result.json` has the same key; resumes where a run with the same key stopped."""
+    launched, folder = launch.current(), job.folder
+    _watched(job.settings, launched)
+    parts = launched.accumulation(job.settings.batch_size)
+    key = keys.of(__file__, job.settings, Path(job.start), job.dataset, getattr(job.tokenizer, "chat_template", ""),
+                  without=KEPT)
+    done = _finished(folder, key, job.merge)
+    if done:
+        print(f"{folder.name}: trained before with the same model, data and settings "
+              f"({done['tokens']:,} tokens, {done['seconds']:.0f} s), not repeated.")
+        return done
+    launched.check()
+    _prepare(folder, key, launched.format)
+    if launched.config is None:
+        return train(job, key, accumulation=parts)
+    job.save(folder / "job", key=key, accumulation=parts)
+    launch.run(launched, "lib.train.training", folder / "job")
+    shutil.rmtree(folder / "job")
+    return _finished(folder, key, job.merge)
+
+
+def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict:
+    """The training itself, in one process or in each of several, of which the main one writes; returns the result."""
+    set_seed(job.settings.seed)
+    held = machine.reset_peak_memory()
+    model, tokenizer = _trainable(job.start, job.settings)
+    parts = _sizes(model)
+    machine.reset_peak_memory()  # what loading took besides is none of the training's
+    build = trainers.pretrainer if job.kind == "pretrain" else trainers.instructor
+    trainer, tokens, sizes, report = build(job, model, tokenizer, processes, accumulation)
+    trainer.add_callback(_Progress(tokens, sizes, job.settings.batch_size))
+    if processes > 1:
+        accelerate.utils.set_seed(job.settings.seed, device_specific=True)  # or all would drop out the same units
+    with trainer:
+        trainer.train(resume_from_checkpoint=_checkpoint(job.folder))
+    peak = machine.device_peak()
+    result = {"key": key, **_measured(trainer, tokens, sizes), "peak_memory": peak, "memory": peak - held, **parts,
+              **report}
+    weights = trainers.weights(trainer)
+    trainer.accelerator.wait_for_everyone()  # behind the last checkpoint of every process
+    trainer.accelerator.end_training()
+    if trainer.is_world_process_zero():
+        _write(job.folder, trainer.model, trainer.processing_class or tokenizer, job.merge, weights)
+        records.write_json(job.folder / "result.json", result)
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+    return result
+
+
+def _watched(settings: Settings, launched: launch.Launch):
+    """ValueError when a guard would have to watch several processes."""
+    if settings.guard and launched.processes > 1:
+        raise ValueError(f"A guard watches the gradient of one process, and {launched.name} has {launched.processes}: "
+                         "train without a guard, or under `with launch.using(launch.Launch()):`.")
+
+
+def _trainable(start: Path, settings: Settings):
+    """The start's model with what the method trains, in fast forward passes, and its tokenizer."""
+    kind, stored = machine.dtype()[0] if settings.method == "lora" else torch.float32, formats.BITS[settings.bits]
+    model = formats.load(start, stored, training=True) if stored else folders.load(start, kind)
+    if machine.device() == "cpu" and kind == torch.bfloat16:
+        model.set_attn_implementation("eager")  # in bf16 the CPU's fused attention is the slower one
+    if settings.method == "lora":
+        model = adapters.add(model, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
+    else:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = settings.method == "full" or trainers.matrix(name) is not None
+    ready = formats.compute(model, settings.precision) if settings.precision else adapters.quicken(model)
+    return ready, folders.tokenizer(start)
+
+
+def _finished(folder: Path, key: str, merge: bool) -> dict | None:
+    path = folder / "result.json"
+    result = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+    complete = (folder / "model" / "config.json").exists() or not merge
+    return result if result.get("key") == key and complete else None
+
+
+def _prepare(folder: Path, key: str, kind: str):
+    """Empties the folder unless it holds checkpoints of this very run, of a kind that can be read here."""
+    mark, words = folder / "checkpoints" / "key", f"{key} {kind}".strip()
+    found = mark.read_text() if mark.exists() else ""
+    if found != words:
+        if found.startswith(key):
+            print(f"{folder.name}: its checkpoints are of another kind of launch, {found[len(key) + 1:] or 'plain'} "
+                  f"instead of {kind or 'plain'}, so it begins anew.")
+        shutil.rmtree(folder, ignore_errors=True)
+        mark.parent.mkdir(parents=True)
+        mark.write_text(words)
+
+
+def _checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the Trainer writes its state last."""
+    found = [path.parent for path in (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    newest = max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+    if newest:
+        print(f"{folder.name}: goes on from step {newest.name.split('-')[1]}.")
+    return str(newest) if newest else None
+
+
+def _measured(trainer, tokens, sizes) -> dict:
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    seconds = log[-1]["seconds"]
+    fields = ["step", "tokens", "bytes", "seconds", "loss", "grad_norm", "learning_rate"]
+    fields += ["spike", "action"] if trainer.guard else []
+    return {"seconds": seconds, "tokens": int(tokens.sum()), "bytes": int(sizes.sum()),
+            "tokens_per_second": float(tokens.sum() / seconds),
+            "log": [{field: _known(entry.get(field)) for field in fields} for entry in log]}
+
+
+def _known(value):
+    """The value, or None where a run that diverged has none: JSON knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sizes(model) -> dict:
+    """Parameters trained, all parameters of the model itself, and the trained ones by place."""
+    parts = dict.fromkeys(("lora", "embed_tokens", "lm_head", "transformer"), 0)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parts[trainers.matrix(name) or ("lora" if "lora_" in name else "transformer")] += parameter.numel()
+    total = sum(_count(parameter) for name, parameter in model.named_parameters()
+                if not ("lora_" in name or "trainable_tokens" in name))
+    return {"trainable": sum(parts.values()), "parts": parts, "total": total}
+
+
+def _count(parameter) -> int:
+    """Weights of a parameter, also of one that holds them packed in 4 bits."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
+def _write(folder: Path, model, tokenizer, merge: bool, weights: dict | None = None):
+    """Writes adapter or model, with other `weights` than the model's own where it has only parts of them."""
+    if hasattr(model, "peft_config"):
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=weights)
+        tokenizer.save_pretrained(folder)
+        if merge:
+            folders.save(folders.merged(folder), tokenizer, folder / "model")
+    else:
+        folders.save(model if weights is None else trainers.whole(model, weights), tokenizer, folder / "model")
+
+
+def main(arguments: list[str] | None = None):
+    """One of the processes that `launch.run` starts: `python -m lib.train.training <folder>/job`."""
+    parser = argparse.ArgumentParser(description="Train as one process of a launch.")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--parent", type=int, help="end with this process")
+    given = parser.parse_args(arguments)
+    state = accelerate.PartialState(cpu=machine.device() == "cpu", timeout=PATIENCE)
+    if state.is_main_process and given.parent:
+        threading.Thread(target=launch.end_with, args=[given.parent], daemon=True).start()
+    with contextlib.redirect_stdout(sys.stdout if state.is_main_process else io.StringIO()):
+        job, more = Job.load(given.job)
+        train(job, more["key"], state.num_processes, more["accumulation"])
+
+
+if __name__ == "__main__":
+    main()

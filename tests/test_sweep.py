@@ -42,7 +42,7 @@ def test_a_grid_is_a_cross_product_and_zipped_lists_go_together(small):
     found = small("set: {seed: 4}\ngrid: {rows: [1, 2]}\nzip: {rate: [0.5, 1], seeds: [[0], [1, 2]]}")
     assert [cell.varied for cell in found.cells] == [
         {"rows": rows, "rate": rate, "seeds": seeds} for rows in (1, 2) for rate, seeds in ((0.5, [0]), (1, [1, 2]))]
-    assert found.cells[0].parameters == {"profile": "smoke", "seed": 4, "rows": 1, "rate": 0.5, "seeds": [0]}
+    assert found.cells[0].parameters == {"profile": "smoke", "seed": 4, "rows": 1, "file": "", "rate": 0.5, "seeds": [0]}
     assert (found.cores, found.memory, found.resources) == (1, 500, {"mem_mb": 500})
 
 

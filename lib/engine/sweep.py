@@ -28,17 +28,19 @@ from typing import NamedTuple
 import pandas
 
 from lib.engine import keys, params, paths, records, run
-from lib.engine.params import Parameter, ParameterError
+from lib.engine.params import ParameterError
 
-KEYS = {"profile": Parameter("", "whose parameters hold where the sweep names none"),
-        "chapter": Parameter("", "what a cell runs"),
-        "cores": Parameter(1, "processor cores of a cell [1..]", 1),
-        "memory": Parameter("4 GB", "memory of a cell, in GB or MB"),
-        "gpus": Parameter(0, "GPUs of a cell [0..]", 0),
-        "minutes": Parameter(0, "longest time of a cell on a cluster, 0: what the cluster's profile says [0..]", 0),
-        "set": Parameter({}, "parameter → value, the same in every cell"),
-        "grid": Parameter({}, "parameter → list of values, every combination is a cell"),
-        "zip": Parameter({}, "parameter → list of values, taken together: first with first, second with second …")}
+KEYS = """
+profile = ""  # whose parameters hold where the sweep names none
+chapter = ""  # what a cell runs
+cores = 1  # processor cores of a cell [1..]
+memory = "4 GB"  # memory of a cell, in GB or MB
+gpus = 0  # GPUs of a cell [0..]
+minutes = 0  # longest time of a cell on a cluster, 0: what the cluster's profile says [0..]
+set = {}  # parameter → value, the same in every cell
+grid = {}  # parameter → list of values, every combination is a cell
+zip = {}  # parameter → list of values, taken together: first with first, second with second …
+"""
 ATTEMPTS = 2
 
 
@@ -101,7 +103,7 @@ def load(path: Path) -> Sweep:
         known = ", ".join(map(paths.shown, files())) or "none yet"
         raise ParameterError(f"There is no sweep file {path}; there are: {known}.")
     source = paths.shown(path.resolve())
-    values = params.compared(KEYS, params.read(path), source, "a sweep")
+    values = params.compared(params.model(KEYS), params.read(path), source, "a sweep")
     base = _profile(values["profile"], values["chapter"], source)
     fixed, varied = values["set"], _combinations(values["grid"], values["zip"], source)
     cells = [Cell(values["chapter"], _checked(values["chapter"], base, fixed | chosen, source), chosen)

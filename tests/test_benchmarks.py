@@ -172,7 +172,6 @@ def test_no_twin_of_a_test_row_is_trained_on():
     kept, counts = benchmarks.clean(training, tests)
     assert list(kept["text"]) == ["Nothing that is alike stands here."]
     assert counts.to_dict("records") == [{"source": "s", "task": "sentiment", "found": 3, "leaked": 2, "kept": 1}]
-    assert benchmarks.leaks(["Some text.\nIt was there all day long, so.", "Other text entirely."], tests) == 1
 
 
 def test_exam_questions_leak_with_their_options_only():
@@ -208,17 +207,6 @@ def test_sample_takes_rows_that_belong_together():
     assert set(benchmarks.sample(many, 10, longest=1)["text"]) <= set("0123456789")
 
 
-def test_released_wording_is_one_prompt_for_training_and_testing(lay, byte_tokenizer):
-    lay(benchmarks.RELEASED, files("fa", sentiment=[{"instruction": "مثبت 0 منفی 1", "input": "بد بود", "output": 1}]))
-    frame = benchmarks.released("fa", "sentiment")
-    ours, theirs = frame.loc[0], benchmarks.as_released(frame).loc[0]
-    assert prompts.messages(theirs) == [{"role": "user", "content": "مثبت 0 منفی 1\nبد بود"}]
-    assert prompts.answer(theirs) == "1" and prompts.options(theirs) == ["0", "1"]
-    assert prompts.answer(ours) == "ب" and "ب) منفی" in prompts.messages(ours)[0]["content"]
-    with pytest.raises(ValueError, match="Only the released test files"):
-        benchmarks.as_released(rows("text"))
-
-
 def test_answer_is_scored_as_it_was_trained(byte_tokenizer):
     import copy
     turns = [{"role": "user", "content": "Which?"}]
@@ -231,8 +219,8 @@ def test_harness_and_generation_take_benchmark_rows(lay, byte_tokenizer, tiny_mo
     lay(benchmarks.RELEASED, files("fa", sentiment=[{"instruction": "نظر", "input": f"متن {place}", "output": place % 2}
                                                     for place in range(4)]))
     frame, model = benchmarks.released("fa", "sentiment"), tiny_model(byte_tokenizer)
-    for prompt, found in (("document", frame), ("chat", benchmarks.as_released(frame))):
-        scored = measure.harness(model, byte_tokenizer, found, tmp_path / prompt, prompt)
+    for prompt in ("document", "chat"):
+        scored = measure.harness(model, byte_tokenizer, frame, tmp_path / prompt, prompt)
         assert list(scored["item"]) == list(frame["id"]) and set(scored["choices"]) == {2}
     judged = measure.answer(model, byte_tokenizer, frame, 4)
     assert list(judged["item"]) == list(frame["id"]) and not judged["correct"][judged["invalid"]].any()

@@ -45,7 +45,7 @@ def nothing():
 
 @pytest.fixture(scope="module")
 def planned():
-    wanted = schedule.two_stage({"fa": 0.5, "tr": 0.3, "ru": 0.2})
+    wanted = schedule.named("stepwise", [0.3, 0.6], [0.5], {"fa": 0.5, "tr": 0.3, "ru": 0.2})
     return curriculum.plans(list(curriculum.ARMS), wanted, 0.4, 60)
 
 
@@ -60,7 +60,7 @@ def test_both_orders_have_the_same_blocks_and_pairs_replace_no_english(planned):
 
 def test_unknown_arm_is_told():
     with pytest.raises(ValueError, match="choose among constant, curriculum"):
-        curriculum.plans(["reverse"], schedule.two_stage({"fa": 1.0}), 0.1, 10)
+        curriculum.plans(["reverse"], schedule.named("stepwise", [0.3, 0.6], [0.5], {"fa": 1.0}), 0.1, 10)
 
 
 @pytest.fixture(scope="module")

@@ -49,12 +49,12 @@ def test_it_begins_with_title_table_parameters_and_frame(path):
 
 @each
 def test_every_parameter_is_a_literal_with_a_comment(path):
-    stated = params.stated(path.stem)
+    stated = params.stated(path.stem).model_fields
     assert list(stated)[:2] == ["profile", "seed"] and stated["profile"].default == "laptop"
     for name, parameter in stated.items():
         default = list(parameter.default.values()) if isinstance(parameter.default, dict) else parameter.default
         values = default if isinstance(default, list) else [default]
-        assert parameter.comment, f"{name} has no comment"
+        assert parameter.description, f"{name} has no comment"
         assert all(value is None or isinstance(value, (str, bool, int, float)) for value in values), name
     assert params.check(path.stem, params.defaults(path.stem), path.name) == params.defaults(path.stem)
 

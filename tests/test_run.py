@@ -6,7 +6,7 @@ import re
 import pytest
 from house import END, build, call, write
 
-from lib.engine import assets, keys, paths, run
+from lib.engine import assets, keys, params, paths, records, run
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,16 @@ def test_a_folder_that_cannot_be_used_is_told_before_anything_runs(house, module
     status, printed = call(house, module, *arguments, **{variable: named})
     assert status == 1 and printed.count("\n") == 1, printed
     assert f"{variable} names {house / named}" in printed and words in printed
+
+
+def test_minutes_are_those_of_the_last_run_here_and_else_those_of_the_file(output, monkeypatch, capsys):
+    file = output / "minutes.yaml"
+    file.write_text("laptop: {01_corpus: 2, 02_tokenizer: 3}\nfull: {01_corpus: 9}\n")
+    monkeypatch.setattr(run, "MINUTES", file)
+    records.write_json(run.record("laptop", "01_corpus"), {"measured": {"seconds": 90}})
+    assert [run.minutes("laptop", chapter) for chapter in ("01_corpus", "02_tokenizer", "05_sft")] == [1.5, 3, None]
+    assert run.main(["--minutes", "laptop"]) == 0 and "minutes of 1 chapters of profile laptop" in capsys.readouterr().out
+    assert params.read(file) == {"laptop": {"01_corpus": 1.5, "02_tokenizer": 3}, "full": {"01_corpus": 9}}
 
 
 def test_folders_are_named_from_home_from_here_or_not_at_all(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from lib.data import schedule
 
 DIVISION = {"fa": 0.25, "ar": 0.15, "tr": 0.1, "hi": 0.2, "zh": 0.05, "ru": 0.25}
+TWO_STAGES = schedule.named("stepwise", [0.3, 0.6], [0.5], DIVISION)  # PolyLM's curriculum
 PLANS = {
     "constant": schedule.constant({"en": 0.55, **{code: 0.45 * share for code, share in DIVISION.items()}}),
-    "two stages": schedule.two_stage(DIVISION),
+    "two stages": TWO_STAGES,
     "three levels": schedule.named("stepwise", [0.1, 0.3, 0.6], [0.3, 0.8], DIVISION),
     "ramp": schedule.named("ramp", [0.3, 0.6], [], DIVISION),
 }
@@ -46,7 +47,7 @@ def test_sudden_changes_cost_two_blocks_at_most():
 
 
 def test_two_stages_go_from_thirty_to_sixty_percent():
-    order = schedule.plan(schedule.two_stage(DIVISION), 400)
+    order = schedule.plan(TWO_STAGES, 400)
     halves = [1 - half.count("en") / 200 for half in (order[:200], order[200:])]
     assert halves == pytest.approx([0.3, 0.6], abs=0.005)
     assert Counter(order) == {"en": 220, **{code: round(180 * share) for code, share in DIVISION.items()}}
@@ -54,7 +55,7 @@ def test_two_stages_go_from_thirty_to_sixty_percent():
 
 def test_a_plan_of_the_realised_shares_has_the_same_blocks():
     for blocks in (24, 80, 160):
-        counts = Counter(schedule.plan(schedule.two_stage(DIVISION), blocks))
+        counts = Counter(schedule.plan(TWO_STAGES, blocks))
         even = schedule.constant({name: count / blocks for name, count in counts.items()})
         assert Counter(schedule.plan(even, blocks)) == counts
 
@@ -85,7 +86,7 @@ def test_wrong_schedules_are_told(build, message):
 @pytest.fixture(scope="module")
 def arranged():
     """240 blocks in two stages, `labels` counting the blocks of a stream; the smallest stream has too few of them."""
-    order = schedule.plan(schedule.two_stage(DIVISION), 240)
+    order = schedule.plan(TWO_STAGES, 240)
     streams = {name: datasets.Dataset.from_list([{"stream": name, "number": number} for number in
                                                  range(3 if name == "zh" else 150)]) for name in ["en", *DIVISION]}
     return order, schedule.arrange(streams, order)
@@ -130,7 +131,7 @@ def test_a_run_resumes_in_the_middle(arranged):
 
 
 def test_realised_shares_follow_the_planned():
-    one = schedule.two_stage(DIVISION)
+    one = TWO_STAGES
     frame = schedule.realised(schedule.plan(one, 200), one, 50)
     assert abs(frame["planned"] - frame["realised"]).max() <= 2 / 50
     assert frame["blocks"].unique().tolist() == [50, 100, 150, 200]

@@ -7,8 +7,6 @@ from lib.evaluate import scoring
 ZWNJ = "\u200c"
 CITIES = {"id": "1", "benchmark": "b", "setting": "fa", "task": "multiple_choice", "language": "fa", "category": "",
           "text": "پایتخت ایران؟", "choices": ["تهران", "شیراز", "قم", "یزد"], "answer": 1, "flags": [], "to": None}
-RELEASED = {**CITIES, "task": "sentiment", "choices": ["مثبت", "منفی"], "answer": 0, "forms": ["0", "1"],
-            "wording": "released", "instruction": "?", "input": "x"}
 
 
 @pytest.mark.parametrize("value", ["C", "c", "(C)", "Option C", " c. ", "option c:", "«C»"])
@@ -41,11 +39,6 @@ def test_numbers_among_the_choices_are_texts_not_places():
     assert scoring.label("۲", row) == 2 and scoring.label("it is 1", row) == 1 and scoring.label("الف", row) == 0
 
 
-@pytest.mark.parametrize("answer, index", [("0", 0), ("۱", 1), ("1.", 1), ("منفی", 1), ("2", None)])
-def test_published_forms_count_from_zero(answer, index):
-    assert scoring.label(answer, RELEASED) == index
-
-
 def test_squad_measures_ignore_spelling_and_articles():
     assert scoring.exact(f"مي{ZWNJ}روم، ۲ بار", ["می روم 2 بار"], "fa")
     assert scoring.f1("The cat sat.", ["no", "a cat"], "en") == pytest.approx(2 / 3)
@@ -58,13 +51,12 @@ def test_rouge_sees_persian_words():
     assert scoring.rouge("the cats sat", "cats sat", "en")["rouge1"] == 1
 
 
-def test_bleu_of_a_corpus_and_its_difference():
+def test_bleu_of_a_corpus():
     references = ["او امروز به خانه رفت.", "هوا امروز بسیار خوب است."]
     perfect, signature = scoring.bleu(references, references)
     assert perfect.value == pytest.approx(100) and perfect.n == 2 and "tok:intl" in signature
     worse = ["او به خانه رفت.", "هوا بد است."]
-    gap = scoring.bleu_difference(worse, references, references)
-    assert gap.value == pytest.approx(100 - scoring.bleu(worse, references)[0].value) and gap.n == 2
+    assert scoring.bleu(worse, references)[0].value < 100
     with pytest.raises(ValueError, match="1 and 2"):
         scoring.bleu(references[:1], references)
 

@@ -2,8 +2,7 @@
 
 A row is a mapping with `task`, `language` (of the question) and `text` (or `question`). Multiple choice has `choices`
 (list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, the code
-of the target language. A row whose `wording` is `released` is asked by its published `instruction` and `input`, and
-answered, where it has choices, with one of its `forms`.
+of the target language.
 Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart (the parent paper's
 scripts differ between training and inference by blank lines).
 """
@@ -59,14 +58,12 @@ def letters(language: str) -> list[str]:
 
 
 def options(row) -> list[str]:
-    """What a choice row may be answered with: the letters of its options, or the forms that its publication names."""
-    return list(row["forms"]) if _as_released(row) else letters(row["language"])[:len(row["choices"])]
+    """What a choice row may be answered with: the letters of its options."""
+    return letters(row["language"])[:len(row["choices"])]
 
 
 def messages(row) -> list[dict]:
     """The user's turn for a task row, in the row's language (English wording where that language has none here)."""
-    if _as_released(row):
-        return [{"role": "user", "content": f"{row['instruction']}\n{row['input']}"}]
     language = row["language"]
     phrases = PHRASES.get(row["task"], CHOICE)
     wording = language if language in phrases else "en"
@@ -266,10 +263,6 @@ def _starts(tokenizer, beginning: str, text: str) -> bool:
 def _say(sentence: str):
     """Prints a sentence once, however often it is true."""
     print(sentence)
-
-
-def _as_released(row) -> bool:
-    return row.get("wording") == "released"
 
 
 def _language(code: str) -> words.Language:

@@ -18,7 +18,7 @@ Shares = dict[str, float]
 class Schedule(NamedTuple):
     """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next.
 
-    Make one with `constant`, `stepwise`, `ramp` or `two_stage`.
+    Make one with `constant`, `stepwise`, `ramp` or `named`.
     """
 
     points: list[tuple[float, Shares]]
@@ -59,20 +59,12 @@ def ramp(corners: list[tuple[float, Shares]]) -> Schedule:
     return _checked(Schedule([(float(at), dict(shares)) for at, shares in corners], joined=True))
 
 
-def two_stage(division: Shares, first: float = 0.3, second: float = 0.6, boundary: float = 0.5, rest: str = "en"):
-    """PolyLM's curriculum (Wei et al. 2023, arXiv 2307.06018): the share that is not `rest` rises at a boundary.
-
-    `division` says how that share is divided. In the paper the second stage is the last 97 of 638 billion tokens,
-    a boundary of 0.85.
-    """
-    return named("stepwise", [first, second], [boundary], division, rest)
-
-
 def named(kind: str, levels: list[float], boundaries: list[float], division: Shares, rest: str = "en") -> Schedule:
     """A schedule from plain values: `levels` are the shares of all streams in `division` together, `rest` has the rest.
 
     `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
-    straight from level to level, at 0, the boundaries and 1 (two more). Raises ValueError for other numbers of levels.
+    straight from level to level, at 0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and
+    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for other numbers of levels.
     """
     if kind not in KINDS:
         raise ValueError(f"Schedule {kind!r} is unknown: choose one of {', '.join(KINDS)}.")

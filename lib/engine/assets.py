@@ -51,11 +51,6 @@ def entry(name: str) -> dict:
     return registry()[name]
 
 
-def licence(name: str) -> str:
-    """The licence as the package states it."""
-    return entry(name)["licence"]
-
-
 def fetch(name: str) -> Path:
     """Folder of the unpacked package (kinds pip, apt, hub), downloaded on first use only; for kind files see `file`.
 

@@ -8,13 +8,13 @@ import argparse
 import ast
 import difflib
 import functools
-import math
 import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal
 
 import nbformat
+import pydantic
 import yaml
 
 from lib.engine import paths
@@ -22,16 +22,6 @@ from lib.engine import paths
 
 class ParameterError(ValueError):
     """A parameter file or value that cannot be used; one sentence names the file, the key, the value and a way out."""
-
-
-class Parameter(NamedTuple):
-    """A parameter as the notebook states it: its default, its comment, and the limits that the comment ends in."""
-
-    default: object
-    comment: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
 
 
 # What a corpus may lack, and where a user adds it.
@@ -43,18 +33,32 @@ LACKS = {
     "tests": "the corpus has too few test items (add yours as JSONL to `test_files` of 01_corpus)",
     "transfer": "no choice task of the corpus has items to train and to test on in both languages (the source `emoji` of "
                 "01_corpus gives some in a dozen languages)"}
-LAUNCH = {"accelerate": Parameter("", "what trainings are launched by: a file of params/accelerate/ or a path to one; "
-                                  "empty: in the chapter's own process"),
-          "at_once": Parameter(0, "examples of a batch that a device computes at once, 0: all of its share [0..]", 0)}
+LAUNCH = """
+accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
+at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
+"""
+KINDS = {str: "a text", bool: "true/false", int: "a whole number", float: "a number", type(None): "nothing (null)"}
+Scalar = str | bool | int | float | None
+
+
+def model(source: str) -> type[pydantic.BaseModel]:
+    """The parameters that a cell of `name = literal  # comment` lines states, as a strict model of their types and limits.
+
+    Raises ValueError or SyntaxError when the cell holds anything else.
+    """
+    fields = {name: (_type(default, comment), pydantic.Field(default, description=comment))
+              for name, (default, comment) in _assignments(source).items()}
+    settings = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    return pydantic.create_model("Parameters", __config__=settings, **fields)
 
 
 def defaults(chapter: str) -> dict:
     """Name → default value of the chapter's parameters, as its notebook states them."""
-    return {name: parameter.default for name, parameter in stated(chapter).items()}
+    return stated(chapter)().model_dump()
 
 
-def stated(chapter: str) -> dict[str, Parameter]:
-    """Name → Parameter from the notebook's tagged cell; ParameterError when there is no such notebook or cell."""
+def stated(chapter: str) -> type[pydantic.BaseModel]:
+    """The model of the notebook's tagged cell; ParameterError when there is no such notebook or cell."""
     path = paths.notebook(chapter)
     if not path.exists():
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -89,7 +93,7 @@ def launch(profile: str) -> dict:
     Raises ParameterError as `check` does, or when there is no such configuration.
     """
     path = paths.launch(profile)
-    values = compared(LAUNCH, read(path) if path.exists() else {}, paths.shown(path), "a launch")
+    values = compared(model(LAUNCH), read(path) if path.exists() else {}, paths.shown(path), "a launch")
     name = values["accelerate"]
     if name and not paths.accelerate(name).is_file():
         known = ", ".join(sorted(file.stem for file in paths.PARAMS.glob("accelerate/*.yaml"))) or "none"
@@ -120,17 +124,19 @@ def check(chapter: str, values: dict, source: str) -> dict:
     return compared(stated(chapter), values, source, f"chapter {chapter}")
 
 
-def compared(known: dict[str, Parameter], values: dict, source: str, whose: str) -> dict:
+def compared(known: type[pydantic.BaseModel], values: dict, source: str, whose: str) -> dict:
     """The defaults of `known` with `values` over them; ParameterError as `check` raises it."""
-    for name, value in values.items():
-        if name not in known:
-            raise ParameterError(f"{source}: unknown key `{name}` (value {value!r}) for {whose}; "
-                                 f"{_nearest(str(name), list(known), 'key')}.")
-        problem = _problem(known[name], value)
-        if problem:
-            raise ParameterError(f"{source}: key `{name}` is {value!r}, but {problem}; "
-                                 f"the default is {known[name].default!r} ({known[name].comment}).")
-    return {name: _convert(parameter.default, values.get(name, parameter.default)) for name, parameter in known.items()}
+    try:
+        return known.model_validate(values).model_dump()
+    except pydantic.ValidationError as errors:
+        error = errors.errors()[0]
+    name, fields = error["loc"][0], known.model_fields
+    if name not in fields:
+        raise ParameterError(f"{source}: unknown key `{name}` (value {error['input']!r}) for {whose}; "
+                             f"{_nearest(str(name), list(fields), 'key')}.")
+    default, comment = fields[name].default, fields[name].description
+    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {_problem(error, default, comment)}; "
+                         f"the default is {default!r} ({comment}).")
 
 
 def lack(name: str) -> str:
@@ -163,17 +169,16 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 @functools.lru_cache(maxsize=64)
-def _stated(path: Path, _modified: int) -> dict[str, Parameter]:
-    """Parameters of a notebook file; cached until the file changes."""
+def _stated(path: Path, _modified: int) -> type[pydantic.BaseModel]:
+    """The model of a notebook file; cached until the file changes."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ParameterError(f"{path.name} has {len(cells)} cells tagged `parameters`; it needs exactly one.")
     try:
-        found = _assignments(cells[0].source)
+        return model(cells[0].source)
     except (ValueError, SyntaxError) as error:
         raise ParameterError(f"{path.name}: its parameters cell may hold only `name = literal  # comment` lines "
                              f"({error}).") from error
-    return {name: _parameter(value, comment) for name, (value, comment) in found.items()}
 
 
 def _assignments(source: str) -> dict[str, tuple[object, str]]:
@@ -187,66 +192,41 @@ def _assignments(source: str) -> dict[str, tuple[object, str]]:
     return found
 
 
-def _parameter(default, comment: str) -> Parameter:
-    """Reads the range or the choices that a comment ends in."""
+def _type(default, comment: str):
+    """The type of a default, within the range or the choices that its comment ends in."""
+    if isinstance(default, list):
+        return list[_type(default[0] if default else None, comment)]
+    kind = Scalar if default is None else type(default)
     limits = re.search(r"\[([^\]]*)\]$", comment)
     if limits and "|" in limits[1]:
-        return Parameter(default, comment, choices=tuple(word.strip() for word in limits[1].split("|")))
+        return Literal[tuple((str if default is None else kind)(word.strip()) for word in limits[1].split("|"))]
     if limits and ".." in limits[1]:
-        low, high = (float(end) if end.strip() else None for end in limits[1].split("..", 1))
-        return Parameter(default, comment, low, high)
-    return Parameter(default, comment)
+        low, high = (kind(end) if end.strip() else None for end in limits[1].split("..", 1))
+        return Annotated[kind, pydantic.Field(ge=low, le=high)]
+    return kind
 
 
-def _problem(parameter: Parameter, value) -> str:
-    """What is wrong with a value, as the end of a sentence; empty when nothing is."""
-    if isinstance(parameter.default, list):
-        if not isinstance(value, list):
-            return f"it has to be a list, not {_kind(value)}"
-        samples = parameter.default[:1]
-        found = (_problem_of_one(parameter, samples[0] if samples else item, item) for item in value)
-        return next((problem for problem in found if problem), "")
-    return _problem_of_one(parameter, parameter.default, value)
-
-
-def _problem_of_one(parameter: Parameter, sample, value) -> str:
-    if not _same_kind(sample, value):
-        hint = ", and YAML reads 1e-3 as text: write 1.0e-3" if isinstance(sample, float) and _is_number(value) else ""
-        return f"{value!r} is {_kind(value)} where {_kind(sample)} is needed{hint}"
-    if parameter.choices and str(value) not in parameter.choices:
-        return f"{value!r} is not one of {', '.join(parameter.choices)}"
-    if value is None or isinstance(value, (str, bool, dict)):
-        return ""
-    if not math.isfinite(value):
+def _problem(error: dict, default, comment: str) -> str:
+    """What is wrong with a value, as the end of a sentence, from pydantic's error."""
+    value, kind = error["input"], error["type"]
+    if kind == "list_type":
+        return f"it has to be a list, not {_kind(value)}"
+    if kind == "finite_number":
         return f"{value!r} is not a finite number"
-    if parameter.low is not None and value < parameter.low or parameter.high is not None and value > parameter.high:
-        return f"{value!r} lies outside its range {parameter.comment[parameter.comment.rindex('['):]}"
-    return ""
-
-
-def _same_kind(sample, value) -> bool:
-    """Whether a value may stand for the sample: an int serves as a float, a default of None takes any scalar."""
-    if sample is None:
-        return value is None or isinstance(value, (str, bool, int, float))
-    if isinstance(sample, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is type(sample) and isinstance(value, (str, bool, int, dict))
-
-
-def _convert(default, value):
-    """An int given for a float becomes one, so that a run does not depend on how a number was written."""
-    if isinstance(default, list) and isinstance(value, list):
-        return [_convert(default[0], item) for item in value] if default else list(value)
-    return float(value) if isinstance(default, float) else value
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value))
+    limits = comment[comment.rfind("["):]
+    if kind == "literal_error":
+        return f"{value!r} is not one of {limits[1:-1].replace(' |', ',')}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"{value!r} lies outside its range {limits}"
+    sample = next(iter(default), None) if isinstance(default, list) else default
+    needed = "a single value" if sample is None else _kind(sample)
+    number = isinstance(sample, float) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
+    return (f"{value!r} is {_kind(value)} where {needed} is needed"
+            + (", and YAML reads 1e-3 as text: write 1.0e-3" if number else ""))
 
 
 def _kind(value) -> str:
-    names = {str: "a text", bool: "true/false", int: "a whole number", float: "a number", type(None): "nothing (null)"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _nearest(name: str, known: list[str], what: str) -> str:

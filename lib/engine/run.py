@@ -2,17 +2,19 @@
 
     python -m lib.engine.run all --profile laptop             every chapter that is not up to date, through Snakemake
     python -m lib.engine.run 02_tokenizer --profile laptop    this chapter, whatever its state
+    python -m lib.engine.run --minutes laptop                 what its chapters took, into params/minutes.yaml
 """
 import argparse
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+import yaml
 
 from lib.engine import assets, keys, params, paths, reach, records
 
@@ -26,6 +28,9 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
                           "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
                           "11_multilingual_benchmark", "12_rank_and_precision"],
             "14_paper": ["13_carbon"]}
+
+MINUTES = paths.PARAMS / "minutes.yaml"
+MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
 
 
 def chapters() -> list[str]:
@@ -96,10 +101,10 @@ class ChapterError(RuntimeError):
 
 
 def announce(profile: str, reasons: dict[str, str]):
-    """Prints which chapters will run, why, and how long that takes on two cores; keeps this plan for `left`."""
+    """Prints which chapters will run, why, and how long that took before; keeps this plan for `left`."""
     records.write_json(_plan(profile), reasons)
     print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
-          f"{_total(profile, reasons)} on two cores.")
+          f"{_total(profile, reasons)} as they took here before, or else on two cores.")
     for chapter, reason in reasons.items():
         print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
 
@@ -131,8 +136,20 @@ def left(profile: str, done: str) -> str:
 
 
 def minutes(profile: str, chapter: str) -> float | None:
-    """Minutes of the chapter on two cores, from `params/minutes.yaml`; None when that was not measured."""
-    return params.read(paths.PARAMS / "minutes.yaml").get(profile, {}).get(chapter)
+    """Minutes of the chapter's last run here, else those of `params/minutes.yaml`; None when neither was measured."""
+    last = record(profile, chapter)
+    return (records.read(last)["measured"]["seconds"] / 60 if last.exists()
+            else params.read(MINUTES).get(profile, {}).get(chapter))
+
+
+def note_minutes(profile: str):
+    """Writes what the chapters of a profile last took here into `params/minutes.yaml`, tenths of minutes."""
+    known = params.read(MINUTES)
+    took = {chapter: max(0.1, round(minutes(profile, chapter), 1)) for chapter in chapters()
+            if record(profile, chapter).exists()}
+    known[profile] = known.get(profile, {}) | took
+    MINUTES.write_text(MINUTES_HEAD + yaml.safe_dump(known, sort_keys=False, default_flow_style=None, width=10_000), "utf8")
+    print(f"{paths.shown(MINUTES)}: the minutes of {len(took)} chapters of profile {profile}.")
 
 
 def all_chapters(profile: str, options: list[str]) -> int:
@@ -231,7 +248,7 @@ def _plan(profile: str) -> Path:
 
 def _announced(profile: str) -> dict[str, str]:
     """The plan of the run in progress: chapter → why it runs."""
-    return json.loads(_plan(profile).read_text(encoding="utf8")) if _plan(profile).exists() else {}
+    return records.read(_plan(profile)) if _plan(profile).exists() else {}
 
 
 def _listed(names: list[str]) -> str:
@@ -260,8 +277,9 @@ def end_with(parent: int):
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 when everything ran, else 1 after one sentence on what stopped it."""
     parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
-    parser.add_argument("chapter")
+    parser.add_argument("chapter", nargs="?", default="all")
     parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
@@ -269,6 +287,8 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     try:
         paths.settle()
+        if values.minutes:
+            return note_minutes(values.minutes) or 0
         if values.chapter == "all":
             return all_chapters(values.profile, options)
         reason = _announced(values.profile).get(values.chapter, "you asked for it")

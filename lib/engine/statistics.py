@@ -3,6 +3,7 @@ from typing import NamedTuple
 
 import numpy
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -109,10 +110,8 @@ def difference_of_counts(before, after, n: int, seed: int = 0) -> Difference:
 
 def holm(p_values) -> list[float]:
     """Holm's (1979) adjusted p values, in the order given: small ones stay small among many tests only."""
-    p_values = numpy.asarray(p_values, float)
-    order = p_values.argsort()
-    adjusted = numpy.maximum.accumulate(p_values[order] * numpy.arange(len(p_values), 0, -1)).clip(max=1)
-    return adjusted[order.argsort()].tolist()
+    p_values = list(p_values)
+    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
 
 
 def _shares(values) -> bool:

@@ -22,23 +22,27 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
+import psutil
 
 from lib.engine import keys, params, paths, records, run
-from lib.engine.params import Parameter, ParameterError
+from lib.engine.params import ParameterError
 
-KEYS = {"profile": Parameter("", "whose parameters hold where the sweep names none"),
-        "chapter": Parameter("", "what a cell runs"),
-        "cores": Parameter(1, "processor cores of a cell [1..]", 1),
-        "memory": Parameter("4 GB", "memory of a cell, in GB or MB"),
-        "gpus": Parameter(0, "GPUs of a cell [0..]", 0),
-        "minutes": Parameter(0, "longest time of a cell on a cluster, 0: what the cluster's profile says [0..]", 0),
-        "set": Parameter({}, "parameter → value, the same in every cell"),
-        "grid": Parameter({}, "parameter → list of values, every combination is a cell"),
-        "zip": Parameter({}, "parameter → list of values, taken together: first with first, second with second …")}
+KEYS = """
+profile = ""  # whose parameters hold where the sweep names none
+chapter = ""  # what a cell runs
+cores = 1  # processor cores of a cell [1..]
+memory = "4 GB"  # memory of a cell, in GB or MB
+gpus = 0  # GPUs of a cell [0..]
+minutes = 0  # longest time of a cell on a cluster, 0: what the cluster's profile says [0..]
+set = {}  # parameter → value, the same in every cell
+grid = {}  # parameter → list of values, every combination is a cell
+zip = {}  # parameter → list of values, taken together: first with first, second with second …
+"""
 ATTEMPTS = 2
 
 
@@ -79,13 +83,13 @@ class Sweep(NamedTuple):
     """A sweep file, checked: what each cell needs (memory in MB) and the cells."""
 
     name: str
+    cells: list[Cell]
     profile: str
     chapter: str
     cores: int
     memory: int
     gpus: int
     minutes: int
-    cells: list[Cell]
 
     @property
     def resources(self) -> dict[str, int]:
@@ -101,14 +105,15 @@ def load(path: Path) -> Sweep:
         known = ", ".join(map(paths.shown, files())) or "none yet"
         raise ParameterError(f"There is no sweep file {path}; there are: {known}.")
     source = paths.shown(path.resolve())
-    values = params.compared(KEYS, params.read(path), source, "a sweep")
-    base = _profile(values["profile"], values["chapter"], source)
-    fixed, varied = values["set"], _combinations(values["grid"], values["zip"], source)
+    values = params.compared(params.model(KEYS), params.read(path), source, "a sweep")
+    base, fixed = _profile(values["profile"], values["chapter"], source), values.pop("set")
     cells = [Cell(values["chapter"], _checked(values["chapter"], base, fixed | chosen, source), chosen)
-             for chosen in varied]
-    _unique(cells, source)
-    needs = {name: values[name] for name in ("profile", "chapter", "cores", "gpus", "minutes")}
-    return Sweep(name=path.stem, memory=_megabytes(values["memory"], source), cells=cells, **needs)
+             for chosen in _combinations(values.pop("grid"), values.pop("zip"), source)]
+    counts = Counter(cell.key for cell in cells)
+    twice = next((cell for cell in cells if counts[cell.key] > 1), None)
+    if twice:
+        raise ParameterError(f"{source}: the cell {twice} stands twice; name every value of a list once.")
+    return Sweep(path.stem, cells, **values | {"memory": _megabytes(values["memory"], source)})
 
 
 def files() -> list[Path]:
@@ -156,7 +161,7 @@ def run_cell(folder: Path, wanted: Path | None = None) -> int:
     The record is copied to where it is `wanted` too: an executor without a shared file system fetches it from there.
     """
     folder = Path(folder).resolve()
-    cell = json.loads((folder / "cell.json").read_text(encoding="utf8"))
+    cell = records.read(folder / "cell.json")
     os.environ |= {"COMPANION_OUTPUT": str(folder), "OMP_NUM_THREADS": str(cell["cores"])}
     began, noted = time.monotonic(), {"attempt": _noted(folder).get("attempt", 0) + 1, "host": socket.gethostname()}
     records.write_json(folder / "state.json", {"state": "running", **noted})
@@ -292,11 +297,11 @@ def _needs(found: Sweep) -> dict[str, int]:
 
 def _machine(found: Sweep) -> dict[str, int]:
     """Cores, memory in MB, and GPUs when a cell needs one."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    if not found.gpus:
-        return {"cores": os.cpu_count(), "mem_mb": memory}
-    import torch
-    return {"cores": os.cpu_count(), "mem_mb": memory, "gpu": torch.cuda.device_count()}
+    has = {"cores": os.cpu_count(), "mem_mb": psutil.virtual_memory().total // 2**20}
+    if found.gpus:
+        import torch
+        has["gpu"] = torch.cuda.device_count()
+    return has
 
 
 def _cluster(name: str) -> list[str]:
@@ -317,9 +322,8 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
     if len(set(lengths.values())) > 1 or set(grid) & set(together) or not {**grid, **together}:
         raise ParameterError(f"{source}: `grid` names {', '.join(grid) or 'nothing'} and the lists of `zip` have lengths "
                              f"{lengths or 'none'}; name each parameter once, and give those lists one length.")
-    axes = [[{name: value} for value in values] for name, values in grid.items()]
-    axes += [[dict(zip(together, values)) for values in zip(*together.values())]] if together else []
-    return [{name: value for part in parts for name, value in part.items()} for parts in itertools.product(*axes)]
+    rows = [dict(zip(together, values)) for values in zip(*together.values())] or [{}]
+    return [dict(zip(grid, values)) | row for *values, row in itertools.product(*grid.values(), rows)]
 
 
 def _profile(profile: str, chapter: str, source: str) -> dict:
@@ -339,15 +343,6 @@ def _checked(chapter: str, base: dict, values: dict, source: str) -> dict:
         raise ParameterError(f"{source}: key `profile` is {values['profile']!r} among the parameters, but a sweep "
                              "stays within one profile: name it at the top of the file.")
     return params.check(chapter, base | values, source)
-
-
-def _unique(cells: list[Cell], source: str):
-    """ParameterError when two cells would compute the same."""
-    seen = {}
-    for cell in cells:
-        if cell.key in seen:
-            raise ParameterError(f"{source}: the cell {cell} stands twice; name every value of a list once.")
-        seen[cell.key] = cell
 
 
 def _megabytes(text: str, source: str) -> int:
@@ -371,7 +366,7 @@ def _record(profile: str, chapter: str) -> Path:
 def _noted(folder: Path) -> dict:
     """What a cell last noted of itself; empty before it began."""
     place = folder / "state.json"
-    return json.loads(place.read_text(encoding="utf8")) if place.exists() else {}
+    return records.read(place) if place.exists() else {}
 
 
 def _overview():

@@ -1,8 +1,8 @@
 """Published benchmarks as task rows: the test files of Llama-Persian, ParsiNLU, and English rows to train on.
 
 A row has id, benchmark, setting, task, language, category, text, choices, answer, answers, to, flags, as `prompts` and
-`measure.harness` read it; released rows also keep instruction, input and output as they were published, and forms,
-the answer that the published instruction wants for each choice. Faults of the files are flagged, never repaired.
+`measure.harness` read it; published rows also keep input and output as they stand. Faults of the files are flagged,
+never repaired.
 """
 import csv
 import io
@@ -18,7 +18,7 @@ from lib.evaluate import scoring
 
 RELEASED, PARSINLU, XQUAD, XCOPA, REVIEWS = "llama-persian-tests", "parsinlu", "xquad", "xcopa", "movie-reviews"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
-           "flags", "instruction", "input", "output", "forms"]
+           "flags", "input", "output"]
 FILES = {"fa": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
                 "summary": "summary", "translation": "translation_fa_en"},
          "en": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
@@ -141,16 +141,6 @@ def training(language: str, items: pandas.DataFrame | None = None) -> pandas.Dat
     return labelled(pandas.concat(frames, ignore_index=True)[[*COLUMNS, "source"]])
 
 
-def as_released(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows to be asked and answered in their publication's own words (with style `alpaca`, the paper's prompt).
-
-    Raises ValueError for rows that have no published instruction.
-    """
-    if frame["instruction"].isna().any():
-        raise ValueError("Only the released test files have an instruction of their own: leave other rows out.")
-    return frame.assign(wording="released")
-
-
 def labelled(frame: pandas.DataFrame) -> pandas.DataFrame:
     """The rows that have a gold label; prints how many have none."""
     bare = frame["flags"].map(lambda flags: "no label" in flags)
@@ -183,11 +173,6 @@ def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float 
     counts = training.assign(found=1, leaked=bad, kept=[not leaked for leaked in bad])
     counts = counts.groupby(["source", "task"], sort=False)[["found", "leaked", "kept"]].sum().reset_index()
     return training[[not leaked for leaked in bad]].reset_index(drop=True), counts
-
-
-def leaks(documents: Iterable[str], tests: pandas.DataFrame, threshold: float = 0.7) -> int:
-    """How many of the documents have a line, or are as a whole, a near twin of a test text."""
-    return sum(leaking([[document, *text.lines(document)] for document in documents], tests, threshold))
 
 
 def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float = 0.7) -> list[bool]:
@@ -280,8 +265,7 @@ def _released(setting: str, task: str, name: str) -> pandas.DataFrame:
 
 def _labelled(raw: dict, string: str, choices: list[str], forms: list[str], language: str) -> dict:
     labels = {scoring.spelling(form): index for index, form in enumerate(forms)}
-    return {"text": text.normalise(string, language), "choices": choices, "forms": forms,
-            "answer": scoring.gold(raw["output"], labels)}
+    return {"text": text.normalise(string, language), "choices": choices, "answer": scoring.gold(raw["output"], labels)}
 
 
 def _released_sentiment(raw: dict, category: str, language: str) -> dict:

@@ -84,11 +84,6 @@ def bleu(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, st
     return corpus_score(BLEU(tokenize="intl"), hypotheses, references, seed)
 
 
-def bleu_difference(before, after, references, seed: int = 0) -> statistics.Difference:
-    """BLEU of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    return corpus_difference(BLEU(tokenize="intl"), before, after, references, seed)
-
-
 def corpus_score(metric, hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
     """A corpus score of sacrebleu's `metric` with a bootstrap interval over segments, and the metric's signature.
 
@@ -189,10 +184,10 @@ def _index(names, language: str) -> dict[str, int]:
 def _names(row) -> dict[str, int]:
     """Spelling → index of everything but its text that names a choice; what was asked for wins.
 
-    Numbers from 1 name choices only where no choice is a number and the publication does not number otherwise.
+    Numbers from 1 name choices only where no choice is a number.
     """
     count, language = len(row["choices"]), row["language"]
-    numeric = row.get("wording") == "released" or any(spelling(choice, language).isdigit() for choice in row["choices"])
+    numeric = any(spelling(choice, language).isdigit() for choice in row["choices"])
     sets = [[] if numeric else range(1, count + 1), prompts.letters("en")[:count], prompts.letters(language)[:count],
             prompts.options(row)]
     return {name: index for names in sets for name, index in _index(names, language).items()}

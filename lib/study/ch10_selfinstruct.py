@@ -237,7 +237,7 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
 
 def filled(instructions: list[str], settings: Settings) -> novelty.Pool:
     """A pool that holds these instructions."""
-    pool = novelty.Pool(settings.language, settings.threshold, instructions)
+    pool = novelty.Pool(settings.language, settings.threshold)
     for instruction in instructions:
         pool.add(instruction)
     return pool
@@ -257,7 +257,7 @@ def survey(tasks: pandas.DataFrame, settings: Settings, rows: int = 0) -> pandas
     """`rows` tasks of a set (0: all), drawn by the seed, put through the checks of `generate`; no seeds are pooled."""
     if rows:
         tasks = tasks.sample(min(rows, len(tasks)), random_state=settings.seed).sort_index()
-    pool = novelty.Pool(settings.language, settings.threshold, tasks["instruction"])
+    pool = novelty.Pool(settings.language, settings.threshold)
     return pandas.DataFrame([examine(task, pool, settings) for task in tasks.to_dict("records")],
                             columns=[*PARTS, "reason", "blanked", "near"], dtype=object)
 

@@ -25,10 +25,8 @@ from lib.train import training
 
 CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
-SETS = ("multialpaca", "derived", "made", "alpaca")
 LOWER, OTHERS = "mid and low", "non-English"
 UNTUNED = "none"
-WHOLE = 16
 FINISHED, ANSWERS = "cell.json", "answers.parquet"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
 MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}

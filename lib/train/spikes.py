@@ -40,11 +40,6 @@ class Rule:
             raise ValueError(f"A window of {self.window} steps has no median to stand out from: give two at least.")
 
 
-def find(values, rule: Rule) -> numpy.ndarray:
-    """Which values of a curve, all above 0, are spikes: booleans [steps]."""
-    return numpy.array([is_spike(values[:step], value, rule) for step, value in enumerate(values)], bool)
-
-
 def is_spike(before, value: float, rule: Rule) -> bool:
     """Whether `value` stands out above the last `rule.window` values `before` it.
 

@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.engine import params, paths, records, statistics
+from lib.engine import keys, params, paths, records, statistics
 from lib.exhibits import pages
 from lib.exhibits.base import p_value
 
@@ -84,6 +84,59 @@ def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
     assert [path.name for path in kept] == ["13_carbon.json"]
     assert "![C13-F1." in page and "P2-T8" in page
     assert "- P1-T5." in page and "06_evaluation has no record" in page
+
+
+@pytest.fixture
+def clean_run(tmp_path, monkeypatch):
+    """`clean_run(profile, chapter, **environment)`: writes a record as a run of now from a clean tree would."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    monkeypatch.setattr(records, "_open", {})
+    monkeypatch.setattr(records, "refused", set())
+
+    def make(profile, chapter, **environment):
+        values = params.load("smoke", chapter) | {"profile": profile}
+        made = records.Record(chapter, values, {"revision": "abc", "device": "cpu", "dirty": False, **environment})
+        made.content["key"] = keys.of_chapter(chapter, values)
+        return made, made.write(seconds=1.0)
+    return make
+
+
+def test_the_index_says_chapter_by_chapter_what_is_stale_and_why(clean_run):
+    for chapter in ("01_corpus", "02_tokenizer", "08_phases_and_transfer", "09_curriculum", "10_multialpaca"):
+        clean_run("smoke", chapter)
+    assert pages.stale("smoke") == {}
+    changed, _ = clean_run("smoke", "02_tokenizer", revision="0123456789abcdef")
+    changed.content["key"]["lib/model/tokenizer.py"] = "another"
+    changed.write(seconds=1.0)
+    assert pages.stale("smoke") == {"02_tokenizer": "lib/model/tokenizer.py changed",
+                                    "08_phases_and_transfer": "02_tokenizer is stale", "09_curriculum": "02_tokenizer is stale"}
+    page = pages.index("smoke", pandas.DataFrame(columns=["id", "chapter", "state"])).read_text("utf8")
+    assert "| 02_tokenizer | 0123456789 | cpu | stale: lib/model/tokenizer.py changed |" in page
+    assert "| 01_corpus | abc | cpu | up to date |" in page
+
+
+def test_a_record_without_key_or_of_changed_code_is_stale(clean_run):
+    unknown, _ = clean_run("smoke", "01_corpus")
+    del unknown.content["key"]
+    unknown.write(seconds=1.0)
+    clean_run("smoke", "02_tokenizer", dirty=True)
+    found = pages.stale("smoke")
+    assert found == {"01_corpus": "made before records had a key", "02_tokenizer": "made from code changed since its revision"}
+
+
+def test_records_of_changed_code_are_not_kept_in_full(clean_run, tmp_path, capsys):
+    for profile in ("full", "smoke"):
+        clean_run(profile, "01_corpus")
+        clean_run(profile, "02_tokenizer", dirty=True)
+        clean_run(profile, "03_pretraining", dirty=None)
+    assert [path.stem for path in pages.keep("smoke")] == ["01_corpus", "02_tokenizer", "03_pretraining"]
+    assert capsys.readouterr().out == ""
+    assert [path.stem for path in pages.keep("full")] == ["01_corpus"] == records.available("full")
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 and told[0].startswith("The record of 02_tokenizer is not kept in figures/full, because it was "
+                                                 "made from code changed since its revision: commit")
+    shutil.copy(tmp_path / "runs/full/02_tokenizer/record.json", tmp_path / "figures/full/records/02_tokenizer.json")
+    assert records.place("full", "02_tokenizer").is_relative_to(tmp_path / "figures")  # as one kept long ago
 
 
 def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatch, capsys):

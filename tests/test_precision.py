@@ -72,6 +72,21 @@ def test_a_format_that_cannot_run_says_so(folder, tmp_path, monkeypatch):
         formats.load(folder, "int8")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+                                   RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
+                                   ValueError("not enough memory to quantise")])
+def test_too_little_memory_is_not_a_missing_format(folder, monkeypatch, error):
+    def fails(model):
+        raise error
+
+    monkeypatch.setattr(formats, "_probed", fails)
+    kind = torch.OutOfMemoryError if isinstance(error, torch.OutOfMemoryError) else MemoryError
+    with pytest.raises(kind, match=r"^nf4 weights of model do not fit into the memory of cpu.*: end other programs, or "
+                                   "take a smaller base or fewer bits[.]$") as caught:
+        formats.load(folder, "nf4")
+    assert not isinstance(caught.value, formats.NotAvailable) and caught.value.__cause__ is error
+
+
 def dequantised(model, folder):
     """The folder's model, in training mode, with the weights that the quantised model multiplies by."""
     plain = folders.load(folder).train()

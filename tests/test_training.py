@@ -2,6 +2,7 @@ import copy
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import datasets
@@ -112,6 +113,44 @@ def test_chunks_do_not_matter(chunk):
 
 def test_a_batch_without_labels_costs_nothing():
     assert loss.cross_entropy(torch.randn(3, 8, requires_grad=True), torch.full((3,), -100), [torch.randn(5, 8)]) == 0
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights_after(folder, start, blocks, monkeypatch, pieces):
+    """Weights after 12 steps of full training with batches in so many pieces, and which threads added to each gradient."""
+    threads, build = {}, trainers.pretrainer
+
+    def watched(job, model, *rest):
+        for name, parameter in model.named_parameters():
+            parameter.register_post_accumulate_grad_hook(
+                lambda parameter, name=name: threads.setdefault(name, set()).add(threading.get_ident()))
+        return build(job, model, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainers, "pretrainer", watched)
+        patch.setattr(trainers._Fast, "pieces", lambda self: pieces)
+        training.pretrain(folder, start, blocks, replace(SETTINGS, method="full", learning_rate=1e-3))
+    return folders.load(folder / "model").state_dict(), threads
+
+
+def test_a_batch_in_pieces_learns_the_same_and_no_two_threads_add_into_one_gradient(byte_tokenizer, tiny_model, blocks,
+                                                                                   tmp_path, monkeypatch, two_threads):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model)
+    whole, _ = weights_after(tmp_path / "whole", start, blocks, monkeypatch, 1)
+    first, threads = weights_after(tmp_path / "first", start, blocks, monkeypatch, 2)
+    again, _ = weights_after(tmp_path / "again", start, blocks, monkeypatch, 2)
+    assert all(len(found) < 2 for found in threads.values()), threads
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], whole[name]) for name in first)  # two sums of other parts
+    for name in first:
+        torch.testing.assert_close(first[name], whole[name], atol=1e-4, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("method", training.METHODS)

@@ -15,6 +15,7 @@ from lib.engine import paths
 from lib.engine.statistics import Difference, Estimate
 
 _open: dict[tuple[str, str], dict] = {}
+refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
 # Columns that a reader may count on, blank where no row has such a label.
 COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p"],
            "facts": ["chapter", "fact", "value", "unit"]}
@@ -102,8 +103,9 @@ def read(path: Path) -> dict:
 
 def place(profile: str, chapter: str) -> Path:
     """The record's file: that of this machine's run, else the committed one; FileNotFoundError if there is none."""
-    for path in (paths.output() / "runs" / profile / chapter / "record.json",
-                 paths.figures(profile) / "records" / f"{chapter}.json"):
+    places = [paths.output() / "runs" / profile / chapter / "record.json",
+              paths.figures(profile) / "records" / f"{chapter}.json"]
+    for path in places[(profile, chapter) in refused:]:
         if path.exists():
             return path
     raise FileNotFoundError(f"Chapter {chapter} has no record in profile {profile}: "
@@ -118,6 +120,7 @@ def lacking(profile: str, chapter: str) -> dict[str, str]:
 def available(profile: str) -> list[str]:
     """Chapters of a profile that have a record, in order."""
     run = {path.parent.name for path in (paths.output() / "runs" / profile).glob("*/record.json")}
+    run -= {chapter for name, chapter in refused if name == profile}
     run |= {chapter for name, chapter in _open if name == profile}
     return sorted(run | {path.stem for path in (paths.figures(profile) / "records").glob("*.json")})
 

@@ -112,7 +112,7 @@ def announce(profile: str, reasons: dict[str, str]):
 def reasons(profile: str, found: dict) -> dict[str, str]:
     """Why each chapter runs, chapter → a few words, in their order; `found` are Snakemake's reasons."""
     now = stale(profile)
-    return {chapter: _listed(now[chapter]) if chapter in now else why(found[chapter])
+    return {chapter: listed(now[chapter]) if chapter in now else why(found[chapter])
             for chapter in chapters() if chapter in found}
 
 
@@ -251,7 +251,7 @@ def _announced(profile: str) -> dict[str, str]:
     return records.read(_plan(profile)) if _plan(profile).exists() else {}
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """The first of many reasons, and how many more there are."""
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 

@@ -13,24 +13,47 @@ import pandas
 from IPython.display import HTML, Image, Markdown
 
 from lib import exhibits
-from lib.engine import paths, records
+from lib.engine import keys, paths, records, run
 from lib.exhibits.base import Exhibit
 
 CHAPTER = "14_paper"
+CLEAN = "full"  # the profile that takes records of clean trees only
 FOLDED = 12  # rows: longer tables are folded away in the notebook
 
 
 def keep(profile: str) -> list[Path]:
     """Copies this machine's records to `figures/<profile>/records/`; returns every record there, in order.
 
-    The record of this chapter itself stays out: nothing is made from it.
+    The record of this chapter itself stays out: nothing is made from it. The profile `full` refuses, in a sentence
+    each, records of changed code, and nothing is made from those either.
     """
     folder = paths.figures(profile) / "records"
     folder.mkdir(exist_ok=True)
-    for path in (paths.output() / "runs" / profile).glob("*/record.json"):
-        if path.parent.name != CHAPTER:
-            shutil.copyfile(path, folder / f"{path.parent.name}.json")
+    for path in sorted((paths.output() / "runs" / profile).glob("*/record.json")):
+        chapter, unclean = path.parent.name, profile == CLEAN and _unclean(records.read(path))
+        if unclean and chapter != CHAPTER:
+            records.refused.add((profile, chapter))
+            print(f"The record of {chapter} is not kept in figures/{profile}, because it was {unclean}: commit what was "
+                  "changed and run the chapter again.")
+        elif chapter != CHAPTER:
+            shutil.copyfile(path, folder / f"{chapter}.json")
     return sorted(folder.glob("*.json"))
+
+
+def stale(profile: str) -> dict[str, str]:
+    """Chapter → why its record is not what a run would give now; those that are up to date are left out.
+
+    What a record rests on (`keys.of_chapter`) is looked up anew for the parameters that it holds.
+    """
+    found = {}
+    for chapter in _chapters(profile):
+        made = records.load(profile, chapter)
+        key, now = made.get("key"), keys.of_chapter(chapter, made["parameters"])
+        reasons = [f"{name} changed" for name in keys.changed(key, now)] if key else ["made before records had a key"]
+        reasons = reasons or [f"{name} is stale" for name in run.before(chapter) if name in found]
+        if _unclean(made) or reasons:
+            found[chapter] = _unclean(made) or run.listed(reasons)
+    return found
 
 
 def make(profile: str) -> pandas.DataFrame:
@@ -93,13 +116,27 @@ def _entry(row) -> str:
     return f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}\n\n{picture}{links}"
 
 
+def _chapters(profile: str) -> list[str]:
+    """Those with a record, but the one that collects the exhibits."""
+    return [chapter for chapter in records.available(profile) if chapter != CHAPTER]
+
+
+def _unclean(record: dict) -> str:
+    """How the record was made, if not from a clean checkout of its revision; else empty."""
+    dirty = record["environment"].get("dirty")
+    return {True: "made from code changed since its revision", None: "made from code of no known revision"}.get(dirty, "")
+
+
 def _provenance(profile: str) -> str:
-    """Which code and machine the records come from, and how to read the numbers."""
-    found = [records.load(profile, chapter) for chapter in records.available(profile) if chapter != CHAPTER]
-    places = {(record["environment"]["revision"][:10], record["environment"]["device"]) for record in found}
-    origin = "; ".join(f"revision {revision or 'unknown'} on {device}" for revision, device in sorted(places))
-    return (f"Made from {len(found)} records ({origin}). Demonstration scale: a model of a hundred million parameters "
-            "and minutes of training show directions, not the papers' heights. Brackets are 95 % intervals.")
+    """Which code and machine each record comes from, what is stale, and how to read the numbers."""
+    old, rows = stale(profile), []
+    for chapter in _chapters(profile):
+        made = records.load(profile, chapter)["environment"]
+        state = f"stale: {old[chapter]}" if chapter in old else "up to date"
+        rows.append(f"| {chapter} | {made['revision'][:10] or 'unknown'} | {made['device']} | {state} |")
+    return (f"Made from {len(rows)} records. Demonstration scale: a model of a hundred million parameters and minutes of "
+            "training show directions, not the papers' heights. Brackets are 95 % intervals.\n\n"
+            + "\n".join(["| chapter | revision | device | record |", "|---|---|---|---|", *rows]))
 
 
 def main(arguments: list[str] | None = None) -> int:

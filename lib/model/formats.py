@@ -1,4 +1,5 @@
 """Number formats of a model's weights (fp32, bf16, LLM.int8, NF4), what each costs to run, and formats to train in."""
+import re
 import time
 import types
 from pathlib import Path
@@ -15,6 +16,7 @@ KINDS = (*FLOATS, "int8", "nf4")
 BITS = {16: "", 8: "int8", 4: "nf4"}  # of a frozen weight under an adapter → its kind; 16 is `machine.dtype()`
 # Between the matrix products of a model in training: residual stream, norms, attention's scores and soft-max.
 COMPUTED = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-fp32-residual": torch.float32}
+FULL = "(?i)out of memory|not enough memory|can't allocate"  # as PyTorch says it of GPUs and of DefaultCPUAllocator
 
 
 class NotAvailable(RuntimeError):
@@ -36,7 +38,8 @@ def load(folder: Path, kind: str, training: bool = False) -> PreTrainedModel:
     2023, arXiv 2305.14314), both by bitsandbytes on the linear layers; embeddings, head, norms and an adapter stay in
     `machine.dtype()`. LLM.int8 also rounds what goes into a layer to 8 bits, but on a CPU in evaluation only: its
     training multiplies by the dequantised weights there. Peak memory counts from here on. Raises ValueError for another
-    kind, FileNotFoundError where no model is, NotAvailable where bitsandbytes cannot run it.
+    kind, FileNotFoundError where no model is, NotAvailable where bitsandbytes cannot run it, MemoryError or
+    torch.OutOfMemoryError where it could in more memory.
     """
     if kind not in KINDS:
         raise ValueError(f"Number format {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
@@ -45,8 +48,12 @@ def load(folder: Path, kind: str, training: bool = False) -> PreTrainedModel:
         return folders.load(folder, FLOATS[kind]).train(training)
     try:
         return _probed(folders.load(folder, quantization_config=_quantisation(kind)).train(training))
-    except (ImportError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
+    except (ImportError, RuntimeError, NotImplementedError, ValueError, AttributeError, MemoryError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search(FULL, str(error)):
+            full = torch.OutOfMemoryError if isinstance(error, torch.OutOfMemoryError) else MemoryError
+            raise full(f"{kind} weights of {Path(folder).name} do not fit into the memory of {machine.device()} "
+                       f"({reason.rstrip('.')}): end other programs, or take a smaller base or fewer bits.") from error
         raise NotAvailable(f"{kind} was not run, because bitsandbytes cannot on {machine.device()} here: "
                            f"{reason}") from error
 

@@ -2,6 +2,7 @@
 
 They may be one process or one of several under Accelerate. `Settings.batch_size` is that of all of them together.
 """
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import datasets
@@ -60,8 +61,8 @@ class _Fast:
 
     def pieces(self) -> int:
         """Halves of a batch computed side by side on a CPU: two passes of half the threads waste less than every
-        operation on all of them. Two, because their sum is the same in either order; one with dropout, whose draws
-        come from a single generator, and in one of several processes, whose gradients meet behind one pass."""
+        operation on all of them. One with dropout, whose draws come from a single generator, and in one of several
+        processes, whose gradients meet as they are added up behind one pass."""
         alone = machine.device() != "cpu" or self.settings.lora_dropout or self.args.world_size > 1
         return 1 if alone else min(2, self.args.per_device_train_batch_size, torch.get_num_threads())
 
@@ -89,16 +90,26 @@ class _Fast:
             self.watched = 0.0
 
     def in_pieces(self, model, inputs, num_items_in_batch):
-        """The step with its batch split over the pool."""
-        model.train()
-        parts = [tensor.chunk(self.pieces()) for tensor in inputs.values()]
-        return sum(self.pool.map(lambda *part: self.backward(model, dict(zip(inputs, part)), num_items_in_batch), *parts))
+        """The step with its batch split over the pool; its gradients are added in the order of the pieces.
 
-    def backward(self, model, inputs, num_items_in_batch):
-        """Adds the gradients of a part of the batch; its share of the mean loss."""
+        Each thread has gradients of its own, since two must not add into one `.grad`: they take the trained weights'
+        memory once more.
+        """
+        model.train()
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        parts = [tensor.chunk(self.pieces()) for tensor in inputs.values()]
+        done = list(self.pool.map(
+            lambda *part: self.gradients(model, dict(zip(inputs, part)), num_items_in_batch, trained), *parts))
+        while trained:
+            parameter, found = trained.pop(), [gradients.pop() for _, gradients in done]
+            found = [gradient for gradient in (parameter.grad, *found) if gradient is not None]
+            parameter.grad = functools.reduce(torch.add, found) if found else None
+        return sum(loss for loss, _ in done)
+
+    def gradients(self, model, inputs, num_items_in_batch, trained: list) -> tuple:
+        """A part's share of the mean loss, and of the gradients of what is trained: None where it was not needed."""
         loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        self.accelerator.backward(loss)
-        return loss.detach()
+        return loss.detach(), list(torch.autograd.grad(loss, trained, allow_unused=True))
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)

@@ -27,7 +27,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib.data import prompts
+from lib.data import corpus, prompts
 from lib.engine import params, paths, statistics
 from lib.evaluate import scoring
 from lib.model import folders
@@ -176,18 +176,23 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
     for a name that the harness does not know.
     """
-    manager = known(names, folders)
-    own = own or {}
-    # Only as members of a group do known tasks take other settings.
-    members = [{"task": name, **own[name]} for name in names if name in own]
-    changed = [{"group": "named", "task": members}] if members else []
     with _quiet():
-        asked = [name for name in names if name not in own] + changed
-        samples = _samples(_Reader(model, tokenizer, batch_size), manager, asked, limit, shots, seed)
+        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), limit,
+                           shots, seed)
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
                              for row in _named(task, sample)])
+
+
+def asked(names: list[str], own: dict[str, dict] | None = None, folders: list | None = None) -> set[str]:
+    """Strings of at least `corpus.SECRET` characters in any item that `named` asks with the same arguments."""
+    if not names:
+        return set()
+    with _quiet():
+        tasks = known(names, folders).load(_settled(names, own))["tasks"].values()
+        return {string for task in tasks for item in task.eval_docs for string in _strings(item)
+                if len(string) >= corpus.SECRET}
 
 
 def files(paths_by_split: dict[str, str], folder) -> dict:
@@ -410,6 +415,18 @@ def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
             "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
             **{name: float(sample[name]) for name in metrics},
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _settled(names: list[str], own: dict[str, dict] | None) -> list:
+    """Tasks as the harness loads them: names, and as members of a group, where known tasks take other settings, `own`."""
+    members = [{"task": name, **own[name]} for name in names if name in (own or {})]
+    return [name for name in names if name not in (own or {})] + [{"group": "named", "task": members}] * bool(members)
+
+
+def _strings(value):
+    """Every string in a value of lists and mappings."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    yield from [value] if isinstance(value, str) else (string for part in parts for string in _strings(part))
 
 
 def _named(task: str, sample: dict):

@@ -12,7 +12,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.data import prompts
+from lib.data import corpus, prompts
 from lib.engine import assets, paths, records
 from lib.evaluate import benchmarks, measure
 
@@ -172,6 +172,15 @@ def test_no_twin_of_a_test_row_is_trained_on():
     kept, counts = benchmarks.clean(training, tests)
     assert list(kept["text"]) == ["Nothing that is alike stands here."]
     assert counts.to_dict("records") == [{"source": "s", "task": "sentiment", "found": 3, "leaked": 2, "kept": 1}]
+    assert corpus.leaking([["Some text.\nIt was there all day long, so."], ["Other text entirely."]],
+                          benchmarks.asked(tests)) == [True, False]
+
+
+def test_the_right_option_is_asked_too_but_no_label():
+    tests = rows("", task="word_order", choices=["one two three four five six.", "two one three four five six."])
+    assert benchmarks.asked(tests) == {"one two three four five six."}
+    assert benchmarks.asked(rows("It was there all day long.")) == {"It was there all day long."}
+    assert benchmarks.asked(rows("It was there all day long.", answer=None)) == {"It was there all day long."}
 
 
 def test_exam_questions_leak_with_their_options_only():

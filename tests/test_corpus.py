@@ -292,7 +292,27 @@ TWIN = "او دیروز می‌گفت که کتاب سلام را تا پایا�
 def test_a_twin_in_another_spelling_is_a_twin(spelled):
     assert spelled != TWIN and corpus.twins([TWIN], [spelled], 0.7) == {TWIN}
     assert corpus.near_duplicates([TWIN, spelled], 0.8) == [False, True]
-    assert corpus.holding([f"پیش از این {spelled} و پس از آن"], [TWIN])
+    assert corpus.leaking([[f"پیش از این {spelled} و پس از آن"], ["چیز دیگری است"]], [TWIN]) == [True, False]
+
+
+def test_what_gives_away_anything_asked_is_left_out_and_counted(output):
+    record = records.Record("02_tokenizer", {"profile": "test"}, {})
+    pairs = pandas.DataFrame({"split": ["train", "train", "train", "test"], "target": ["یک", "دو", TWIN, TWIN],
+                              "english": ["The cat sat on the mat today.", "Nothing alike.", "No twin.", "Held out, it stays."]})
+    multiway = pandas.DataFrame({"item": ["a"], "split": ["test"], "en": ["Look: the cat sat on the mat today.\nIt sat there."],
+                                 "fa": [TWIN]})
+    kept = corpus.unasked(pairs, ["english", "target"], corpus.held_out({"multiway": multiway}), record, artefact="pairs")
+    assert kept["english"].tolist() == ["Nothing alike.", "Held out, it stays."]
+    assert record.content["facts"] == [{"fact": "leaked", "value": 2, "unit": "rows", "artefact": "pairs"}]
+
+
+def test_looking_for_leaks_equals_comparing_everything(english, persian):
+    texts = [[f"{line[:30]}\n{other}"] for line in persian[:5] for other in english[:5]]
+    asked = {english[1], persian[2].replace("زود", "دیر"), "yes"}
+    def gives(string, question):
+        pieces = (string, *string.split("\n"))
+        return any(corpus.similar(piece, question, 0.7) for piece in pieces) or len(question) > 20 and question in string
+    assert corpus.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
 
 
 def test_what_normalisation_rewrites_is_counted_by_source_and_language():

@@ -12,13 +12,14 @@ from lib import exhibits
 from lib.data import items as items_module
 from lib.engine import records, statistics
 from lib.evaluate import measure
+from lib.model.tokenizer import encoded, start_token
 
 ZWNJ = "\u200c"
 
 
 def direct_bits(model, tokenizer, text):
     """The text's bits in one forward pass over all of it."""
-    ids = [measure.start_token(tokenizer), *tokenizer(text, add_special_tokens=False).input_ids]
+    ids = [start_token(tokenizer), *tokenizer(text, add_special_tokens=False).input_ids]
     with torch.no_grad():
         scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     return -sum(scores[at, token].item() for at, token in enumerate(ids[1:])) / math.log(2)
@@ -54,12 +55,6 @@ def test_windows_score_every_token_once(byte_tokenizer, tiny_model, english):
 def test_empty_text_costs_nothing(byte_tokenizer, tiny_model):
     frame = measure.bits_per_byte(tiny_model(byte_tokenizer), byte_tokenizer, ["", "word"])
     assert list(frame.loc[0]) == [0, 0, 0, 0, 0] and frame["bits"][1] > 0
-
-
-def test_start_token(byte_tokenizer, sentencepiece_tokenizer):
-    assert measure.start_token(byte_tokenizer) == byte_tokenizer.eos_token_id
-    assert measure.start_token(sentencepiece_tokenizer) in (sentencepiece_tokenizer.bos_token_id,
-                                                               sentencepiece_tokenizer.eos_token_id)
 
 
 def test_retrieval_finds_translations_among_vectors():
@@ -175,10 +170,10 @@ def test_likelihoods_of_a_bf16_model_are_not_rounded_to_bf16(byte_tokenizer, tin
 
 def continuation_nats(model, tokenizer, context, continuation):
     """The continuation's negative log-likelihood in one forward pass."""
-    ids, begin = tokenizer(context + continuation).input_ids, len(tokenizer(context).input_ids)
+    (ids,), (before,) = encoded(tokenizer, [context + continuation]), encoded(tokenizer, [context])
     with torch.no_grad():
         scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-    return -sum(scores[at - 1, ids[at]].item() for at in range(begin, len(ids)))
+    return -sum(scores[at - 1, ids[at]].item() for at in range(len(before), len(ids)))
 
 
 def test_task_hash_tells_other_questions(byte_tokenizer, tiny_model, items, tmp_path):

@@ -96,6 +96,10 @@ def exam(english, persian):
     return Exam([], [], 1, benchmarks.framed([]), choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
 
 
+def test_plain_sentences_are_asked_too(exam, tmp_path, english):
+    assert {*exam.texts["text"], *exam.choices["text"], "Un perro."} - grid.asked(exam, tmp_path) == {"Un perro."}
+
+
 @pytest.fixture
 def start(byte_tokenizer, tiny_model, tmp_path):
     return folders.save(tiny_model(byte_tokenizer, width=64), byte_tokenizer, tmp_path / "start")

@@ -104,7 +104,7 @@ def test_one_shot_shows_an_answered_row_of_the_same_direction(multiway):
 def xcopa(monkeypatch, tmp_path):
     """Three validation and three test items in Indonesian, as XCOPA's files are."""
     def row(place):
-        return {"premise": f"Premis {place}.", "choice1": "Pilihan satu.", "choice2": "Lain dua.", "idx": place,
+        return {"premise": f"Premis {place}." if place else "Orang itu membuka keran air di dapur.", "choice1": "Pilihan satu.", "choice2": "Lain dua.", "idx": place,
                 "question": ["cause", "effect"][place % 2], "label": place % 2, "changed": False}
 
     def files(code):
@@ -124,11 +124,27 @@ def test_choices_go_through_the_harness_with_and_without_a_demonstration(xcopa, 
     place = tmp_path / "tiny-none-0" / "one-shot" / "xcopa_id.samples.jsonl"
     context = json.loads(place.read_text("utf8").splitlines()[0])["arguments"][0][0]
     shown, asked_for = context.split("\n\n")
-    assert shown.startswith("Premis 1") and asked_for == "Premis 0 karena"
+    assert shown.startswith("Premis 1") and asked_for == "Orang itu membuka keran air di dapur karena"
     tuned = multilingual.choices(*asked[:2], Run("tiny", "en", 0), *asked[3:])
     assert set(tuned["asked"]) == {"zero-shot"}
     columns = ["asked", "item", "acc", "acc_norm"]
     assert multilingual.choices(*asked)[columns].equals(found[columns])
+
+
+def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_text(xcopa, output, tmp_path, persian):
+    def instruction(text, answer="ya", **more):
+        return {"task": "dialogue", "language": "id", "text": text, "answer": answer, "bytes": 9, **more}
+    told = pandas.DataFrame([{"task": "translation", "language": "en", "to": "fa", "text": "The cat sat on the mat today.",
+                              "choices": None, "answer": persian[1]}])
+    asked = multilingual.asked(told, ["id"], [], tmp_path, [persian[0]])
+    pool = pandas.DataFrame([
+        instruction("Apa sebabnya?\norang itu membuka keran air di dapur"), instruction("Tulis sesuatu.", persian[0]),
+        instruction("Siapa?", f"{persian[1]} و بس"), instruction("Mengapa langit biru?"),
+        {**instruction("Translate", 0, choices=["The cat sat on the mat today", "No."]), "task": "other_mcq"}])
+    record = records.Record(CHAPTER, {"profile": "test"}, {})
+    kept = multilingual.unasked({"id": pool}, asked, record, instructions="made")["id"]
+    assert kept["text"].tolist() == ["Mengapa langit biru?"] and list(kept) == list(pool)
+    assert record.content["facts"] == [{"fact": "leaked", "value": 4, "unit": "rows", "language": "id", "instructions": "made"}]
 
 
 def test_choices_made_from_the_corpus_go_the_same_way(byte_tokenizer, tiny_model, tmp_path, multiway):

@@ -132,11 +132,6 @@ def test_a_reply_has_what_the_template_puts_before_it(byte_tokenizer):
     assert prompts.reply(words, prompts.messages(SENTENCE), "hi") == "<think></think> hi"
 
 
-def test_a_document_begins_as_it_stood_in_training(byte_tokenizer, llama_tokenizer):
-    assert prompts.begin_document(byte_tokenizer, "A cat") == byte_tokenizer.eos_token + "A cat"
-    assert prompts.begin_document(llama_tokenizer, "A cat") == "A cat"
-
-
 def test_options_carry_the_letters_of_the_language():
     persian, english = prompts.messages(QUESTION), prompts.messages({**QUESTION, "language": "en"})
     assert persian[0]["content"].startswith("این نام کدام شکلک است؟\nگربه\nالف) 🐈\nب) 🐕\n")

@@ -1,4 +1,5 @@
 """The extended tokenizer: old text keeps its ids, Persian gets shorter, nothing is lost on the way."""
+import copy
 import json
 import random
 
@@ -214,3 +215,10 @@ def test_special_tokens_outside_the_model_vocabulary(byte_tokenizer, persian):
     extended = tokenizer.extend(base, persian, 10, "Arabic")
     assert extended.convert_tokens_to_ids("<|extra|>") == token["id"]
     assert min(tokenizer.encode(extended, ["می"])[0][-1:]) < len(extended) == len(base) + 10
+
+
+def test_a_text_starts_behind_the_bos_that_its_tokenizer_adds_or_eos(byte_tokenizer, sentencepiece_tokenizer):
+    adding = copy.deepcopy(sentencepiece_tokenizer)
+    adding.add_bos_token = True
+    assert tokenizer.start_token(byte_tokenizer) == byte_tokenizer.eos_token_id
+    assert tokenizer.start_token(adding) == adding.bos_token_id

@@ -81,6 +81,17 @@ def _scores(runs):
     return pandas.concat(frames)
 
 
+def test_fertility_counts_the_questions_that_have_words(output, byte_tokenizer, tiny_model, english):
+    folder = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "base")
+    asked = _rows(english[:3])
+    order = _rows([""] * 2).assign(task="word_order", choices=[english[:2]] * 2)
+    only = order.assign(language="ckb", setting="ckb")
+    record = records.Record(stages.CHAPTER, {"profile": "test"}, {})
+    stages.fertility(record, "weak", {"base": folder}, pandas.concat([asked, order, only]))
+    (found,) = record.content["metrics"]
+    assert (found["language"], found["n"]) == ("en", 3) and found["value"] > 1
+
+
 @pytest.fixture
 def record(output):
     """A record as the chapter writes it, with all comparisons."""

@@ -290,8 +290,14 @@ def similar(a: str, b: str, threshold: float) -> bool:
     return jaccard(shingles(a), shingles(b)) > threshold
 
 
-def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[str]:
-    """Those of `strings` that have a Jaccard similarity above `threshold` with any text in `against`; exact.
+def twins(strings: Iterable[str], against: Iterable[str], threshold: float) -> set[str]:
+    """Those of `strings` that have a Jaccard similarity above `threshold` with any text in `against`; exact."""
+    near = _near(strings, threshold)
+    return {string for other in set(against) for string in near(other)}
+
+
+def _near(strings: Iterable[str], threshold: float):
+    """A function that gives those of the strings that are near twins of a text.
 
     A twin shares at least ⌈t·n⌉ of a string's n shingles, so it holds one of any n − ⌈t·n⌉ + 1 of them: only the rarest
     so many are indexed (prefix filter, Chaudhuri et al. 2006).
@@ -303,24 +309,49 @@ def twins(strings: list[str], against: Iterable[str], threshold: float) -> set[s
         rare = sorted(parts, key=lambda part: (frequency[part], part))
         for part in rare[:len(parts) - math.ceil(threshold * len(parts)) + 1]:
             index[part].append(string)
-    found = set()
-    for other in set(against):
+
+    def near(other: str) -> set[str]:
         parts = shingles(other)
-        near = {string for part in parts & index.keys() for string in index[part]} - found
-        found |= {string for string in near if threshold * len(parts) < len(sets[string]) < len(parts) / threshold
-                  and jaccard(sets[string], parts) > threshold}
-    return found
+        found = {string for part in parts & index.keys() for string in index[part]}
+        return {string for string in found if threshold * len(parts) < len(sets[string]) < len(parts) / threshold
+                and jaccard(sets[string], parts) > threshold}
+    return near
 
 
-def holding(strings: Iterable[str], wanted: Iterable[str]) -> set[str]:
-    """Those of `strings` in which one of `wanted` stands, by their keys; exact."""
+def _holds(wanted: Iterable[str]):
+    """A function that says whether one of the strings stands in a text, by their keys; exact."""
     keys = {text.key(string) for string in wanted} - {""}
     frequency = Counter(part for key in keys for part in shingles(key))
     index = defaultdict(list)
     for key in keys:
         index[min(shingles(key), key=lambda part: (frequency[part], part))].append(key)
-    return {string for string in strings for whole in [text.key(string)]
-            if any(key in whole for part in shingles(whole) & index.keys() for key in index[part])}
+
+    def holds(string: str) -> bool:
+        whole = text.key(string)
+        return any(key in whole for part in shingles(whole) & index.keys() for key in index[part])
+    return holds
+
+
+def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: float = Settings.twin_threshold) -> list[bool]:
+    """For each row of training texts, whether any of what is `asked` is given away by one of them; exact.
+
+    A text does when it, or a line of it, is a near twin of an asked text, or of a line of one, or when such a text of at
+    least SECRET characters stands in it. Rows are read one by one; what is asked is kept in memory.
+    """
+    secret = {part for string in asked for part in (string, *text.lines(string)) if len(part) >= SECRET}
+    near, holds = _near({string for string in asked if string} | secret, threshold), _holds(secret)
+    return [any(holds(string) or any(map(near, {string, *text.lines(string)})) for string in row) for row in rows]
+
+
+def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
+    """The rows without those to train on that give away what is `asked` (`leaking`); how many did is fact `leaked`.
+
+    `columns` hold a row's texts. Where there is a column `split`, rows of validation and test stay.
+    """
+    train = rows[rows["split"] == "train"] if "split" in rows else rows
+    bad = leaking(train[columns].astype(str).to_numpy(), asked)
+    record.fact("leaked", sum(bad), "rows", **labels)
+    return rows.drop(index=train.index[bad]).reset_index(drop=True)
 
 
 def assign(groups: Iterable[str], settings: Settings) -> dict[str, str]:
@@ -379,24 +410,21 @@ def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[
     return twins(sorted(texts[False]), texts[True], settings.twin_threshold), len(texts[False])
 
 
+def held_out(frames: Frames) -> set[str]:
+    """Texts of the validation and test rows of artefacts, by name."""
+    return {string for name, frame in frames.items()
+            for string in frame.loc[frame["split"] != "train", TEXTS.get(name) or codes(frame)].to_numpy().ravel()}
+
+
 def guard(frames: Frames, tests: list[dict], settings: Settings, ledger: list[dict]) -> Frames:
-    """The frames without training rows in which a question of a user's test stands, or a near twin of one; counted.
-
-    Lines are compared as well as whole texts. Below SECRET characters a question, or a line of one, may stand anywhere.
-    """
-    if not tests:
-        return frames
+    """The frames without training rows that give away a question of a user's test (`leaking`); counted."""
     asked = {row["question"] for row in tests}
-    secret = {line for question in asked for line in (question, *text.lines(question)) if len(line) >= SECRET}
-    return {name: _guarded(name, frame, asked, secret, settings, ledger) for name, frame in frames.items()}
+    return {name: _guarded(name, frame, asked, settings, ledger) for name, frame in frames.items()} if asked else frames
 
 
-def _guarded(name: str, frame: pandas.DataFrame, asked: set, secret: set, settings: Settings, ledger: list):
-    cells = frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)]
-    pieces = {string: {string, *text.lines(string)} for string in cells.to_numpy().ravel()}
-    near = twins(sorted(set().union(*pieces.values())), asked | secret, settings.twin_threshold)
-    found = holding(pieces, secret) | {string for string, parts in pieces.items() if parts & near}
-    bad = cells.isin(found).any(axis=1).reindex(frame.index, fill_value=False)
+def _guarded(name: str, frame: pandas.DataFrame, asked: set[str], settings: Settings, ledger: list) -> pandas.DataFrame:
+    train = frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)]
+    bad = frame.index.isin(train.index[leaking(train.to_numpy(), asked, settings.twin_threshold)])
     return _drop(frame, bad, "twin of own test", name, ledger).reset_index(drop=True)
 
 

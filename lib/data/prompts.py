@@ -195,11 +195,6 @@ def document(row, shown=None) -> str:
     return f"{before}{row['text']}\n{REPLY.get(row['language'], REPLY['en'])}:"
 
 
-def begin_document(tokenizer, text: str) -> str:
-    """`text` as a pretraining document begins: behind EOS, which parts packed documents, where no BOS is added."""
-    return text if _adds_bos(tokenizer) else tokenizer.eos_token + text
-
-
 def directions(language: str) -> tuple[str, str]:
     """Both translation directions, e.g. `en-fa` and `fa-en`."""
     return f"en-{language}", f"{language}-en"

@@ -63,7 +63,6 @@ OTHER_TEXT = {
     "fa": [5, 18, 19, 28, 36, 47, 52, 53, 58, 61, 66, 69, 71, 80, 81, 82, 85, 87, 104, 105, 119, 130, 135, 148, 158,
            161, 164, 176, 179, 180, 182, 183, 186]}
 LENGTHS = 2.5  # a translation with so many times the other side's characters is flagged, short ones (40) apart
-SECRET = 20  # characters: shorter strings stand in many texts by themselves
 MARKER = "^(?:" + "|".join(part.split("{}")[0] for pair in PAIR.values() for part in pair.split("\n")) + ")"
 # What may be trained on, by language: ParsiNLU's training parts; English has no such parts at hand.
 SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choice": "ParsiNLU, training part",
@@ -165,21 +164,18 @@ def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed
 def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float = 0.7):
     """Training rows that hold no test text, nor a near twin of one: (kept, counts).
 
-    Texts and text answers of test rows are compared with those of the training rows, passages and sentences of a pair
-    one by one: Jaccard similarity of character 5-grams above `threshold`, or a whole test sentence. `counts` is a frame
-    source, task, found, leaked, kept.
+    Texts and answers of test rows are compared with those of the training rows, passages and sentences of a pair one by
+    one (`corpus.leaking`). `counts` is a frame source, task, found, leaked, kept.
     """
-    bad = leaking([_pieces(row) for row in training.to_dict("records")], tests, threshold)
+    bad = corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests), threshold)
     counts = training.assign(found=1, leaked=bad, kept=[not leaked for leaked in bad])
     counts = counts.groupby(["source", "task"], sort=False)[["found", "leaked", "kept"]].sum().reset_index()
     return training[[not leaked for leaked in bad]].reset_index(drop=True), counts
 
 
-def leaking(pieces: list[list[str]], tests: pandas.DataFrame, threshold: float = 0.7) -> list[bool]:
-    """For each list of strings, whether one of them is a near twin of a text of `tests`."""
-    known = sorted({piece for row in tests.to_dict("records") for piece in _pieces(row)})
-    found = corpus.twins(sorted({piece for strings in pieces for piece in strings}), known, threshold)
-    return [any(piece in found for piece in strings) for strings in pieces]
+def asked(tests: pandas.DataFrame) -> set[str]:
+    """The strings of test rows that nothing to train on may give away (`corpus.leaking`)."""
+    return {piece for row in tests.to_dict("records") for piece in _pieces(row)}
 
 
 def note(record: records.Record):
@@ -374,14 +370,20 @@ READERS: dict[str, Callable] = {"entailment": _entailment, "multiple_choice": _c
 def _pieces(row: dict) -> list[str]:
     """The strings of a row that would give it away: its text and the parts of that, and its answer.
 
-    A question with options counts with them, since exams ask `Which is wrong?` over and over. Strings of fewer than 20
-    characters stand in many texts by themselves and are no secret, nor is a label.
+    A question with options counts with them, since exams ask `Which is wrong?` over and over. Strings of fewer than
+    `corpus.SECRET` characters stand in many texts by themselves and are no secret, nor is a label.
     """
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
     parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"])]
-    answer = row["answer"] if isinstance(row["answer"], str) else ""
-    return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= SECRET]
+    answer = row["answer"] if isinstance(row["answer"], str) else _right(row)
+    return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= corpus.SECRET]
+
+
+def _right(row: dict) -> str:
+    """The text of a choice row's right option; empty where none is known."""
+    known = row["choices"] is not None and row["answer"] is not None and not pandas.isna(row["answer"])
+    return row["choices"][int(row["answer"])] if known else ""
 
 
 def framed(rows: Iterable[dict]) -> pandas.DataFrame:

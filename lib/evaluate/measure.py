@@ -27,10 +27,11 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib.data import prompts
+from lib.data import corpus, prompts
 from lib.engine import params, paths, statistics
 from lib.evaluate import scoring
 from lib.model import folders
+from lib.model.tokenizer import encoded, padded, start_token
 
 PROMPTS = ("document", "chat")
 SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
@@ -45,26 +46,15 @@ def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128
     is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
     as many. The first token is scored too, after what `start_token` names. `batch_tokens` bounds memory only.
     """
-    start, nats = start_token(tokenizer), numpy.zeros(len(texts))
-    tokens = [tokenizer(string, add_special_tokens=False).input_ids for string in texts]
-    windows = [(*pair, number) for number, ids in enumerate(tokens)
+    nats, tokens = numpy.zeros(len(texts)), encoded(tokenizer, texts)
+    windows = [(*pair, number) for number, (start, *ids) in enumerate(tokens)
                for pair in get_rolling_token_windows(ids, start, window, min(context, window))]
     for batch in _batches(windows, batch_tokens, "bits per byte"):
         inputs, targets, numbers = zip(*batch)
         numpy.add.at(nats, list(numbers), _nats(model, inputs, targets))
-    sizes = [(len(string.encode("utf8")), len(string), len(ids)) for string, ids in zip(texts, tokens)]
+    sizes = [(len(string.encode("utf8")), len(string), len(ids) - 1) for string, ids in zip(texts, tokens)]
     frame = pandas.DataFrame(sizes, columns=["bytes", "characters", "tokens"])
     return frame.assign(item=range(len(texts)), bits=nats / numpy.log(2))
-
-
-def start_token(tokenizer) -> int:
-    """The id before a text's first token: the BOS that the tokenizer itself puts there, else EOS.
-
-    EOS is what separates documents in packed pretraining, so a text scored after it stands as it stood in training.
-    A BOS that the tokenizer has but never adds (SmolLM2: <|im_start|>, which opens a chat turn) is not used.
-    """
-    added = tokenizer("").input_ids
-    return added[0] if added else tokenizer.eos_token_id
 
 
 @torch.inference_mode()
@@ -74,9 +64,7 @@ def embed(model, tokenizer, texts, batch_tokens: int = 1024) -> numpy.ndarray:
     A start token is read first and left out of the mean, because the first position of a causal model is an
     attention sink with an outsized state (Xiao et al. 2023, arXiv 2309.17453).
     """
-    start, pooled = start_token(tokenizer), [None] * len(texts)
-    sequences = [([start, *tokenizer(string, add_special_tokens=False).input_ids], number)
-                 for number, string in enumerate(texts)]
+    pooled, sequences = [None] * len(texts), zip(encoded(tokenizer, texts), range(len(texts)))
     for batch in _batches(sequences, batch_tokens, "embeddings"):
         ids, numbers = zip(*batch)
         states = model.get_decoder()(_padded(ids).to(model.device), output_hidden_states=True).hidden_states
@@ -109,18 +97,19 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
 
 
 @torch.inference_mode()
-def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16) -> list[str]:
+def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16, chat: bool = True) -> list[str]:
     """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
-    An answer ends at one of `folders.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before
-    it (`prompts.spoken`) are cut off.
+    Prompts are rendered chats, or with `chat` false documents to go on with (`encoded`). An answer ends at one of
+    `folders.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before it (`prompts.spoken`)
+    are cut off.
     """
     settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
                                 eos_token_id=folders.ends(model, tokenizer))
     answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
     for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
         batch = order[at:at + batch_size]
-        inputs = _prompted(tokenizer, [asked[number] for number in batch]).to(model.device)
+        inputs = padded(tokenizer, [asked[number] for number in batch], chat).to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
         for number, ids in zip(batch, output):
             answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
@@ -151,7 +140,8 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     groups = {f"{task}_{language}_{prompt}": rows for (task, language), rows in items.groupby(["task", "language"])}
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
-        samples = _samples(model, tokenizer, batch_size, TaskManager(include_defaults=False), configs) if configs else {}
+        lm = _Reader(model, tokenizer, batch_size, chat=prompt == "chat")
+        samples = _samples(lm, TaskManager(include_defaults=False), configs) if configs else {}
     for config in configs:
         _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
     scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
@@ -170,7 +160,7 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, sh
     asked for.
     """
     asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
-    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=shown is None)
     lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
     return scoring.judge(rows, lines)
 
@@ -186,18 +176,23 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
     for a name that the harness does not know.
     """
-    manager = known(names, folders)
-    own = own or {}
-    # Only as members of a group do known tasks take other settings.
-    members = [{"task": name, **own[name]} for name in names if name in own]
-    changed = [{"group": "named", "task": members}] if members else []
     with _quiet():
-        asked = [name for name in names if name not in own] + changed
-        samples = _samples(model, tokenizer, batch_size, manager, asked, limit, shots, seed)
+        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), limit,
+                           shots, seed)
     for task, found in samples.items():
         _write_lines(folder / f"{task}.samples.jsonl", found)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
                              for row in _named(task, sample)])
+
+
+def asked(names: list[str], own: dict[str, dict] | None = None, folders: list | None = None) -> set[str]:
+    """Strings of at least `corpus.SECRET` characters in any item that `named` asks with the same arguments."""
+    if not names:
+        return set()
+    with _quiet():
+        tasks = known(names, folders).load(_settled(names, own))["tasks"].values()
+        return {string for task in tasks for item in task.eval_docs for string in _strings(item)
+                if len(string) >= corpus.SECRET}
 
 
 def files(paths_by_split: dict[str, str], folder) -> dict:
@@ -291,7 +286,7 @@ def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_token
             for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
     asked = [_request(row, tokenizer, language) for row in rows]
     frame = pandas.DataFrame(rows, columns=["direction", "prompt", "item", "source", "reference"])
-    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size)
+    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=prompt == "chat")
     frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
     frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
     return frame
@@ -325,15 +320,30 @@ def _sides(frame, by: list[str], before: str, after: str):
         yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
-def _samples(model, tokenizer, batch_size: int, manager: TaskManager, tasks: list, limit: int | None = None,
-             shots: int | None = None, seed: int = 0):
-    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call.
+class _Reader(HFLM):
+    """The harness' view of a model, which reads documents and chats as every other score does (`encoded`).
 
     Likelihoods are fp32 whatever the model computes in: summed up in bf16 they are even for two options in some items.
-    A choice without question stands where a text begins (`start_token`).
     """
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32",
-              prefix_token_id=start_token(tokenizer))
+
+    def __init__(self, model, tokenizer, batch_size: int, chat: bool = False):
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32",
+                         prefix_token_id=start_token(tokenizer))
+        self.chat = chat
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_) -> list[int]:
+        """Ids of a context, with its continuation or without; of a continuation alone when told to add nothing."""
+        return encoded(self.tokenizer, [string], self.chat or add_special_tokens is False)[0]
+
+    def tok_batch_encode(self, strings, padding_side="left", left_truncate_len=None, truncation=False):
+        """Ids and mask of contexts to go on with; their last `left_truncate_len` tokens if they are longer."""
+        inputs = padded(self.tokenizer, strings, self.chat)
+        return tuple(inputs[name][:, -(left_truncate_len or 0):] for name in ("input_ids", "attention_mask"))
+
+
+def _samples(lm: _Reader, manager: TaskManager, tasks: list, limit: int | None = None, shots: int | None = None,
+             seed: int = 0):
+    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call."""
     loaded = manager.load(tasks)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
@@ -353,7 +363,7 @@ def _asked(tokenizer, row: dict, shown) -> str:
     if shown is None:
         return prompts.render(tokenizer, prompts.messages(row))
     same = [one for one in shown.to_dict("records") if (one["task"], one["setting"]) == (row["task"], row["setting"])]
-    return prompts.begin_document(tokenizer, prompts.document(row, *same[:1]))
+    return prompts.document(row, *same[:1])
 
 
 def _translation(pair: dict, direction: str, language: str) -> dict:
@@ -364,7 +374,7 @@ def _translation(pair: dict, direction: str, language: str) -> dict:
 def _request(row: dict, tokenizer, language: str) -> str:
     """The text that asks for a translation, by the row's prompt."""
     if row["prompt"] == "document":
-        return prompts.begin_document(tokenizer, prompts.pair_prompt(row["source"], row["direction"], language))
+        return prompts.pair_prompt(row["source"], row["direction"], language)
     source, to = prompts.sides(row["direction"])
     question = {"task": "translation", "language": source, "text": row["source"], "to": to}
     return prompts.render(tokenizer, prompts.messages(question))
@@ -405,6 +415,18 @@ def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
             "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
             **{name: float(sample[name]) for name in metrics},
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _settled(names: list[str], own: dict[str, dict] | None) -> list:
+    """Tasks as the harness loads them: names, and as members of a group, where known tasks take other settings, `own`."""
+    members = [{"task": name, **own[name]} for name in names if name in (own or {})]
+    return [name for name in names if name not in (own or {})] + [{"group": "named", "task": members}] * bool(members)
+
+
+def _strings(value):
+    """Every string in a value of lists and mappings."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    yield from [value] if isinstance(value, str) else (string for part in parts for string in _strings(part))
 
 
 def _named(task: str, sample: dict):
@@ -457,13 +479,6 @@ def _nats(model, inputs, targets) -> list[float]:
 def _padded(sequences) -> torch.Tensor:
     """Ids padded on the right, where a causal model's earlier positions cannot see the padding: no mask is needed."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True)
-
-
-def _prompted(tokenizer, prompts):
-    """Tokenised prompts, padded on the left; a BOS is added unless the chat template already wrote it."""
-    written = bool(tokenizer.bos_token) and all(prompt.startswith(tokenizer.bos_token) for prompt in prompts)
-    return tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=not written,
-                     return_token_type_ids=False, return_tensors="pt")
 
 
 def _unit(vectors, centre: bool):

@@ -194,6 +194,30 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[in
     return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
+def start_token(tokenizer) -> int:
+    """The id before a text's first token: the BOS that the tokenizer itself puts there, else EOS.
+
+    EOS is what separates documents in packed pretraining, so a text scored after it stands as it stood in training.
+    A BOS that the tokenizer has but never adds (SmolLM2: <|im_start|>, which opens a chat turn) is not used.
+    """
+    added = tokenizer("").input_ids
+    return added[0] if added else tokenizer.eos_token_id
+
+
+def encoded(tokenizer, texts, chat: bool = False) -> list[list[int]]:
+    """Ids of texts as every score reads them: a document behind `start_token`, a chat just as its template renders it.
+
+    A template that writes no BOS gets none here either, as in training (`trainers.instructor`).
+    """
+    start = [] if chat else [start_token(tokenizer)]
+    return [[*start, *ids] for ids in encode(tokenizer, texts)]
+
+
+def padded(tokenizer, texts, chat: bool = False):
+    """Texts to go on with (`encoded`) as tensors input_ids and attention_mask, padded on the left."""
+    return tokenizer.pad({"input_ids": encoded(tokenizer, texts, chat)}, padding_side="left", return_tensors="pt")
+
+
 def cut(tokenizer: PreTrainedTokenizerFast, sentence: str) -> list[str]:
     """The sentence's tokens, readable: ZWNJ is shown as `<ZWNJ>`, a part of a character as `<bytes>`."""
     shown = [tokenizer.decode([row]).replace(ZWNJ, "<ZWNJ>") for row in encode(tokenizer, [sentence])[0]]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas
 
-from lib.data import mixture, prompts, text
+from lib.data import corpus, mixture, prompts, text
 from lib.engine import statistics
 from lib.evaluate import benchmarks, derived, measure
 from lib.model import embeddings, folders, tokenizer
@@ -94,6 +94,13 @@ def mixed(rows: dict[str, pandas.DataFrame], trained_on: str, count: int, seed: 
     """`count` task rows in the languages of `trained_on`, as many of each, in the seed's order."""
     codes = list(rows) if trained_on == "both" else [trained_on]
     return pandas.concat([rows[code].head(count // len(codes)) for code in codes]).sample(frac=1, random_state=seed)
+
+
+def unasked(frames, known: pandas.DataFrame, record) -> list[pandas.DataFrame]:
+    """The corpus's documents, pairs, dialogues and items without training rows that give a test of `known` away."""
+    asked = benchmarks.asked(known)
+    return [corpus.unasked(frame, columns, asked, record, artefact=name)
+            for (name, columns), frame in zip(corpus.TEXTS.items(), frames)]
 
 
 def own(profile: str, base: str) -> bool:

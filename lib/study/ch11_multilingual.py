@@ -211,6 +211,24 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
     return tuple(_translations(part, languages) for part in parts)
 
 
+def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], folder: Path, more=()) -> set[str]:
+    """Strings of everything asked: task rows, XCOPA in the languages, `names` of the harness, and `more` texts.
+
+    The harness' copy of XCOPA's files lies in `folder`.
+    """
+    tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names, folder)]
+    return benchmarks.asked(rows).union(more, *tasks)
+
+
+def unasked(pool: dict[str, pandas.DataFrame], asked: set[str], record, **labels) -> dict[str, pandas.DataFrame]:
+    """Instruction rows by language without those that give away what is asked (`corpus.unasked`), counted by language."""
+    found = {code: rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
+                               reply=[prompts.answer(row) for row in rows.to_dict("records")])
+             for code, rows in pool.items()}
+    return {code: corpus.unasked(rows, ["text", "prompt", "reply"], asked, record, language=code, **labels)
+            .drop(columns=["prompt", "reply"]) for code, rows in found.items()}
+
+
 def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
             batch_size: int, seed: int, made: pandas.DataFrame) -> pandas.DataFrame:
     """Choices of a run, by likelihood: XCOPA in the languages from its files, and `names` of the harness by hub.
@@ -219,16 +237,12 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
     as it is. Then those `made` from the corpus, if any. acc is by the sum of the log-likelihoods, acc_norm by that over
     the characters.
     """
-    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
-             for code in languages}
     found, shots = [], [(0, items)] + [(1, one_shot)] * (one_shot > 0 and run.instructions == "none")
     for number, limit in shots:
         place = folder / run.name / ASKED[number]
-        for own, places in ((local, [measure.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)):
-            if own:
-                rows = measure.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own,
-                                        places)
-                found.append(_wide(rows).assign(asked=ASKED[number]))
+        for own, places in _tasks(languages, names, folder):
+            rows = measure.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
+            found.append(_wide(rows).assign(asked=ASKED[number]))
     if len(made):
         rows = measure.harness(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
         rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
@@ -402,6 +416,14 @@ def bleu(direction: str) -> BLEU:
 def _manner(shown) -> str:
     """How spoken answers are asked for, which is not the same for tuned models and others."""
     return ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
+
+
+def _tasks(languages: list[str], names: list[str], folder: Path) -> list[tuple]:
+    """(settings by name, folders to look in): XCOPA in the languages from its files, and `names` of the harness by hub."""
+    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
+             for code in languages}
+    found = (local, [measure.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)
+    return [(own, places) for own, places in found if own]
 
 
 def _wide(rows: pandas.DataFrame) -> pandas.DataFrame:

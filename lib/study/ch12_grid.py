@@ -14,9 +14,9 @@ import pandas
 from peft import PeftModel
 from tqdm.auto import tqdm
 
-from lib.data import corpus, levels, prompts, text
+from lib.data import corpus, levels, prompts
 from lib.engine import energy, keys, paths, records
-from lib.evaluate import benchmarks, derived, measure
+from lib.evaluate import derived, measure
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import ch11_multilingual as multilingual
@@ -132,13 +132,10 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
     return drawn
 
 
-def clean(drawn: pandas.DataFrame, exam: Exam, record, **labels) -> pandas.DataFrame:
-    """The instruction rows that hold no text of the exam, nor a near twin of one; how many did is noted."""
-    asked = pandas.concat([exam.made, exam.choices, exam.spoken])
-    pieces = [[row["text"], *text.lines(row["text"]), str(row["answer"])] for row in drawn.to_dict("records")]
-    bad = benchmarks.leaking(pieces, asked) if len(asked) else [False] * len(pieces)
-    record.fact("leaked", sum(bad), "rows", **labels)
-    return drawn[[not leaked for leaked in bad]].reset_index(drop=True)
+def asked(exam: Exam, folder: Path) -> set[str]:
+    """Strings of everything that the exam asks (`multilingual.asked`), plain sentences too."""
+    rows = pandas.concat([exam.made, exam.choices, exam.spoken])
+    return multilingual.asked(rows, exam.xcopa, exam.harness_tasks, folder, exam.texts["text"])
 
 
 def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,

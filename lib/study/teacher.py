@@ -24,6 +24,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from lib.data import prompts as turns
 from lib.model import folders
+from lib.model.tokenizer import padded
 from lib.train import training
 
 KEY = "COMPANION_API_KEY"
@@ -189,8 +190,7 @@ class Local:
     @torch.inference_mode()
     def _batch(self, texts) -> list[Reply]:
         (model, tokenizer), began = self._loaded, time.perf_counter()
-        inputs = tokenizer(texts, padding=True, padding_side="left", add_special_tokens=not tokenizer.chat_template,
-                           return_token_type_ids=False, return_tensors="pt").to(model.device)
+        inputs = padded(tokenizer, texts, chat=bool(tokenizer.chat_template)).to(model.device)
         ends = folders.ends(model, tokenizer)
         settings = GenerationConfig(max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends,
                                     pad_token_id=tokenizer.pad_token_id)

@@ -93,7 +93,8 @@ def note(record, name: str, rows: pandas.DataFrame, score: Score, by: list, /, *
 def compare(record, name: str, before: pandas.DataFrame, after: pandas.DataFrame, score: Score, by: list, /, **labels):
     """Notes the difference of two sides in every group of `by` that `after` has.
 
-    Raises ValueError for a group that `before` lacks.
+    A label `trainings` stands where what is compared was trained less often than there are seeds. Raises ValueError for
+    a group that `before` lacks.
     """
     others = {tuple(where.values()): part for where, part in groups(before, by)}
     for where, part in groups(after, by):

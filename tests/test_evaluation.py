@@ -103,31 +103,6 @@ def test_generation_keeps_order_and_batches_alike(kind, request, tiny_model, eng
     assert together == [measure.generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
 
 
-def test_chrf_of_the_reference_is_100(persian):
-    estimate, signature = measure.chrf(persian, persian)
-    assert estimate == pytest.approx((100, len(persian), 100, 100)) and "nw:2" in signature
-
-
-def test_chrf_is_sacrebleus(english):
-    from sacrebleu.metrics import CHRF
-    hypotheses = [text.replace("the", "a") for text in english]
-    estimate, _ = measure.chrf(hypotheses, english)
-    assert estimate.value == pytest.approx(CHRF(word_order=2).corpus_score(hypotheses, [english]).score)
-    assert estimate.low < estimate.value < estimate.high
-
-
-def test_chrf_difference_is_paired(english):
-    worse = [text.replace("the", "a") for text in english]
-    change = measure.chrf_difference(worse, english, english)
-    assert change.value == pytest.approx(100 - measure.chrf(worse, english)[0].value) and change.p < 0.01
-    assert measure.chrf_difference(worse, worse, english)[2:] == (0, 0, 1)
-
-
-def test_chrf_needs_as_many_references():
-    with pytest.raises(ValueError, match="got 1 and 2"):
-        measure.chrf(["a"], ["a", "b"])
-
-
 @pytest.fixture
 def items():
     """Three English and three Persian choice items."""
@@ -260,19 +235,6 @@ def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, englis
 def test_invalid_translations(answer, invalid):
     row = {"source": "The file", "reference": "پرونده", "hypothesis": answer}
     assert all(measure._invalid({**row, "direction": f"en-{code}"}) is invalid for code in ("fa", "bal"))
-
-
-def test_paired_stages_by_task():
-    rows = [{"stage": stage, "task": task, "item": item, "correct": stage == "aligned" or task == "b"}
-            for stage in ("base", "aligned") for task in "ab" for item in range(20)]
-    tests = measure.paired(pandas.DataFrame(rows), "correct", ["task"], "base", "aligned")
-    found = {labels["task"]: change for labels, change in tests}
-    assert found["a"].value == 1 and found["a"].p < 0.01 and found["b"].value == 0 and found["b"].p == 1
-
-
-def test_comparisons_are_neighbours_and_the_first():
-    assert measure.comparisons(["base", "pretrained", "aligned"]) == [
-        ("base", "pretrained"), ("pretrained", "aligned"), ("base", "aligned")]
 
 
 def test_sentences_are_short_and_not_repeated(capsys):

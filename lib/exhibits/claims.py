@@ -40,6 +40,7 @@ def ledger(profile: str, strict: bool = False) -> pandas.DataFrame:
     frame = pandas.DataFrame([{**claim, **_tested(profile, test, strict)}
                               for claim in entries() for test in claim["tests"]]).drop(columns="tests")
     frame = frame.reindex(columns=[*frame.columns, *(name for name in [*MEASURED, "seeds"] if name not in frame)])
+    frame["seeds"] = frame["seeds"].astype("Int64")  # whole numbers, blank where nothing was trained
     joint = {claim: _joint(list(tests)) for claim, tests in frame.groupby("id")["test_verdict"]}
     frame.insert(3, "verdict", frame["id"].map(joint))
     return frame

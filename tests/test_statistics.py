@@ -80,11 +80,6 @@ def test_paired_test_keeps_its_level():
     assert sum(found) / 100 <= 0.1
 
 
-def test_weights_make_a_difference_of_ratios():
-    change = statistics.difference([10, 20], [12, 20], weights=[4, 16])
-    assert change.value == pytest.approx(2 / 20)
-
-
 @pytest.mark.parametrize("call", [lambda: statistics.wilson(0, 0), lambda: statistics.ratio([], []),
                                   lambda: statistics.ratio([1.0], [0.0]), lambda: statistics.mean([])])
 def test_no_items_no_value(call):
@@ -92,10 +87,10 @@ def test_no_items_no_value(call):
         call()
 
 
-@pytest.mark.parametrize("a, b, weights", [([1, 2], [1], None), ([], [], None), ([1], [1], [1, 2])])
-def test_paired_test_refuses_other_items(a, b, weights):
+@pytest.mark.parametrize("a, b", [([1, 2], [1]), ([], []), ([7, 8, 9], [7, 8])])
+def test_paired_test_refuses_other_items(a, b):
     with pytest.raises(ValueError, match="same items"):
-        statistics.difference(a, b, weights)
+        statistics.difference(a, b)
 
 
 def test_holm_known_values():

@@ -75,22 +75,17 @@ def mean(values, seed: int = 0) -> Estimate:
     return ratio(values, numpy.ones_like(values), seed)
 
 
-def difference(a, b, weights=None, seed: int = 0) -> Difference:
-    """Paired bootstrap of Σb/Σw − Σa/Σw over the same items (Koehn 2004); `weights` default to one each.
+def difference(a, b, seed: int = 0) -> Difference:
+    """Paired bootstrap of the mean of b − a, arrays [items] or [trainings, items] of the same items (Koehn 2004).
 
-    All are arrays [items] or [trainings, items]. Of unweighted values between 0 and 1, such as right and wrong answers,
-    half a pair of each kind joins the draws, as in the interval of Agresti and Min (2005): answers that are all alike
-    would get an interval without width. Raises ValueError unless `a`, `b` and `weights` have the same shape. p is
-    two-sided, at least 1/(resamples + 1).
+    Of values between 0 and 1, such as right and wrong answers, half a pair of each kind joins the draws, as in the interval
+    of Agresti and Min (2005): answers that are all alike would get an interval without width. Raises ValueError unless
+    `a` and `b` have the same shape. p is two-sided, at least 1/(resamples + 1).
     """
-    unweighted, a, b = weights is None, numpy.asarray(a, float), numpy.asarray(b, float)
-    weights = numpy.ones(a.shape) if unweighted else numpy.asarray(weights, float)
-    if not a.shape == b.shape == weights.shape or a.size == 0:
-        raise ValueError(f"A paired test needs the same items on both sides, got {a.shape[-1]} and {b.shape[-1]} "
-                         f"with {weights.shape[-1]} weights.")
-    if unweighted and _shares(a) and _shares(b):
+    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
+    if a.shape == b.shape and a.size and _shares(a) and _shares(b):
         return _difference_of_shares(numpy.atleast_2d(b - a), seed)
-    return difference_of_sums(lambda sums: sums[0] / sums[1], [a, weights], [b, weights], seed)
+    return difference_of_sums(lambda sums: sums[0] / sums[1], [a, numpy.ones(a.shape)], [b, numpy.ones(b.shape)], seed)
 
 
 def difference_of_sums(function, a, b, seed: int = 0) -> Difference:
@@ -129,7 +124,6 @@ def holm(p_values) -> list[float]:
 
 def _shares(values) -> bool:
     """Whether all values lie between 0 and 1."""
-    values = numpy.asarray(values, float)
     return bool(((values >= 0) & (values <= 1)).all())
 
 

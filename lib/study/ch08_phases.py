@@ -100,9 +100,9 @@ def compare(record, scores: pandas.DataFrame):
     known = list(rows)
     for before, after in [*zip(known, known[1:]), *((start, known[-1]) for start in known[:2])]:
         against = before.stage if before.phase == after.phase else before.name
-        _difference(record, rows[before], rows[after], phase=after.phase, stage=after.stage, against=against)
-    text, tuned = (scores[scores["stage"] == stage] for stage in STAGES)
-    _difference(record, text, tuned, phase="all", stage="instructions", against="text")
+        contrast.compare(record, "bits_per_byte_difference", rows[before], rows[after], contrast.BITS, ["language"],
+                         phase=after.phase, stage=after.stage, against=against)
+    contrast.between(record, "bits_per_byte_difference", scores, contrast.BITS, ["language"], "stage", *STAGES, phase="all")
 
 
 def budget(record, phase: int, seed: int, blocks, examples: int, results: dict[str, dict]):
@@ -236,8 +236,3 @@ def note_transfer(record, answers: pandas.DataFrame):
         record.fact("chance", (1 / part["choices"]).mean(), "share", part="transfer", language=language)
     for kind in rows["trained_on"].unique()[1:]:
         contrast.between(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on", "none", kind)
-
-
-def _difference(record, before: pandas.DataFrame, after: pandas.DataFrame, **labels):
-    """Notes the bits per byte of `after` − `before` in each language."""
-    contrast.compare(record, "bits_per_byte_difference", before, after, contrast.BITS, ["language"], **labels)

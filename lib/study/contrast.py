@@ -39,10 +39,10 @@ def ratio(above: str, below: str, unit: str, over: str | None = None) -> Score:
     return Score(unit, lambda rows: rows[[above, below]].astype(float), lambda sums: sums[0] / sums[1], over)
 
 
-def corpus(unit: str, metric, over: str | None = None) -> Score:
+def corpus(unit: str, metric) -> Score:
     """A corpus score of sacrebleu's `metric` from columns hypothesis and reference."""
     return Score(unit, lambda rows: scoring.corpus_counts(metric, rows["hypothesis"], rows["reference"]).T,
-                 scoring.of_counts(metric), over, metric)
+                 scoring.of_counts(metric), None, metric)
 
 
 BITS = ratio("bits", "bytes", "bits/byte")
@@ -51,19 +51,19 @@ CHRF_PLUS = corpus("chrF++", CHRF(word_order=2))  # Popović 2017
 BLEU_INTL = corpus("BLEU", BLEU(tokenize="intl"))  # the tokenizer parts Persian punctuation as well as English
 
 
-def estimate(rows: pandas.DataFrame, score: Score, seed: int = 0) -> statistics.Estimate:
+def estimate(rows: pandas.DataFrame, score: Score) -> statistics.Estimate:
     """The score of rows, all their runs pooled: n is the number of items, `trainings` that of seeds.
 
     Right and wrong answers of one run get Wilson's interval. Raises ValueError for no rows, or when a seed lacks an item.
     """
     function, _, _, columns = _table(rows, score)
     if score.function:
-        return statistics.of_sums(function, columns, seed)
+        return statistics.of_sums(function, columns)
     whole = len(columns) == 1 and numpy.isin(columns, (0, 1)).all()
-    return statistics.wilson(int(columns.sum()), columns.size) if whole else statistics.mean(columns, seed)
+    return statistics.wilson(int(columns.sum()), columns.size) if whole else statistics.mean(columns)
 
 
-def difference(before: pandas.DataFrame, after: pandas.DataFrame, score: Score, seed: int = 0) -> statistics.Difference:
+def difference(before: pandas.DataFrame, after: pandas.DataFrame, score: Score) -> statistics.Difference:
     """The score of `after` − `before`, both over the same items and seeds, which are drawn together.
 
     A side of one run, such as an untrained model, stands beside every seed of the other. Raises ValueError when items or
@@ -78,8 +78,8 @@ def difference(before: pandas.DataFrame, after: pandas.DataFrame, score: Score, 
     runs = max(len(seeds), len(others))
     a, b = (numpy.broadcast_to(side, (*side.shape[:-2], runs, side.shape[-1])) for side in (a, b))
     if score.function is None:
-        return statistics.difference(a, b, seed=seed)
-    return statistics.difference_of_sums(function, a, b, seed)
+        return statistics.difference(a, b)
+    return statistics.difference_of_sums(function, a, b)
 
 
 def note(record, name: str, rows: pandas.DataFrame, score: Score, by: list, /, **labels):

@@ -1,4 +1,5 @@
 """The ledger: verdicts follow from intervals, and every claim selects the metric that it names."""
+import pandas
 import pytest
 
 from lib import exhibits
@@ -16,14 +17,14 @@ CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
 
 @pytest.fixture
 def ledger(output, monkeypatch):
-    """`ledger(low, high, n)`: the ledger of one claim over a record with this interval for full against lora."""
+    """`ledger(low, high, n, trainings)`: the ledger of one claim over a record with this interval for full against lora."""
     monkeypatch.setattr(records, "_open", {})
     monkeypatch.setattr(claims, "entries", lambda: [CLAIM])
 
-    def build(low, high, n=20, arm="full", strict=False):
+    def build(low, high, n=20, arm="full", strict=False, trainings=3):
         record = records.Record("03_pretraining", {"profile": "smoke", "seeds": [0, 1, 2], "main": "lora"}, {})
         for language in ("en", "fa"):
-            record.metric("bits_per_byte_difference", Difference((low + high) / 2, n, low, high, 0.01), "bits/byte",
+            record.metric("bits_per_byte_difference", Difference((low + high) / 2, n, low, high, 0.01, trainings), "bits/byte",
                           language=language, arm=arm, against="lora")
         record.write()
         return claims.ledger("smoke", strict)
@@ -39,7 +40,8 @@ def ledger(output, monkeypatch):
     ("within", 0.05, (-0.1, -0.06), claims.REFUTED), ("within", 0.05, (-0.06, 0.01), claims.UNDECIDED),
     ("within", 0.05, (0.0, 0.0), claims.SUPPORTED)])
 def test_a_verdict_needs_the_whole_interval(expect, bound, interval, verdict):
-    assert claims.judge(*interval, 100, expect, bound) == verdict
+    assert claims.judge(*interval, 100, expect, bound) == claims.judge(*interval, 100, expect, bound, 3) == verdict
+    assert claims.judge(*interval, 100, expect, bound, 2) == claims.UNDECIDED
     assert claims.judge(*interval, claims.LEAST - 1, expect, bound) == claims.UNDECIDED
 
 
@@ -66,6 +68,30 @@ def test_the_ledger_leads_from_the_verdict_to_the_metric(ledger):
 def test_few_items_decide_nothing(ledger):
     first = ledger(0.1, 0.3, n=5).iloc[0]
     assert first["test_verdict"] == claims.UNDECIDED and first["remark"] == "only 5 items"
+
+
+def test_fewer_than_three_trainings_decide_nothing(ledger):
+    first = ledger(0.1, 0.3, trainings=2).iloc[0]
+    assert first["test_verdict"] == first["verdict"] == claims.UNDECIDED
+    assert first["seeds"] == 2 and first["remark"] == "only 2 trainings"
+
+
+def test_what_was_never_trained_needs_no_trainings(ledger, monkeypatch):
+    untrained = {**CLAIM, "tests": [{**CLAIM["tests"][0], "trained": False}]}
+    monkeypatch.setattr(claims, "entries", lambda: [untrained])
+    first = ledger(0.1, 0.3, trainings=1).iloc[0]
+    assert first["test_verdict"] == claims.SUPPORTED and pandas.isna(first["seeds"]) and first["remark"] == ""
+
+
+def test_records_that_do_not_tell_their_trainings_are_counted_by_seeds(ledger, output):
+    ledger(0.1, 0.3, trainings=1)
+    path = output / "runs/smoke/03_pretraining/record.json"
+    content = records.read(path)
+    for row in content["metrics"]:
+        del row["trainings"]
+    records.write_json(path, content)
+    first = claims.ledger("smoke").iloc[0]
+    assert (first["test_verdict"], first["seeds"]) == (claims.SUPPORTED, 3)
 
 
 def test_a_contrast_that_was_not_run_is_told_apart(ledger):
@@ -97,7 +123,7 @@ def test_entries_are_complete_and_their_ids_unique():
     for entry in entries:
         assert set(entry) == {"id", "paper", "claim", "tests"} and entry["tests"], entry["id"]
         for test in entry["tests"]:
-            assert set(test) - {"seeds"} == {"label", "chapter", "metric", "labels", "expect", "bound"}, entry["id"]
+            assert set(test) - {"seeds", "trained"} == {"label", "chapter", "metric", "labels", "expect", "bound"}, entry["id"]
             assert test["expect"] in claims.EXPECTED and (test["bound"] > 0 or test["expect"] != "within"), entry["id"]
 
 

@@ -11,8 +11,10 @@ from lib.data import prompts
 from lib.engine import assets, paths, records
 from lib.evaluate import benchmarks, derived
 from lib.study import ch11_multilingual as multilingual
+from lib.study import contrast
 from lib.study.ch11_multilingual import Run
 
+ACCURACY, TRANSLATED = multilingual.SCORES["accuracy"], multilingual.SCORES["chrf"]
 CHAPTER = multilingual.CHAPTER
 
 
@@ -177,12 +179,12 @@ def told(base, instructions, seed, hypotheses):
 
 def test_seeds_are_pooled_and_languages_weigh_alike():
     both = pandas.concat([answers("b", "en", 0, 2), answers("b", "en", 1, 4)])
-    assert multilingual.measured(both, "accuracy")[:2] == (pytest.approx(0.5), 6)
-    assert multilingual.measured(answers("b", "none", 0, 3, languages=["id"]), "accuracy").low > 0.1
+    assert contrast.estimate(both, ACCURACY)[:2] == (pytest.approx(0.5), 6)
+    assert contrast.estimate(answers("b", "none", 0, 3, languages=["id"]), ACCURACY).low > 0.1
     uneven = pandas.concat([answers("b", "en", 0, 6, languages=["id"]),
                             answers("b", "en", 0, 0, languages=["zh"]).query("item < 2")])
-    assert multilingual.measured(uneven, "accuracy").value == pytest.approx(0.5)
-    change = multilingual.changed(answers("b", "none", 0, 2), both, "accuracy")
+    assert contrast.estimate(uneven, ACCURACY).value == pytest.approx(0.5)
+    change = contrast.difference(answers("b", "none", 0, 2), both, ACCURACY)
     assert change.value == pytest.approx(1 / 6) and change.n == 6
 
 
@@ -191,8 +193,8 @@ def test_a_corpus_score_over_directions_is_the_mean_of_theirs():
     rows.loc[rows["language"] == "es-en", "hypothesis"] = "a dog"
     single = [CHRF(word_order=2).corpus_score(list(part["hypothesis"]), [list(part["reference"])]).score
               for _, part in rows.groupby("language")]
-    assert multilingual.measured(rows, "chrf").value == pytest.approx(numpy.mean(single))
-    assert multilingual.changed(rows, rows, "chrf")[2:] == (0, 0, 1)
+    assert contrast.estimate(rows, TRANSLATED).value == pytest.approx(numpy.mean(single))
+    assert contrast.difference(rows, rows, TRANSLATED)[2:5] == (0, 0, 1)
     assert multilingual.bleu("en-zh").corpus_score(["我喜欢猫和狗"], [["我喜欢猫和狗"]]).score > 99
 
 

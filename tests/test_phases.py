@@ -8,6 +8,7 @@ from lib.engine import records, statistics
 from lib.model import folders
 from lib.study import ch04_bilingual as bilingual
 from lib.study import ch08_phases as phases
+from lib.study import contrast
 from lib.train import training
 
 
@@ -39,8 +40,8 @@ def test_rows_that_do_not_suffice_and_shares_over_the_whole_are_refused():
 
 
 def test_perplexity_is_that_of_a_token():
-    rows = pandas.DataFrame({"bits": [3.0, 5.0, 8.0], "tokens": [1, 2, 1], "bytes": [4, 4, 4]})
-    assert phases.perplexity(rows).value == pytest.approx(2**4)
+    rows = pandas.DataFrame({"item": range(3), "bits": [3.0, 5.0, 8.0], "tokens": [1, 2, 1], "bytes": [4, 4, 4]})
+    assert contrast.estimate(rows, phases.PERPLEXITY).value == pytest.approx(2**4)
 
 
 @pytest.fixture
@@ -137,9 +138,9 @@ def test_questions_stand_beside_what_papers_report_or_are_left_blank(record):
     frame, reading = exhibits.TABLES["P2-T4"].build("test")
     assert "nothing to ask" in reading and "here" not in set(frame["from"])
     assert frame.loc[frame["model"].str.contains("GPT-3.5, 0-shot, fa prompt"), "MCQ literature %"].item() == "28.0"
-    choices = pandas.DataFrame({"stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4,
+    choices = pandas.DataFrame({"item": range(8), "stage": "base", "category": ["literature", "math & logic"] * 4, "correct": [1, 0] * 4,
                              "choices": 4})
-    answers = pandas.DataFrame({"stage": "base", "f1": [0.5, 1], "exact": [False, True], "invalid": [False, False]})
+    answers = pandas.DataFrame({"item": range(2), "stage": "base", "f1": [0.5, 1], "exact": [False, True], "invalid": [False, False]})
     phases.note_questions(record, choices, answers, "fa")
     frame, reading = exhibits.TABLES["P2-T4"].build("test")
     ours = frame.set_index("model").loc["base"]

@@ -70,3 +70,19 @@ def test_a_digest_sees_names_and_contents(tmp_path):
     before = records.digest(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert records.digest(tmp_path) != before
+
+
+@pytest.mark.parametrize("estimate", [Estimate(float("nan"), 3, 0, 1), Estimate(0.5, 3, float("nan"), 1)])
+def test_a_metric_that_is_no_number_is_refused_where_it_is_noted(output, estimate):
+    record = records.Record("03_pretraining", {"profile": "smoke"}, {})
+    with pytest.raises(ValueError, match="bits_per_byte with {'arm': 'lora'} is not a number"):
+        record.metric("bits_per_byte", estimate, "bits/byte", arm="lora")
+
+
+def test_a_record_of_before_trainings_were_counted_still_loads(output):
+    path = _record()
+    content = json.loads(path.read_text())
+    assert content["metrics"][0]["trainings"] == 1
+    del content["metrics"][0]["trainings"]
+    records.write_json(path, content)
+    assert records.metrics("smoke")["trainings"].isna().all()

@@ -213,7 +213,8 @@ def record(output, monkeypatch):
     for run in plan:
         stability.note(found, run, {"log": made_up(run)})
         bits = numpy.nan if run.on_spike == "skip" else 20 + 10 * (run.rate > 0.1) + numpy.arange(12) % 5 + run.seed
-        scores.append(pandas.DataFrame({"item": range(12), "bits": bits, "bytes": 10, "run": run.name}))
+        scores.append(pandas.DataFrame({"item": range(12), "bits": bits, "bytes": 10, "run": run.name,
+                                        "seed": run.seed}))
     stability.compare(found, pandas.concat(scores), plan)
     found.write(seconds=1.0)
     return found

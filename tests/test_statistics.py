@@ -7,8 +7,8 @@ from lib.engine import statistics
 
 def test_wilson_known_values():
     """Newcombe 1998 (Statistics in Medicine 17, table I): 81 of 263 and 0 of 20."""
-    assert statistics.wilson(81, 263) == pytest.approx((81 / 263, 263, 0.2553, 0.3662), abs=5e-5)
-    assert statistics.wilson(0, 20) == pytest.approx((0, 20, 0, 0.1611), abs=5e-5)
+    assert statistics.wilson(81, 263)[:4] == pytest.approx((81 / 263, 263, 0.2553, 0.3662), abs=5e-5)
+    assert statistics.wilson(0, 20)[:4] == pytest.approx((0, 20, 0, 0.1611), abs=5e-5)
 
 
 def test_ratio_is_of_sums_not_a_mean_of_ratios():
@@ -27,7 +27,7 @@ def test_bootstrap_covers_the_true_mean():
 def test_mean_agrees_with_the_normal_interval():
     values = numpy.random.default_rng(1).normal(5, 2, 500)
     estimate, half = statistics.mean(values), 1.96 * values.std() / 500 ** 0.5
-    assert estimate[2:] == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert estimate[2:4] == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
 
 
 def test_same_seed_same_interval():
@@ -43,7 +43,7 @@ def test_paired_test_sees_what_unpaired_intervals_hide():
 
 
 def test_paired_test_of_equal_sides():
-    assert statistics.difference([1.1, 7.0, 2.2], [1.1, 7.0, 2.2]) == (0, 3, 0, 0, 1)
+    assert statistics.difference([1.1, 7.0, 2.2], [1.1, 7.0, 2.2]) == (0, 3, 0, 0, 1, 1, 0)
 
 
 def test_answers_that_are_all_alike_still_leave_doubt():
@@ -80,11 +80,6 @@ def test_paired_test_keeps_its_level():
     assert sum(found) / 100 <= 0.1
 
 
-def test_weights_make_a_difference_of_ratios():
-    change = statistics.difference([10, 20], [12, 20], weights=[4, 16])
-    assert change.value == pytest.approx(2 / 20)
-
-
 @pytest.mark.parametrize("call", [lambda: statistics.wilson(0, 0), lambda: statistics.ratio([], []),
                                   lambda: statistics.ratio([1.0], [0.0]), lambda: statistics.mean([])])
 def test_no_items_no_value(call):
@@ -92,10 +87,10 @@ def test_no_items_no_value(call):
         call()
 
 
-@pytest.mark.parametrize("a, b, weights", [([1, 2], [1], None), ([], [], None), ([1], [1], [1, 2])])
-def test_paired_test_refuses_other_items(a, b, weights):
+@pytest.mark.parametrize("a, b", [([1, 2], [1]), ([], []), ([7, 8, 9], [7, 8])])
+def test_paired_test_refuses_other_items(a, b):
     with pytest.raises(ValueError, match="same items"):
-        statistics.difference(a, b, weights)
+        statistics.difference(a, b)
 
 
 def test_holm_known_values():

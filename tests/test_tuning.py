@@ -132,6 +132,24 @@ def test_each_claim_finds_one_number(record):
     assert set(names) == {1}
 
 
+def test_seeds_of_the_tuning_are_no_trainings_of_a_stage(record):
+    found = pandas.DataFrame(record.content["metrics"]).set_index("metric")["trainings"]
+    assert set(found["accuracy_difference"]) == set(found["accuracy_gain_by_base"]) == {1}
+    assert set(found["transfer_difference"]) == set(found["arm_difference"]) == set(found["accuracy"]) == {2}
+
+
+def test_translations_of_three_seeds_are_two_items(output):
+    """Rows of all seeds were once counted as items of their own."""
+    run = stages.Run("weak", "base", "lora", "both", 0)._asdict()
+    told = pandas.DataFrame([{**run, "seed": seed, "setting": "fa", "task": "translation", "language": "fa", "item": item,
+                              "invalid": False, "hypothesis": f"it is late {'now' * seed}", "reference": "it is late now"}
+                             for seed in range(3) for item in ("a", "b")])
+    record = records.Record(stages.CHAPTER, {"profile": "test"}, {})
+    stages.note_generated(record, told)
+    chrf = next(row for row in record.content["metrics"] if row["metric"] == "chrf")
+    assert (chrf["n"], chrf["trainings"]) == (2, 3) and chrf["high"] - chrf["low"] > 10
+
+
 def test_exhibits_stand_on_the_record_alone(record):
     for id, exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.items():
         if exhibit.chapter == stages.CHAPTER and id != "P1-T1":

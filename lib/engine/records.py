@@ -17,7 +17,8 @@ from lib.engine.statistics import Difference, Estimate
 _open: dict[tuple[str, str], dict] = {}
 refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
 # Columns that a reader may count on, blank where no row has such a label.
-COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p"],
+COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p",
+                       "trainings", "least"],
            "facts": ["chapter", "fact", "value", "unit"]}
 
 
@@ -44,7 +45,12 @@ class Record:
         self.content["lacking"] |= titles
 
     def metric(self, name: str, estimate: Estimate | Difference, unit: str, **labels):
-        """An estimate with n and interval; `labels` say of what: stage, arm, language, task, seed …"""
+        """An estimate with n and interval; `labels` say of what: stage, arm, language, task, seed …
+
+        Raises ValueError for one that is not a number, since no table could say of it more than that.
+        """
+        if math.isnan(estimate.value + estimate.low + estimate.high):
+            raise ValueError(f"The metric {name} with {labels} is not a number: look at the scores it is made of.")
         self.content["metrics"].append({"metric": name, **estimate._asdict(), "unit": unit, **labels})
 
     def fact(self, name: str, value, unit: str = "", **labels):

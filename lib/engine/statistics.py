@@ -1,4 +1,5 @@
 """Estimates with intervals and paired tests: no number leaves a chapter without them."""
+import functools
 from typing import NamedTuple
 
 import numpy
@@ -7,25 +8,32 @@ from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+POWER = 2.8  # standard errors between no effect and one found with 80 % power: 1.96 + 0.84
 
 
 class Estimate(NamedTuple):
-    """A value, the number of items it rests on, and its 95 % interval, all in one unit."""
+    """A value, the numbers of items and of trainings (seeds) that it rests on, and its 95 % interval, all in one unit."""
 
     value: float
     n: int
     low: float
     high: float
+    trainings: int = 1
 
 
 class Difference(NamedTuple):
-    """b − a over the same items: effect, n, 95 % interval and two-sided p value."""
+    """b − a over the same items: effect, n, 95 % interval, two-sided p value, and trainings.
+
+    `least` is the effect that the design would have found in 80 of 100 repetitions, in the effect's unit.
+    """
 
     value: float
     n: int
     low: float
     high: float
     p: float
+    trainings: int = 1
+    least: float | None = None
 
 
 def wilson(successes: int, n: int) -> Estimate:
@@ -39,58 +47,57 @@ def wilson(successes: int, n: int) -> Estimate:
 def ratio(numerators, denominators, seed: int = 0) -> Estimate:
     """Σ numerators / Σ denominators, e.g. bits over bytes, with a percentile bootstrap over documents."""
     above, below = numpy.asarray(numerators, float), numpy.asarray(denominators, float)
-    if len(above) == 0 or below.sum() == 0:
-        raise ValueError(f"A ratio over {len(above)} items has no value: the evaluation set is empty.")
+    if above.size == 0 or below.sum() == 0:
+        raise ValueError(f"A ratio over {above.size} items has no value: the evaluation set is empty.")
     return of_sums(lambda sums: sums[0] / sums[1], [above, below], seed)
 
 
 def of_sums(function, columns, seed: int = 0) -> Estimate:
     """A score of the items' summed statistics (chrF, F1, a ratio) with a percentile bootstrap over the items.
 
-    `columns` is an array [statistics, items]; `function` maps sums [statistics, draws] to scores [draws].
+    `columns` is an array [statistics, items], or [statistics, trainings, items] to resample trainings as well (`_sums`);
+    `function` maps sums [statistics, draws] to scores [draws].
     """
-    columns = numpy.asarray(columns, float)
-    low, high = _quantiles(function(_resample(*columns, seed=seed)))
-    return Estimate(float(function(columns.sum(1, keepdims=True))[0]), columns.shape[1], low, high)
+    columns = _crossed(columns)
+    low, high = _quantiles(function(_sums(columns, seed)))
+    value = function(columns.sum((1, 2))[:, None])[0]
+    return Estimate(float(value), columns.shape[2], low, high, columns.shape[1])
 
 
 def mean(values, seed: int = 0) -> Estimate:
-    """Mean of `values` with a percentile bootstrap interval.
+    """Mean of `values` [items] or [trainings, items] with a percentile bootstrap interval.
 
     Shares that are all alike (every F1 is 0) leave a bootstrap no width: Wilson's interval stands in.
     """
-    values = numpy.asarray(values, float)
-    if len(values) and _shares(values) and (values == values[0]).all():
-        return wilson(round(values.sum()), len(values))._replace(value=float(values[0]))
+    values = numpy.atleast_2d(numpy.asarray(values, float))
+    if values.size and _shares(values) and (values == values.flat[0]).all():
+        alike = wilson(round(values[0].sum()), values.shape[1])
+        return alike._replace(value=float(values.flat[0]), trainings=len(values))
     return ratio(values, numpy.ones_like(values), seed)
 
 
-def difference(a, b, weights=None, seed: int = 0) -> Difference:
-    """Paired bootstrap of Σb/Σw − Σa/Σw over the same items (Koehn 2004); `weights` default to one each.
+def difference(a, b, seed: int = 0) -> Difference:
+    """Paired bootstrap of the mean of b − a, arrays [items] or [trainings, items] of the same items (Koehn 2004).
 
-    Of unweighted values between 0 and 1, such as right and wrong answers, half a pair of each kind joins the draws, as
-    in the interval of Agresti and Min (2005): answers that are all alike would get an interval without width. Raises
-    ValueError unless `a`, `b` and `weights` have the same length. p is two-sided, at least 1/(resamples + 1).
+    Of values between 0 and 1, such as right and wrong answers, half a pair of each kind joins the draws, as in the interval
+    of Agresti and Min (2005): answers that are all alike would get an interval without width. Raises ValueError unless
+    `a` and `b` have the same shape. p is two-sided, at least 1/(resamples + 1).
     """
-    unweighted = weights is None
-    weights = numpy.ones(len(a)) if unweighted else numpy.asarray(weights, float)
-    if not len(a) == len(b) == len(weights) or len(a) == 0:
-        raise ValueError(f"A paired test needs the same items on both sides, got {len(a)} and {len(b)} "
-                         f"with {len(weights)} weights.")
-    if unweighted and _shares(a) and _shares(b):
-        return _difference_of_shares(numpy.asarray(a, float), numpy.asarray(b, float), seed)
-    return difference_of_sums(lambda sums: sums[0] / sums[1], [a, weights], [b, weights], seed)
+    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
+    if a.shape == b.shape and a.size and _shares(a) and _shares(b):
+        return _difference_of_shares(numpy.atleast_2d(b - a), seed)
+    return difference_of_sums(lambda sums: sums[0] / sums[1], [a, numpy.ones(a.shape)], [b, numpy.ones(b.shape)], seed)
 
 
 def difference_of_sums(function, a, b, seed: int = 0) -> Difference:
     """Paired bootstrap of a score of summed statistics, b − a; arguments as in `of_sums`, the same items in a and b."""
-    a, b = numpy.asarray(a, float), numpy.asarray(b, float)
+    a, b = _crossed(a), _crossed(b)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"A paired test needs the same items on both sides, got {a.shape[-1]} and {b.shape[-1]}.")
-    sums = _resample(*a, *b, seed=seed)
+    sums = _sums(numpy.concatenate([a, b]), seed)
     effects = function(sums[len(a):]) - function(sums[:len(a)])
-    value = function(b.sum(1, keepdims=True))[0] - function(a.sum(1, keepdims=True))[0]
-    return _difference(value, a.shape[1], effects)
+    value = function(b.sum((1, 2))[:, None])[0] - function(a.sum((1, 2))[:, None])[0]
+    return _difference(value, a.shape[2], effects, a.shape[1])
 
 
 def of_counts(function, n: int, seed: int = 0) -> Estimate:
@@ -116,26 +123,27 @@ def holm(p_values) -> list[float]:
 
 def _shares(values) -> bool:
     """Whether all values lie between 0 and 1."""
-    values = numpy.asarray(values, float)
     return bool(((values >= 0) & (values <= 1)).all())
 
 
-def _difference_of_shares(a, b, seed: int) -> Difference:
-    """The paired bootstrap of b − a with half a pair of each kind (better, worse, alike twice) among the items."""
-    n = len(a)
+def _difference_of_shares(change, seed: int) -> Difference:
+    """The paired bootstrap of a change [trainings, items] with half a pair of each kind (better, worse, alike twice)."""
+    trainings, n = change.shape
     chances = numpy.concatenate([numpy.ones(n), [0.5, 0.5, 1]]) / (n + 2)
     counts = numpy.random.default_rng(seed).multinomial(n + 2, chances, RESAMPLES)
-    drawn, gap = counts[:, :n] @ (b - a), counts[:, n] - counts[:, n + 1]
+    drawn = ((change @ counts[:, :n].T) * _counts(trainings, seed, 1).T).sum(0) / trainings
+    gap = counts[:, n] - counts[:, n + 1]
     # Either way round, so that b − a is the mirror image of a − b.
-    return _difference((b - a).mean(), n, numpy.concatenate([drawn + gap, drawn - gap]) / (n + 2))
+    return _difference(change.mean(), n, numpy.concatenate([drawn + gap, drawn - gap]) / (n + 2), trainings)
 
 
-def _difference(value, n: int, effects) -> Difference:
-    """The difference with its interval and two-sided p from the bootstrap's effects."""
+def _difference(value, n: int, effects, trainings: int = 1) -> Difference:
+    """The difference with what the bootstrap's effects say: interval, two-sided p, and the least effect to be seen."""
     # Equal sides may differ in their last bits; such a gap is no gap.
     effects[abs(effects) < 1e-12] = 0
     tail = min((effects <= 0).mean(), (effects >= 0).mean()) * RESAMPLES
-    return Difference(float(value), n, *_quantiles(effects), float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+    p = float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1)))
+    return Difference(float(value), n, *_quantiles(effects), p, trainings, float(POWER * effects.std()))
 
 
 def _quantiles(draws) -> tuple[float, float]:
@@ -144,11 +152,27 @@ def _quantiles(draws) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resample(*columns, seed: int):
-    """Sums of each column over RESAMPLES draws of the rows with replacement; array [columns, RESAMPLES]."""
-    return numpy.stack(columns) @ _counts(len(columns[0]), seed).T
+def _crossed(columns):
+    """The statistics as an array [statistics, trainings, items]."""
+    columns = numpy.stack([numpy.asarray(column, float) for column in columns])
+    return columns if columns.ndim == 3 else columns[:, None]
 
 
-def _counts(n: int, seed: int):
-    """How often each of n items is drawn in RESAMPLES draws with replacement; array [RESAMPLES, n]."""
-    return numpy.random.default_rng(seed).multinomial(n, numpy.full(n, 1 / n), RESAMPLES)
+def _sums(columns, seed: int):
+    """Sums of [statistics, trainings, items] over RESAMPLES draws; array [statistics, RESAMPLES].
+
+    A draw takes trainings and items with replacement, each on its own, and every item of it from every training of it:
+    the pigeonhole bootstrap of crossed samples (Owen 2007). Of one training only the items are drawn.
+    """
+    inner = columns @ _counts(columns.shape[2], seed).T
+    return (inner * _counts(columns.shape[1], seed, 1).T).sum(1)
+
+
+@functools.lru_cache(maxsize=8)
+def _counts(n: int, seed: int, level: int = 0):
+    """How often each of n things is drawn in RESAMPLES draws with replacement; array [RESAMPLES, n], not to be changed.
+
+    Items are of level 0, trainings of level 1, drawn independently of them.
+    """
+    generator = numpy.random.default_rng([seed, level] if level else seed)
+    return generator.multinomial(n, numpy.full(n, 1 / n), RESAMPLES).astype(float)

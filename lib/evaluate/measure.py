@@ -1,12 +1,11 @@
 """Scores of a model: bits per byte, retrieval of translations, generations with chrF, and tasks of the harness.
 
-Every score comes back item by item, so that intervals and paired tests can be made from it (lib.statistics).
+Every score comes back item by item, so that intervals and paired tests can be made from it (the study's `contrast`).
 """
 import contextlib
 import functools
 import hashlib
 import io
-import itertools
 import json
 import logging
 import sys
@@ -22,13 +21,12 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows
-from sacrebleu.metrics import CHRF
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
 from lib.data import corpus, prompts
-from lib.engine import params, paths, statistics
+from lib.engine import params, paths
 from lib.evaluate import scoring
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded, start_token
@@ -114,16 +112,6 @@ def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16,
         for number, ids in zip(batch, output):
             answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
     return answers
-
-
-def chrf(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
-    """chrF++ (Popović 2017), 0 to 100, with a bootstrap interval over segments, and sacrebleu's signature."""
-    return scoring.corpus_score(CHRF(word_order=2), hypotheses, references, seed)
-
-
-def chrf_difference(before, after, references, seed: int = 0) -> statistics.Difference:
-    """chrF++ of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    return scoring.corpus_difference(CHRF(word_order=2), before, after, references, seed)
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
@@ -290,34 +278,6 @@ def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_token
     frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
     frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
     return frame
-
-
-def paired(frame, value: str, by: list[str], before: str, after: str, weight: str | None = None, seed: int = 0):
-    """Paired tests between two stages, item by item: yields (labels, Difference) for each group of `by`.
-
-    `frame` has columns stage, item, `value`, and `weight` where the score is a ratio (bits over bytes).
-    """
-    for labels, a, b in _sides(frame, by, before, after):
-        yield labels, statistics.difference(a[value], b[value], None if weight is None else a[weight], seed)
-
-
-def paired_translations(frame, before: str, after: str, seed: int = 0):
-    """Paired tests of chrF++ between two stages for each direction and prompt: yields (labels, Difference)."""
-    for labels, a, b in _sides(frame, ["direction", "prompt"], before, after):
-        labels["task"] = labels.pop("direction")
-        yield labels, chrf_difference(a["hypothesis"], b["hypothesis"], a["reference"], seed)
-
-
-def comparisons(stages: list[str]) -> list[tuple[str, str]]:
-    """Neighbouring stages, then the first against every later one, each pair once."""
-    return list(dict.fromkeys([*itertools.pairwise(stages), *((stages[0], stage) for stage in stages[1:])]))
-
-
-def _sides(frame, by: list[str], before: str, after: str):
-    """Labels of each group of `by`, and its rows of both stages in the order of the items."""
-    for key, rows in frame.groupby(by, sort=False):
-        sides = (rows[rows["stage"] == stage].sort_values("item") for stage in (before, after))
-        yield {**dict(zip(by, key)), "stage": after, "against": before}, *sides
 
 
 class _Reader(HFLM):

@@ -11,10 +11,8 @@ import numpy
 import pandas
 import regex
 from rouge_score import rouge_scorer
-from sacrebleu.metrics import BLEU
 
 from lib.data import prompts, text
-from lib.engine import statistics
 
 # Words that stand before a letter without changing what it names.
 NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)ی?"
@@ -76,29 +74,6 @@ def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
     return {name: scores[name].fmeasure for name in ROUGE}
 
 
-def bleu(hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
-    """BLEU of a corpus, 0 to 100, with a bootstrap interval over segments, and sacrebleu's signature.
-
-    Its `intl` tokenizer parts Persian punctuation as well as English.
-    """
-    return corpus_score(BLEU(tokenize="intl"), hypotheses, references, seed)
-
-
-def corpus_score(metric, hypotheses, references, seed: int = 0) -> tuple[statistics.Estimate, str]:
-    """A corpus score of sacrebleu's `metric` with a bootstrap interval over segments, and the metric's signature.
-
-    Raises ValueError unless there is one hypothesis a reference.
-    """
-    counts = corpus_counts(metric, hypotheses, references)
-    return statistics.of_sums(of_counts(metric), counts, seed), str(metric.get_signature())
-
-
-def corpus_difference(metric, before, after, references, seed: int = 0) -> statistics.Difference:
-    """Such a score of `after` − `before` over the same segments, with a paired bootstrap (Koehn 2004)."""
-    counts = (corpus_counts(metric, hypotheses, references) for hypotheses in (before, after))
-    return statistics.difference_of_sums(of_counts(metric), *counts, seed)
-
-
 def corpus_counts(metric, hypotheses, references) -> numpy.ndarray:
     """A metric's counts, array [counts, segments]: what sacrebleu sums before it scores.
 
@@ -124,7 +99,7 @@ def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
     """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, measures.
 
     Measures by kind of task: `label` and `correct` for choices, `exact` and `f1` for reading comprehension, ROUGE for
-    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `measure.chrf`, `bleu`). An answer is
+    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `corpus_counts`). An answer is
     invalid when no choice can be read in it; a text, when it is empty, repeats its source, or is mostly in another
     script than it should be. Invalid answers are scored all the same. Raises ValueError unless there is one hypothesis
     a row.

@@ -60,7 +60,7 @@ def neighbours(profile: str):
     changes = pandas.concat([_changes(profile, metric) for metric in STAGE_SCORES])
     changes = changes[[pair in pairs for pair in zip(changes["stage"], changes["against"])]]
     frame = _differences(changes)
-    solid = (frame["p (Holm)"].astype(float) < 0.05).to_numpy()
+    solid = pandas.Series(statistics.holm(changes["p"])).lt(0.05).to_numpy()
     named = changes[solid].groupby(["against", "stage"], sort=False)["score"].agg(", ".join)
     found = "; ".join(f"{before} → {after} {scores}" for (before, after), scores in named.items())
     return frame, (f"{solid.sum()} of {len(changes)} steps have p < 0.05 after Holm's correction"

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pandas
 
-from lib.engine import statistics
 from lib.evaluate import measure
 from lib.model import embeddings, folders
+from lib.study import contrast
 
 
 class Arm(NamedTuple):
@@ -63,26 +63,14 @@ def score(folder, texts: dict[str, list[str]], **labels) -> pandas.DataFrame:
 
 
 def note(record, scores: pandas.DataFrame):
-    """Bits per byte of each arm and language: by seed, and pooled (each text's bits averaged over the seeds)."""
-    for (stage, arm, seed, language), rows in scores.groupby(["stage", "arm", "seed", "language"], sort=False):
-        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", stage=stage, arm=arm,
-                      seed=seed, language=language)
-    for (stage, arm, language), rows in pooled(scores).groupby(["stage", "arm", "language"], sort=False):
-        record.metric("bits_per_byte_pooled", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", stage=stage,
-                      arm=arm, language=language)
+    """Bits per byte of each arm and language: by seed, and with the seeds pooled."""
+    contrast.note(record, "bits_per_byte", scores, contrast.BITS, ["stage", "arm", "seed", "language"])
+    contrast.note(record, "bits_per_byte_pooled", scores, contrast.BITS, ["stage", "arm", "language"])
 
 
 def compare(record, scores: pandas.DataFrame, before: str, after: str):
-    """Paired difference of two arms, `after` − `before`, over the same texts, each averaged over the arm's seeds."""
-    frame = pooled(scores).drop(columns="stage").rename(columns={"arm": "stage"})
-    for where, change in measure.paired(frame, "bits", ["language"], before, after, weight="bytes"):
-        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], arm=after,
-                      against=before)
-
-
-def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a text and arm: its bits averaged over the seeds."""
-    return scores.groupby(["stage", "arm", "language", "item"], sort=False)[["bits", "bytes"]].mean().reset_index()
+    """Paired difference of two arms, `after` − `before`, over the same texts."""
+    contrast.between(record, "bits_per_byte_difference", scores, contrast.BITS, ["language"], "arm", before, after)
 
 
 def cost(record, arm: str, seed: int, result: dict):

@@ -2,8 +2,8 @@
 import pandas
 
 from lib.data import prompts
-from lib.engine import statistics
 from lib.evaluate import measure
+from lib.study import contrast
 
 ARMS = ("no-pairs", "pairs")
 
@@ -49,35 +49,17 @@ def score(model, tokenizer, sentences, translated: int, texts: dict, language: s
 
 def note(record, retrieved, bits, translated):
     """Puts item-level scores of all runs (columns arm, seed) into the record, each with n and interval."""
-    runs = ["arm", "seed"]
-    for key, rows in retrieved.groupby([*runs, "direction", "layer"], sort=False):
-        record.metric("retrieval_accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share",
-                      **dict(zip([*runs, "task", "layer"], key)))
-    for key, rows in retrieved.groupby(runs, sort=False):
-        hits = rows.groupby("item")["correct"].mean()
-        record.metric("retrieval_accuracy_mean", statistics.mean(hits), "share", **dict(zip(runs, key)))
-    for key, rows in bits.groupby([*runs, "language"], sort=False):
-        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte",
-                      **dict(zip([*runs, "language"], key)))
-    for key, rows in translated.groupby([*runs, "direction"], sort=False):
-        value, signature = measure.chrf(rows["hypothesis"], rows["reference"])
-        record.metric("chrf", value, "chrF++", signature=signature, **dict(zip([*runs, "task"], key)))
+    runs, tasks = ["arm", "seed"], {"direction": "task"}
+    contrast.note(record, "retrieval_accuracy", retrieved.rename(columns=tasks), contrast.CORRECT, [*runs, "task", "layer"])
+    contrast.note(record, "retrieval_accuracy_mean", retrieved, contrast.CORRECT, runs)
+    contrast.note(record, "bits_per_byte", bits, contrast.BITS, [*runs, "language"])
+    contrast.note(record, "chrf", translated.rename(columns=tasks), contrast.CHRF_PLUS, [*runs, "task"])
 
 
 def compare(record, retrieved, bits, translated, before: str, after: str):
-    """Paired tests of two arms over the same items, `after` − `before`, each item averaged over the arm's seeds.
-
-    Retrieval is averaged over layers and directions too. chrF++ is compared between the first seeds, since a corpus
-    score has no item to average.
-    """
-    labels = {"arm": after, "against": before}
-    hits, bits, firsts = (frame.rename(columns={"arm": "stage"}) for frame in (retrieved, bits, translated))
-    hits = hits.groupby(["stage", "item"])["correct"].mean().reset_index().assign(task="retrieval")
-    for _, change in measure.paired(hits, "correct", ["task"], before, after):
-        record.metric("retrieval_accuracy_mean_difference", change, "share", **labels)
-    bits = bits.groupby(["stage", "language", "item"])[["bits", "bytes"]].mean().reset_index()
-    for where, change in measure.paired(bits, "bits", ["language"], before, after, weight="bytes"):
-        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], **labels)
-    firsts = firsts.drop_duplicates(["stage", "direction", "item"])
-    for where, change in measure.paired_translations(firsts, before, after):
-        record.metric("chrf_difference", change, "chrF++", task=where["task"], **labels)
+    """Paired tests of two arms over the same items, `after` − `before`; retrieval over all layers and directions."""
+    for name, rows, score, by in (("retrieval_accuracy_mean", retrieved, contrast.CORRECT, []),
+                                  ("bits_per_byte", bits, contrast.BITS, ["language"]),
+                                  ("chrf", translated.rename(columns={"direction": "task"}), contrast.CHRF_PLUS, ["task"])):
+        if len(rows):
+            contrast.between(record, f"{name}_difference", rows, score, by, "arm", before, after)

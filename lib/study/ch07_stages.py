@@ -1,6 +1,6 @@
 """The stages of Llama-Persian for any base, each tuned on the same task rows and scored on the same test rows.
 
-Everything comes as rows (a row an item and run), so that seeds are pooled item by item and every contrast is paired.
+Everything comes as rows (a row an item and run), which `contrast` pools and pairs.
 """
 import dataclasses
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import NamedTuple
 import pandas
 
 from lib.data import corpus, mixture, prompts, text
-from lib.engine import statistics
-from lib.evaluate import benchmarks, derived, measure
+from lib.evaluate import benchmarks, derived
 from lib.model import embeddings, folders, tokenizer
 from lib.study import ch04_bilingual as bilingual
-from lib.study import tuning
+from lib.study import contrast, tuning
 from lib.train import training
 
 CHAPTER = "07_base_strength"
@@ -155,45 +154,34 @@ def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFr
     return likely, tuning.score(*ready, spoken, out, None, max_new_tokens, batch_size).assign(**labels)
 
 
-def pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """One row an item and run, its correctness averaged over the seeds."""
-    return scores.groupby([*RUN, "setting", "task", "language", "item", "flagged", "chance"], sort=False)[
-        "correct"].mean().reset_index()
+def tasks(rows: pandas.DataFrame):
+    """The rows of each task, then of all: what `contrast.groups` parts rows by."""
+    return [*(({"task": task}, part) for task, part in rows.groupby("task", sort=False)), ({"task": "all"}, rows)]
 
 
 def note(record, scores: pandas.DataFrame):
     """Accuracy and chance of every run by setting and task, and over all; without flagged rows apart; seeds pooled."""
-    for key, rows in pooled(scores).groupby(RUN, sort=False):
-        labels = dict(zip(RUN, key))
-        name = _measure(labels, scores)
-        for (setting, language), part in rows.groupby(["setting", "language"], sort=False):
-            for task, items in [*part.groupby("task", sort=False), ("all", part)]:
-                where = {**labels, "task": task, "language": language, "setting": setting}
-                record.metric(name, accuracy(items["correct"]), "share", **where)
-                record.fact(f"{name}_chance", items["chance"].mean(), "share", **where)
-                sound = items[~items["flagged"].astype(bool)]
-                if 0 < len(sound) < len(items):
-                    record.metric(f"{name}_unflagged", accuracy(sound["correct"]), "share", **where)
-
-
-def accuracy(correct) -> statistics.Estimate:
-    """Share of right answers: Wilson's interval, or a bootstrap over items whose answers are averaged over seeds."""
-    whole = correct.isin([0, 1]).all()
-    return statistics.wilson(int(correct.sum()), len(correct)) if whole else statistics.mean(correct)
+    for where, rows in contrast.groups(scores, [*RUN, "setting", "language", tasks]):
+        name, sound = _measure(where), rows[~rows["flagged"].astype(bool)]
+        contrast.note(record, name, rows, contrast.CORRECT, [], **where)
+        record.fact(f"{name}_chance", rows["chance"].mean(), "share", **where)
+        if 0 < len(sound) < len(rows):
+            contrast.note(record, f"{name}_unflagged", sound, contrast.CORRECT, [], **where)
 
 
 def compare(record, scores: pandas.DataFrame, stages: list[str]):
     """Each stage against the one before and the first, by base: `accuracy_difference`, in both languages' own tests.
 
-    With two bases also `accuracy_gain_by_base`, the second's accuracy minus the first's at the last stage.
+    With two bases also `accuracy_gain_by_base`, the second's accuracy minus the first's at the last stage. The seeds are
+    those of the tuning on task rows; every stage before it was trained once, so these rest on one training.
     """
     rows = _direct(_staged(scores))
     for base, part in rows.groupby("base", sort=False):
-        for before, after in measure.comparisons(stages):
-            _differences(record, "accuracy_difference", part, "stage", before, after, base=base)
+        for before, after in contrast.comparisons(stages):
+            _differences(record, "accuracy_difference", part, "stage", before, after, base=base, trainings=1)
     bases, last = list(rows["base"].unique()), rows[rows["stage"] == stages[-1]]
     if len(bases) > 1:
-        _differences(record, "accuracy_gain_by_base", last, "base", bases[0], bases[1])
+        _differences(record, "accuracy_gain_by_base", last, "base", bases[0], bases[1], trainings=1)
 
 
 def compare_arms(record, scores: pandas.DataFrame, methods: list[str]):
@@ -217,29 +205,21 @@ def compare_translated(record, scores: pandas.DataFrame):
     rows = _staged(scores)
     rows = rows[(rows["setting"] != "en") & (rows["item"].str.split("/").str[0] == rows["setting"])]
     rows = rows.assign(item=rows["item"].str.split("/", n=1).str[1])
-    rows = rows.assign(translated=rows["setting"] == "translate-test")
-    both = rows.groupby(["base", "stage", "item"])["setting"].transform("nunique") == 2
-    for (base, stage), part in rows[both].groupby(["base", "stage"], sort=False):
-        for task, items in [*part.groupby("task", sort=False), ("all", part)]:
-            direct, translated = (items[items["translated"] == side].sort_values("item")["correct"].to_numpy()
-                                  for side in (False, True))
-            record.metric("translate_test_difference", statistics.difference(direct, translated), "share", base=base,
-                          stage=stage, task=task)
+    both = rows[rows.groupby(["base", "stage", "item"])["setting"].transform("nunique") == 2]
+    own, translated = (both[(both["setting"] == "translate-test") == side] for side in (False, True))
+    contrast.compare(record, "translate_test_difference", own, translated, contrast.CORRECT, ["base", "stage", tasks])
 
 
 def note_generated(record, answers: pandas.DataFrame):
     """Scores of generated answers by run, setting and task: choices read, invalid answers, F1, ROUGE-L, chrF++."""
     if answers.empty:
         return
-    for key, rows in answers.groupby([*RUN, "setting", "task", "language"], sort=False):
-        where = dict(zip([*RUN, "setting", "task", "language"], key))
-        for column, name in GENERATED.items():
-            if column in rows and rows[column].notna().any():
-                items = rows.assign(value=rows[column].astype(float)).groupby("item")["value"].mean()
-                record.metric(name, accuracy(items), "share", **where)
-        if where["task"] == "translation":
-            value, signature = measure.chrf(rows["hypothesis"], rows["reference"])
-            record.metric("chrf", value, "chrF++", signature=signature, **where)
+    where = [*RUN, "setting", "task", "language"]
+    for column, name in GENERATED.items():
+        if column in answers:
+            contrast.note(record, name, answers[answers[column].notna()], contrast.mean(column), where)
+    told = answers[answers["task"] == "translation"]
+    contrast.note(record, "chrf", told, contrast.CHRF_PLUS, where)
     record.rows("answers", answers[[*RUN, "seed", "item", "hypothesis", "invalid"]].to_dict("records"))
 
 
@@ -277,7 +257,7 @@ def _extended(folder: Path, base: str, frames, language: str, pieces: int, seed:
     return folders.save(model, new, folder / "model")
 
 
-def _measure(labels: dict, scores: pandas.DataFrame) -> str:
+def _measure(labels: dict) -> str:
     """`accuracy` for the stages; other runs get names of their own, so that a label set names one number."""
     if labels["trained_on"] != "both":
         return "transfer_accuracy"
@@ -285,15 +265,15 @@ def _measure(labels: dict, scores: pandas.DataFrame) -> str:
 
 
 def _staged(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """Pooled rows of the runs that are compared as stages."""
-    return pooled(scores[(scores["method"] == "lora") & (scores["trained_on"] == "both")])
+    """Rows of the runs that are compared as stages."""
+    return scores[(scores["method"] == "lora") & (scores["trained_on"] == "both")]
 
 
 def _last(scores: pandas.DataFrame, column: str | None = None, value: str = "") -> pandas.DataFrame:
-    """Pooled rows of the first base's last stage, from which methods and languages are compared."""
-    untuned = scores[(scores["base"] == scores["base"].iloc[0])]
-    rows = untuned[untuned["stage"] == untuned["stage"].iloc[-1]]
-    return pooled(rows[rows[column] == value] if column else rows)
+    """Rows of the first base's last stage, from which methods and languages are compared."""
+    first = scores[(scores["base"] == scores["base"].iloc[0])]
+    rows = first[first["stage"] == first["stage"].iloc[-1]]
+    return rows[rows[column] == value] if column else rows
 
 
 def _direct(rows: pandas.DataFrame) -> pandas.DataFrame:
@@ -303,9 +283,4 @@ def _direct(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 def _differences(record, name: str, rows: pandas.DataFrame, column: str, before: str, after: str, **labels):
     """Paired differences of two values of a column over the same items, by language and task, and over all tasks."""
-    for (language, setting), part in rows.groupby(["language", "setting"], sort=False):
-        for task, items in [*part.groupby("task", sort=False), ("all", part)]:
-            a, b = (items[items[column] == value].sort_values("item")["correct"].to_numpy()
-                    for value in (before, after))
-            record.metric(name, statistics.difference(a, b), "share", **labels, **{column: after}, against=before,
-                          task=task, language=language, setting=setting)
+    contrast.between(record, name, rows, contrast.CORRECT, ["language", "setting", tasks], column, before, after, **labels)

@@ -5,16 +5,18 @@ from typing import NamedTuple
 import pandas
 
 from lib.data import prompts
-from lib.engine import paths, statistics
-from lib.evaluate import benchmarks, derived, measure, scoring
+from lib.engine import paths
+from lib.evaluate import benchmarks, derived, measure
 from lib.model import folders, formats
 from lib.study import ch03_pretraining as pretraining
 from lib.study import ch04_bilingual as bilingual
-from lib.study import tuning
+from lib.study import contrast, tuning
 from lib.train import training
 
 CHAPTER = "08_phases_and_transfer"
 STAGES = ("text", "instructions")
+# Per token, 2^(Σ bits / Σ tokens): as papers print it, comparable within one vocabulary only.
+PERPLEXITY = contrast.ratio("bits", "tokens", "per token")._replace(function=lambda sums: 2 ** (sums[0] / sums[1]))
 
 
 class State(NamedTuple):
@@ -82,33 +84,25 @@ def score(profile: str, state: State, seed: int, texts: dict[str, list[str]]) ->
     return pretraining.score(folder(profile, state, seed), texts, phase=state.phase, stage=state.stage, seed=seed)
 
 
-def perplexity(rows: pandas.DataFrame) -> statistics.Estimate:
-    """Perplexity per token, 2^(Σ bits / Σ tokens): as papers print it, comparable within one vocabulary only."""
-    found = statistics.ratio(rows["bits"], rows["tokens"])
-    return statistics.Estimate(2**found.value, found.n, 2**found.low, 2**found.high)
-
-
 def note(record, scores: pandas.DataFrame):
-    """Perplexity and bits per byte of every state and language, each text's bits averaged over the seeds."""
-    for (phase, stage, language), rows in _pooled(scores).groupby(["phase", "stage", "language"], sort=False):
-        where = {"phase": phase, "stage": stage, "language": language}
-        record.metric("perplexity", perplexity(rows), "per token", **where)
-        record.metric("bits_per_byte", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", **where)
+    """Perplexity and bits per byte of every state and language, over all seeds."""
+    for name, score in (("perplexity", PERPLEXITY), ("bits_per_byte", contrast.BITS)):
+        contrast.note(record, name, scores, score, ["phase", "stage", "language"])
 
 
 def compare(record, scores: pandas.DataFrame):
     """Paired differences of bits per byte: each state against the one before it, the last against both starts.
 
     `against` is `text` for a phase's instructions against its text, else the name of the other state. The phase `all`
-    averages instructions and text over the phases, text by text.
+    takes instructions and text of all phases together.
     """
-    pooled = _pooled(scores)
-    known = [State(*key) for key in pooled[["phase", "stage"]].drop_duplicates().itertuples(index=False)]
+    rows = {State(**where): part for where, part in contrast.groups(scores, ["phase", "stage"])}
+    known = list(rows)
     for before, after in [*zip(known, known[1:]), *((start, known[-1]) for start in known[:2])]:
         against = before.stage if before.phase == after.phase else before.name
-        _difference(record, pooled, [before], [after], phase=after.phase, stage=after.stage, against=against)
-    text, tuned = ([state for state in known if state.stage == stage] for stage in STAGES)
-    _difference(record, pooled, text, tuned, phase="all", stage="instructions", against="text")
+        contrast.compare(record, "bits_per_byte_difference", rows[before], rows[after], contrast.BITS, ["language"],
+                         phase=after.phase, stage=after.stage, against=against)
+    contrast.between(record, "bits_per_byte_difference", scores, contrast.BITS, ["language"], "stage", *STAGES, phase="all")
 
 
 def budget(record, phase: int, seed: int, blocks, examples: int, results: dict[str, dict]):
@@ -149,15 +143,12 @@ def sit(model, tokenizer, rows: pandas.DataFrame, out, max_new_tokens: int = 0) 
 
 def note_questions(record, choices: pandas.DataFrame, answers: pandas.DataFrame, language: str):
     """Accuracy by category, F1 and exact match of generated answers, invalid ones apart; `stage` names the model."""
-    for (stage, category), rows in choices.groupby(["stage", "category"], sort=False) if len(choices) else ():
-        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", stage=stage,
-                      category=category, language=language)
-        record.fact("question_chance", (1 / rows["choices"]).mean(), "share", stage=stage, category=category)
-    for stage, rows in answers.groupby("stage", sort=False) if len(answers) else ():
-        where = {"stage": stage, "task": "reading_comprehension", "language": language}
-        record.metric("f1", statistics.mean(rows["f1"].astype(float)), "share", **where)
-        for name, column in (("exact_match", "exact"), ("invalid", "invalid")):
-            record.metric(name, statistics.wilson(rows[column].sum(), len(rows)), "share", **where)
+    for where, rows in contrast.groups(choices, ["stage", "category"]) if len(choices) else ():
+        contrast.note(record, "accuracy", rows, contrast.CORRECT, [], **where, language=language)
+        record.fact("question_chance", (1 / rows["choices"]).mean(), "share", **where)
+    for name, column in (("f1", "f1"), ("exact_match", "exact"), ("invalid", "invalid")) if len(answers) else ():
+        contrast.note(record, name, answers, contrast.mean(column), ["stage"], task="reading_comprehension",
+                      language=language)
 
 
 def note_translations(record, translated: pandas.DataFrame, label: str):
@@ -165,16 +156,12 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
 
     Column `stage` names the model; `label` is what the record calls that column.
     """
-    names = translated["stage"].unique()
-    for (stage, direction), rows in translated.groupby(["stage", "direction"], sort=False):
-        where = {"task": direction, label: stage}
-        for name, unit, score in (("chrf", "chrF++", measure.chrf), ("bleu", "BLEU", scoring.bleu)):
-            value, signature = score(rows["hypothesis"], rows["reference"])
-            record.metric(name, value, unit, signature=signature, **where)
-        record.metric("invalid", statistics.wilson(rows["invalid"].sum(), len(rows)), "share", **where)
-    for stage in names[1:]:
-        for where, change in measure.paired_translations(translated, names[0], stage):
-            record.metric("chrf_difference", change, "chrF++", task=where["task"], against=names[0], **{label: stage})
+    rows = translated.rename(columns={"direction": "task", "stage": label})
+    for name, score in (("chrf", contrast.CHRF_PLUS), ("bleu", contrast.BLEU_INTL), ("invalid", contrast.INVALID)):
+        contrast.note(record, name, rows, score, [label, "task"])
+    names = rows[label].unique()
+    for name in names[1:]:
+        contrast.between(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label, names[0], name)
 
 
 def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
@@ -203,13 +190,13 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
 
 def note_formats(record, choices: pandas.DataFrame):
     """Accuracy of each format over the same questions, and its paired difference to the first format."""
-    kinds = choices["stage"].unique() if len(choices) else []
-    for kind in kinds:
-        rows = choices[choices["stage"] == kind]
-        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", precision=kind)
+    rows = choices.rename(columns={"stage": "precision"})
+    if rows.empty:
+        return
+    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
+    kinds = rows["precision"].unique()
     for kind in kinds[1:]:
-        for _, change in measure.paired(choices, "correct", ["language"], kinds[0], kind):
-            record.metric("accuracy_difference", change, "share", precision=kind, against=kinds[0])
+        contrast.between(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision", kinds[0], kind)
 
 
 def transferable(items, language: str, longest: int) -> list[str]:
@@ -241,31 +228,11 @@ def transfer_rows(items, tasks: list[str], language: str, count: int, longest: i
 def note_transfer(record, answers: pandas.DataFrame):
     """Accuracy by what was tuned on, task, language and seed, and paired differences to the untuned model (`none`).
 
-    Differences are over all tasks of a language, each item averaged over the seeds.
+    Differences are over all tasks of a language.
     """
-    for (stage, seed, task, language), rows in answers.groupby(["stage", "seed", "task", "language"], sort=False):
-        record.metric("accuracy", statistics.wilson(rows["correct"].sum(), len(rows)), "share", trained_on=stage,
-                      seed=seed, task=task, language=language)
-    for language, rows in answers.groupby("language", sort=False):
-        record.fact("chance", (1 / rows["choices"]).mean(), "share", part="transfer", language=language)
-    mean = answers.groupby(["stage", "language", "item"], sort=False)["correct"].mean().reset_index()
-    for stage in mean["stage"].unique()[1:]:
-        for where, change in measure.paired(mean, "correct", ["language"], "none", stage):
-            record.metric("transfer_difference", change, "share", trained_on=stage, against="none",
-                          language=where["language"])
-
-
-def _pooled(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a text and state: its bits averaged over the seeds."""
-    keys = ["phase", "stage", "language", "item"]
-    return scores.groupby(keys, sort=False)[["bits", "bytes", "tokens"]].mean().reset_index()
-
-
-def _difference(record, pooled, before: list[State], after: list[State], **labels):
-    """Notes `after` − `before` in each language, texts averaged over the states of a side."""
-    sides = []
-    for name, side in (("before", before), ("after", after)):
-        rows = pooled[[(row.phase, row.stage) in side for row in pooled.itertuples()]]
-        sides.append(rows.groupby(["language", "item"])[["bits", "bytes"]].mean().reset_index().assign(stage=name))
-    for where, change in measure.paired(pandas.concat(sides), "bits", ["language"], "before", "after", "bytes"):
-        record.metric("bits_per_byte_difference", change, "bits/byte", language=where["language"], **labels)
+    rows = answers.rename(columns={"stage": "trained_on"})
+    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "seed", "task", "language"])
+    for language, part in rows.groupby("language", sort=False):
+        record.fact("chance", (1 / part["choices"]).mean(), "share", part="transfer", language=language)
+    for kind in rows["trained_on"].unique()[1:]:
+        contrast.between(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on", "none", kind)

@@ -12,6 +12,7 @@ from lib.data import corpus, mixture, prompts, schedule, sources, text
 from lib.engine import assets, paths, records, statistics
 from lib.evaluate import measure, similarity
 from lib.model import folders, tokenizer
+from lib.study import contrast
 from lib.train import training
 
 CHAPTER = "09_curriculum"
@@ -203,33 +204,38 @@ def note_text(record, arm: str, blocks: datasets.Dataset, length: int, boundarie
 
 
 def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
-    """Bits per byte and retrieval of every arm by language (texts averaged over the seeds), and of every seed in short.
+    """Bits per byte and retrieval of every arm by language, and of every seed in short.
 
-    Language `non-English` sums a text over the languages, so that its interval rests on texts, not on translations.
+    Language `non-English` takes a text in all its languages, so that its interval rests on texts, not on translations.
     """
-    for name, (frame, above, below, unit) in _measures(bits, hits).items():
-        for (arm, language), rows in _mean(frame, above, below).groupby(["arm", "language"], sort=False):
-            record.metric(name, statistics.ratio(rows[above], rows[below]), unit, arm=arm, language=language)
-    for (arm, seed, language), rows in _joined(bits, "bits", "bytes").groupby(["arm", "seed", "language"], sort=False):
-        if language in (OTHERS, "en"):
-            record.metric("bits_per_byte_of_seed", statistics.ratio(rows["bits"], rows["bytes"]), "bits/byte", arm=arm,
-                          seed=seed, language=language)
+    for name, (rows, score) in _measures(bits, hits).items():
+        contrast.note(record, name, rows, score, ["arm", languages])
+    for where, rows in contrast.groups(bits, ["arm", "seed", languages]):
+        if where["language"] in (OTHERS, "en"):
+            contrast.note(record, "bits_per_byte_of_seed", rows, contrast.BITS, [], **where)
 
 
 def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
     """Paired differences, text by text: `…_gain` of every arm on the start, `…_effect` of curriculum and of pairs.
 
-    An effect averages over the arms that differ in nothing else. Negative bits per byte are better.
+    An effect is over the arms that differ in nothing else. Negative bits per byte are better.
     """
-    for name, (frame, above, below, unit) in _measures(bits, hits).items():
-        pooled = _mean(frame, above, below)
-        for arm in [arm for arm in pooled["arm"].unique() if arm != START]:
-            _difference(record, f"{name}_gain", pooled, [START], [arm], above, below, unit, arm=arm, against=START)
-        known = set(pooled["arm"])
+    for name, (rows, score) in _measures(bits, hits).items():
+        known = rows["arm"].unique()
+        for arm in [arm for arm in known if arm != START]:
+            contrast.between(record, f"{name}_gain", rows, score, [languages], "arm", START, arm)
         for effect, couples in EFFECTS.items():
-            sides = list(zip(*(couple for couple in couples if known.issuperset(couple))))
+            sides = list(zip(*(couple for couple in couples if set(couple) <= set(known))))
             if sides:
-                _difference(record, f"{name}_effect", pooled, *sides, above, below, unit, effect=effect)
+                contrast.compare(record, f"{name}_effect", *(rows[rows["arm"].isin(side)] for side in sides), score,
+                                 [languages], effect=effect)
+
+
+def languages(rows: pandas.DataFrame):
+    """The rows of each language, then of all but English: what `contrast.groups` parts rows by."""
+    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
+    others = rows[rows["language"] != "en"]
+    return found + [({"language": OTHERS}, others)] * (len(others) > 0)
 
 
 def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str]]:
@@ -300,27 +306,6 @@ def _sources(material: pandas.DataFrame, stream: str, length: int) -> dict[str, 
 
 
 def _measures(bits: pandas.DataFrame, hits: pandas.DataFrame) -> dict[str, tuple]:
-    """Measure → its scores, the columns of which it is the ratio, and the unit; retrieval only where it was made."""
-    measures = {"bits_per_byte": (bits, "bits", "bytes", "bits/byte"),
-                "retrieval": (hits, "correct", "answers", "share")}
+    """Measure → its rows and score; retrieval only where it was made."""
+    measures = {"bits_per_byte": (bits, contrast.BITS), "retrieval": (hits, contrast.ratio("correct", "answers", "share"))}
     return {name: measure for name, measure in measures.items() if len(measure[0])}
-
-
-def _mean(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
-    """One row a text (also `non-English`) and arm, averaged over the seeds."""
-    return _joined(frame, above, below).groupby(["arm", "language", "item"], sort=False)[[above, below]].mean(
-        ).reset_index()
-
-
-def _joined(frame: pandas.DataFrame, above: str, below: str) -> pandas.DataFrame:
-    """The frame, and rows of language `non-English`: an item's numbers summed over its languages."""
-    others = frame[frame["language"] != "en"].groupby(["arm", "seed", "item"], sort=False)[[above, below]].sum()
-    return pandas.concat([frame, others.reset_index().assign(language=OTHERS)], ignore_index=True)
-
-
-def _difference(record, name: str, pooled, before, after, above: str, below: str, unit: str, **labels):
-    """Notes `after` − `before` in each language, each text averaged over the arms of a side."""
-    sides = [pooled[pooled["arm"].isin(side)].groupby(["language", "item"], sort=False)[[above, below]].mean()
-             .reset_index().assign(stage=stage) for stage, side in (("before", before), ("after", after))]
-    for where, change in measure.paired(pandas.concat(sides), above, ["language"], "before", "after", below):
-        record.metric(name, change, unit, language=where["language"], **labels)

@@ -12,9 +12,10 @@ import pandas
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from lib.data import mixture
-from lib.engine import launch, statistics
+from lib.engine import launch
 from lib.evaluate import measure
 from lib.model import folders
+from lib.study import contrast
 from lib.train import spikes, training
 
 SAMPLE = 400  # beginnings of so many texts a stream, and so many characters of each, make the vocabulary
@@ -112,24 +113,20 @@ def note(record, run: Run, result: dict):
 
 
 def compare(record, scores: pandas.DataFrame, plan: list[Run]):
-    """Bits per byte of every run, a text's bits averaged over seeds, and paired differences over the same texts.
+    """Bits per byte of every run, seeds pooled, and paired differences over the same texts.
 
     Every run is set against the first one; what differs in format only also against fp32 and bf16 at its rate. Runs
     whose weights are not finite have no score, and that is a fact.
     """
-    bits = scores.groupby(["run", "item"], sort=False)[["bits", "bytes"]].mean()
     cases = {run.name: run for run in plan}
-    lost = [name for name in cases if not numpy.isfinite(bits.loc[name]["bits"]).all()]
-    for name in [name for name in cases if name not in lost]:
-        value = statistics.ratio(bits.loc[name]["bits"], bits.loc[name]["bytes"])
-        record.metric("stability_bits_per_byte", value, "bits/byte", run=name)
-    for name in lost:
+    lost = set(scores.loc[~numpy.isfinite(scores["bits"]), "run"])
+    sound = scores[~scores["run"].isin(lost)]
+    contrast.note(record, "stability_bits_per_byte", sound, contrast.BITS, ["run"])
+    for name in [name for name in cases if name in lost]:
         record.fact("stability_lost", "weights are not finite", run=name)
     for before, after in _contrasts(cases):
-        if not {before, after} & set(lost):
-            a, b = bits.loc[before], bits.loc[after]
-            record.metric("stability_difference", statistics.difference(a["bits"], b["bits"], a["bytes"]), "bits/byte",
-                          run=after, against=before)
+        if not {before, after} & lost:
+            contrast.between(record, "stability_difference", sound, contrast.BITS, [], "run", before, after)
 
 
 def _contrasts(cases: dict[str, Run]) -> list[tuple[str, str]]:

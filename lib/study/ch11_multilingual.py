@@ -9,23 +9,22 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy
 import pandas
 import regex
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import BLEU
 
 from lib.data import corpus, prompts
-from lib.engine import assets, paths, statistics
+from lib.engine import assets, paths
 from lib.evaluate import benchmarks, derived, measure, scoring
 from lib.model import folders
 from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
+from lib.study import contrast
 
 CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
-UNITS = {"chrf": "chrF++", "bleu": "BLEU", "bits_per_byte": "bits/byte"}
 MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehension": ["f1", "exact_match", "invalid"],
             "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
 ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
@@ -274,13 +273,10 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
 
 def note(record, answers: pandas.DataFrame):
     """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
-    keys = ["base", "instructions", "task", "benchmark", "asked"]
-    for key, rows in answers.groupby(keys, sort=False):
-        labels = dict(zip(keys, key))
-        for language, part in parts(rows):
-            for name in MEASURES[labels["task"]]:
-                if name in UNITS or SHARES[name] in part and part[SHARES[name]].notna().all():
-                    record.metric(name, measured(part, name), UNITS.get(name, "share"), language=language, **labels)
+    for where, rows in contrast.groups(answers, ["base", "instructions", "task", "benchmark", "asked", parts]):
+        for name in MEASURES[where["task"]]:
+            if name not in SHARES or SHARES[name] in rows and rows[SHARES[name]].notna().all():
+                contrast.note(record, name, rows, SCORES[name], [], **where)
     for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
         record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
     told = answers[answers["task"] != "choice"]
@@ -294,32 +290,28 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
     `instructions`: a tuned base against the base as it is. `languages`: multilingual instructions against English ones.
     `base`: each further base against the first, both as they are.
     """
-    for contrast, before, after in contrasts(runs):
-        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)]
-                 for base, kind in (before, after)]
-        labels = {"contrast": contrast, "base": after[0], "instructions": after[1],
-                  "against": before[0] if contrast == "base" else before[1]}
-        for (task, benchmark, asked), rows in sides[1].groupby(["task", "benchmark", "asked"], sort=False):
-            other = sides[0][(sides[0]["benchmark"] == benchmark) & (sides[0]["asked"] == asked)]
-            for (language, b), (_, a) in zip(parts(rows), parts(other)):
-                for name in [name for name in MEASURES[task] if name != "invalid"]:
-                    record.metric(f"{name}_difference", changed(a, b, name), UNITS.get(name, "share"), **labels,
-                                  task=task, benchmark=benchmark, asked=asked, language=language)
+    for name, before, after in contrasts(runs):
+        sides = [answers[(answers["base"] == base) & (answers["instructions"] == kind)] for base, kind in (before, after)]
+        labels = {"contrast": name, "base": after[0], "instructions": after[1],
+                  "against": before[0] if name == "base" else before[1]}
+        for task, measures in MEASURES.items():
+            rows = sides[1][sides[1]["task"] == task]
+            for score in [score for score in measures if score != "invalid"]:
+                contrast.compare(record, f"{score}_difference", sides[0], rows, SCORES[score],
+                                 ["task", "benchmark", "asked", parts], **labels)
 
 
 def compare_scoring(record, answers: pandas.DataFrame):
     """How a choice is scored, over the same items: `normalisation_difference` (by length minus by the sum) of every
     model zero-shot, and `shots_difference` (one-shot minus zero-shot) of those that were asked both ways."""
-    chosen = answers[answers["task"] == "choice"]
-    for key, rows in chosen.groupby(["base", "instructions", "benchmark"], sort=False):
-        labels = dict(zip(["base", "instructions", "benchmark"], key))
-        zero, one = (rows[rows["asked"] == asked] for asked in ASKED)
-        for language, part in parts(zero):
-            change = statistics.difference(_values(part, "acc"), _values(part, "acc_norm"))
-            record.metric("normalisation_difference", change, "share", language=language, **labels)
-        for language, part in parts(one) if len(one) else ():
-            same = zero[zero["language"].isin(part["language"]) & zero["item"].isin(part["item"])]
-            record.metric("shots_difference", changed(same, part, "accuracy"), "share", language=language, **labels)
+    chosen, keys = answers[answers["task"] == "choice"], ["base", "instructions", "benchmark"]
+    if chosen.empty:
+        return
+    zero, one = (chosen[chosen["asked"] == asked] for asked in ASKED)
+    same = zero.merge(one[[*keys, "seed", "language", "item"]])
+    for name, before, after in (("normalisation_difference", zero, zero.assign(acc=zero["acc_norm"])),
+                                ("shots_difference", same, one)):
+        contrast.compare(record, name, before, after, SCORES["accuracy"], [*keys, parts])
 
 
 def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
@@ -333,28 +325,14 @@ def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
 
 
 def parts(rows: pandas.DataFrame):
-    """(language, rows) for each language, then over all; of translations also over those from and into English."""
-    yield from rows.groupby("language", sort=False)
+    """The rows of each language, then of all; of translations also of those from and into English."""
     codes = rows["language"]
+    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
     for name, chosen in (("from English", codes.str.startswith("en-")), ("into English", codes.str.endswith("-en")),
                          (AVERAGE, codes.notna())):
         if codes[chosen].nunique() > 1:
-            yield name, rows[chosen]
-
-
-def measured(rows: pandas.DataFrame, name: str) -> statistics.Estimate:
-    """A score of a run's rows, seeds pooled item by item, the mean of the languages' scores where there are several."""
-    if name in SHARES:
-        return stages.accuracy(_values(rows, SHARES[name]))
-    return statistics.of_sums(*_counted(rows, name))
-
-
-def changed(before: pandas.DataFrame, after: pandas.DataFrame, name: str) -> statistics.Difference:
-    """The paired difference of such a score over the same items. Raises ValueError when the items are others."""
-    if name in SHARES:
-        return statistics.difference(_values(before, SHARES[name]), _values(after, SHARES[name]))
-    (function, a), (_, b) = _counted(before, name), _counted(after, name)
-    return statistics.difference_of_sums(function, a, b)
+            found.append(({"language": name}, rows[chosen]))
+    return found
 
 
 def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
@@ -377,40 +355,23 @@ def language_of(name: str) -> str:
     return CODES.get(code, code)
 
 
-def _values(rows: pandas.DataFrame, column: str) -> pandas.Series:
-    """A value an item, such that their mean is the mean of the languages' means; seeds are averaged first."""
-    values = rows.assign(value=rows[column].astype(float)).groupby(["language", "item"])["value"].mean()
-    sizes, items = values.groupby("language").transform("size"), values.index.get_level_values("item")
-    weights = items.nunique() / (sizes * values.index.get_level_values("language").nunique())
-    # Rounded, because a mean of right answers only shall be 1 and not a bit above it.
-    return (values * weights).groupby("item").sum().round(12)
-
-
-def _counted(rows: pandas.DataFrame, name: str):
-    """The function and the columns of `statistics.of_sums` for a corpus score, averaged over the languages."""
-    blocks, scores = [], []
-    for language, part in rows.groupby("language"):
-        score, counts = _counts(part, language, name)
-        blocks.append(pandas.DataFrame(counts.T).groupby(part["item"].to_numpy()).sum())
-        scores.append(score)
-    columns, size = pandas.concat(blocks, axis=1).fillna(0).sort_index().to_numpy().T, blocks[0].shape[1]
-
-    def function(sums):
-        return numpy.mean([score(sums[size * at:size * (at + 1)]) for at, score in enumerate(scores)], axis=0)
-    return function, columns
-
-
-def _counts(rows: pandas.DataFrame, language: str, name: str):
-    """A corpus score as a function of its summed counts, and these counts, array [counts, items]."""
-    if name == "bits_per_byte":
-        return (lambda sums: sums[0] / sums[1]), rows[["code_length", "bytes"]].to_numpy(float).T
-    metric = CHRF(word_order=2) if name == "chrf" else bleu(language)
-    return scoring.of_counts(metric), scoring.corpus_counts(metric, rows["hypothesis"], rows["reference"])
-
-
 def bleu(direction: str) -> BLEU:
     """BLEU with a tokenizer that parts the words, or characters, of the language translated into."""
     return BLEU(tokenize=CHARACTERS.get(direction.split("-")[-1], "intl"))
+
+
+def _counts(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """What BLEU counts in each row."""
+    found = [pandas.DataFrame(scoring.corpus_counts(bleu(code), part["hypothesis"], part["reference"]).T, part.index)
+             for code, part in rows.groupby("language")]
+    return pandas.concat(found).sort_index()
+
+
+# The mean of the languages' scores, where rows are of several.
+SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.items()},
+          "chrf": contrast.CHRF_PLUS._replace(over="language"),
+          "bleu": contrast.Score("BLEU", _counts, scoring.of_counts(bleu("en")), "language"),
+          "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}
 
 
 def _manner(shown) -> str:

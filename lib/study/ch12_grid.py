@@ -20,7 +20,7 @@ from lib.evaluate import derived, measure
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import ch11_multilingual as multilingual
-from lib.study import tuning
+from lib.study import contrast, tuning
 from lib.train import training
 
 CHAPTER = "12_rank_and_precision"
@@ -224,26 +224,21 @@ def sit(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFram
 
 
 def parts(rows: pandas.DataFrame):
-    """(name, rows) of each language, then of those but English by resource level, and of all but English."""
-    yield from rows.groupby("language", sort=False)
+    """The rows of each language, then of those but English by resource level, and of all but English."""
+    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
     foreign = rows[rows["language"] != "en"]
     level = foreign["language"].map(levels.level)
-    for name in (*levels.BOUNDS, LOWER):
-        chosen = level.isin(name.split(" and "))
-        if chosen.any():
-            yield name, foreign[chosen]
-    if len(foreign):
-        yield OTHERS, foreign
+    found += [({"language": name}, foreign[level.isin(name.split(" and "))]) for name in (*levels.BOUNDS, LOWER)]
+    return [(labels, part) for labels, part in (*found, ({"language": OTHERS}, foreign)) if len(part)]
 
 
 def note(record, answers: pandas.DataFrame):
-    """Every score by cell, benchmark, and language or level, seeds pooled item by item; chance as a fact."""
-    for labels, rows in _benchmarks(answers, KEYS):
-        for language, part in parts(rows):
-            for name in MEASURES[labels["task"]]:
-                record.metric(name, multilingual.measured(part, name), _unit(name), language=language, **labels)
-    for labels, rows in _benchmarks(answers[answers["task"] == "choice"], ["language"]):
-        record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", **labels)
+    """Every score by cell, benchmark, and language or level, seeds pooled; chance as a fact."""
+    for where, rows in contrast.groups(answers, [*KEYS, "task", "benchmark", parts]):
+        for name in MEASURES[where["task"]]:
+            contrast.note(record, name, rows, multilingual.SCORES[name], [], **where)
+    for where, rows in contrast.groups(answers[answers["task"] == "choice"], ["language", "task", "benchmark"]):
+        record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", **where)
 
 
 def compare(record, answers: pandas.DataFrame, runs: list[Run]):
@@ -275,11 +270,11 @@ def scores(answers: pandas.DataFrame) -> pandas.DataFrame:
     Columns KEYS, seed, task, benchmark, language, measure, unit, gain and share (of the web, %).
     """
     rows = []
-    for labels, found in _benchmarks(answers, [*KEYS, "seed"]):
-        name = COMPARED[labels["task"]]
-        rows += [{**labels, "language": code, "measure": name, "unit": _unit(name),
-                  "share": levels.share(code), "score": multilingual.measured(part, name).value}
-                 for code, part in found.groupby("language", sort=False)]
+    for where, part in contrast.groups(answers, [*KEYS, "seed", "task", "benchmark", "language"]):
+        name = COMPARED[where["task"]]
+        score = multilingual.SCORES[name]
+        rows.append({**where, "measure": name, "unit": score.unit, "share": levels.share(where["language"]),
+                     "score": contrast.estimate(part, score).value})
     frame = pandas.DataFrame(rows)
     same = ["base", "benchmark", "language", "measure"]
     untuned = frame[frame["rank"] == 0].sort_values("bits").groupby(same)["score"].last().rename("before")
@@ -306,18 +301,9 @@ def _compare_tuned(record, tuned: pandas.DataFrame, most: pandas.DataFrame):
 
 def _differences(record, what: str, before: pandas.DataFrame, after: pandas.DataFrame, /, **labels):
     """Notes `<measure>_<what>` of each benchmark, language and level: after − before."""
-    for found, rows in _benchmarks(after, []):
-        name, other = COMPARED[found["task"]], before[before["benchmark"] == found["benchmark"]]
-        for (language, b), (_, a) in zip(parts(rows), parts(other)):
-            record.metric(f"{name}_{what}", multilingual.changed(a, b, name), _unit(name), language=language, **found,
-                          **labels)
-
-
-def _benchmarks(answers: pandas.DataFrame, keys: list[str]):
-    """(labels, rows) of each combination of the keys with a task and benchmark."""
-    keys = [*keys, "task", "benchmark"]
-    for key, rows in answers.groupby(keys, sort=False):
-        yield dict(zip(keys, key)), rows
+    for task, name in COMPARED.items():
+        contrast.compare(record, f"{name}_{what}", before, after[after["task"] == task], multilingual.SCORES[name],
+                         ["task", "benchmark", parts], **labels)
 
 
 def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
@@ -383,6 +369,3 @@ def _sizes(pool: dict, count: int, seed: int) -> list[int]:
     drawn = [rows["bytes"].sample(-(-count // len(pool)), random_state=seed) for rows in pool.values()]
     return [size for turn in zip(*drawn) for size in turn][:count]
 
-
-def _unit(name: str) -> str:
-    return multilingual.UNITS.get(name, "share")

@@ -13,7 +13,7 @@ import pandas
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
-from lib.engine.statistics import CONFIDENCE, Difference
+from lib.engine.statistics import CONFIDENCE, POWER, Difference
 
 LEAST = 6  # runs: below, nothing is left to tell the runs' own variance from
 RANK, BITS, SHARE = "rank, doubled", "{} bits, not {}", "share of the web, tenfold"
@@ -24,8 +24,8 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
     """Terms of the model → estimate, and factors → p of all their terms together (Wald's F).
 
     `scores` is a row a run and language: rank, bits, seed, language, share (%), gain. Terms of a factor that does not
-    vary are left out. The n of an estimate is that of the rows. Raises ValueError below LEAST runs or two languages, or
-    when all gains are the same.
+    vary are left out. The n of an estimate is that of the rows, its trainings are the runs. Raises ValueError below LEAST
+    runs or two languages, or when all gains are the same.
     """
     run = scores[["rank", "bits", "seed"]].astype(str).agg("/".join, axis=1)
     if run.nunique() < LEAST or scores["language"].nunique() < 2:
@@ -42,7 +42,7 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
         warnings.simplefilter("ignore")  # a variance of 0, which small grids often have, is warned of
         found = model.fit(reml=True)
     freedom = _freedom(columns, run.nunique(), scores["language"].nunique())
-    return _terms(found, columns, freedom, len(scores)), _tests(found, columns, freedom)
+    return _terms(found, columns, freedom, len(scores), run.nunique()), _tests(found, columns, freedom)
 
 
 def note(record, scores: pandas.DataFrame):
@@ -96,7 +96,7 @@ def _components(random: dict[str, numpy.ndarray]):
                   [[random[name]] for name in names])
 
 
-def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int) -> dict[str, Difference]:
+def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int, runs: int) -> dict[str, Difference]:
     terms = {}
     # Where the model explains every gain, rounding leaves variances around 0, some of them below.
     variances = numpy.diag(numpy.asarray(found.cov_params()))[:len(found.fe_params)]
@@ -104,7 +104,8 @@ def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int) ->
     for name, value, error in zip(columns, found.fe_params, errors):
         spread = stats.t.ppf((1 + CONFIDENCE) / 2, freedom[name]) * error
         p = 2 * stats.t.sf(abs(value / error), freedom[name])
-        terms[name] = Difference(float(value), n, float(value - spread), float(value + spread), float(p))
+        terms[name] = Difference(float(value), n, float(value - spread), float(value + spread), float(p), runs,
+                                 float(POWER * error))
     return terms
 
 

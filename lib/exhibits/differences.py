@@ -37,7 +37,8 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     shown = found.query(told) if told else found[:0]
     units = {UNITS.get(unit, (1, 2, unit))[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
-    ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(_names(shown, keys), shown.to_dict("records")))
+    names = _names(shown, [key for key in keys if key not in told and key != "unit"])
+    ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
     tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
     return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
@@ -46,7 +47,7 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
     """The labels by which the rows differ, `b − a` where the side that they are compared with is among them."""
-    varying = [key for key in keys if shown[key].nunique() > 1 and key != "unit"]
+    varying = [key for key in keys if len(shown) == 1 or shown[key].nunique() > 1]
     first = shown[[key for key in varying if key != "against"]].astype(str).agg(" ".join, axis=1) if len(shown) else ()
     return [f"{name} − {side}" if "against" in varying else f"{name}"
             for name, side in zip(first, shown["against"])]

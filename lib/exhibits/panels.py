@@ -8,11 +8,12 @@ MARKERS = "os^Dv<>p"
 
 
 def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pandas.DataFrame | None = None,
-           across: bool = False, joined: bool = False):
+           across: bool = False, joined: bool = False, hollow: pandas.Series | None = None):
     """The series side by side within each group, a point with its interval each.
 
     Marker by the first label of `series`, colour by the last; both stay what they are in all panels of the figure
-    whose rows are `among`. `across`: groups from bottom to top instead of left to right; `joined`: a line a series.
+    whose rows are `among`. `across`: groups from bottom to top instead of left to right; `joined`: a line a series;
+    `hollow`: which rows have an empty marker.
     """
     among, groups = frame if among is None else among, list(frame[group].unique())
     first, last = (list(among[label].unique()) for label in (series[0], series[-1]))
@@ -20,11 +21,15 @@ def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pand
     varying = [label for label in series if names[label].nunique() > 1] or list(series)
     for place, name in enumerate(names.to_dict("records")):
         rows = frame[(frame[list(series)] == pandas.Series(name)).all(axis=1)]
-        shift = 0.7 * ((place + 0.5) / len(names) - 0.5)
-        errorbars(panel, [groups.index(one) + shift for one in rows[group]], rows, across, markersize=3, linewidth=0.9,
-                  capsize=1.5, color=PALETTE[last.index(name[series[-1]]) % len(PALETTE)],
-                  fmt=MARKERS[first.index(name[series[0]]) % len(MARKERS)] + "-" * joined,
+        shift = min(0.7, 0.17 * len(names)) * ((place + 0.5) / len(names) - 0.5)
+        style = {"color": PALETTE[last.index(name[series[-1]]) % len(PALETTE)], "markersize": 3, "linewidth": 0.9,
+                 "fmt": MARKERS[first.index(name[series[0]]) % len(MARKERS)] + "-" * joined, "capsize": 1.5}
+        errorbars(panel, [groups.index(one) + shift for one in rows[group]], rows, across, **style,
                   label=" ".join(str(name[label]) for label in varying))
+        if hollow is not None and hollow[rows.index].any():
+            empty = rows[hollow[rows.index]]
+            errorbars(panel, [groups.index(one) + shift for one in empty[group]], empty, across, **style,
+                      markerfacecolor="white")
     ticks, limits = ((panel.set_yticks, panel.set_ylim) if across else (panel.set_xticks, panel.set_xlim))
     ticks(range(len(groups)), groups)
     limits(-0.6, len(groups) - 0.4)

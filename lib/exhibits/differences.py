@@ -46,8 +46,8 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
-    """The labels by which the rows differ, `b − a` where the side that they are compared with is among them."""
-    varying = [key for key in keys if len(shown) == 1 or shown[key].nunique() > 1]
-    first = shown[[key for key in varying if key != "against"]].astype(str).agg(" ".join, axis=1) if len(shown) else ()
-    return [f"{name} − {side}" if "against" in varying else f"{name}"
-            for name, side in zip(first, shown["against"])]
+    """The labels by which the rows differ, `b − a` where a key tells the side that they are compared with."""
+    varying = [key for key in keys if key != "against" and (len(shown) == 1 or shown[key].nunique() > 1)]
+    sides = shown["against"] if "against" in keys else [""] * len(shown)
+    return [", ".join(map(str, labels)) + (f" − {side}" if side else "")
+            for labels, side in zip(shown[varying].to_numpy(), sides)]

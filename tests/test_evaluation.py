@@ -313,7 +313,7 @@ def test_stage_tables_come_from_the_record(record):
 def test_forgetting_lists_english_scores_only(record):
     frame, reading = exhibits.TABLES["P1-T7"].build("test")
     assert list(frame["score"]) == ["emoji_mcq en", "bits_per_byte en"] and list(frame["before"]) == ["25.0", "1.000"]
-    assert "aligned − base 0.100 [0.100, 0.100]" in reading
+    assert "aligned against base 0.100 [0.100, 0.100]" in reading
 
 
 def test_steps_are_corrected_for_their_number(record):

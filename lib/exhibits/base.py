@@ -178,7 +178,7 @@ def noted(profile: str, chapter: str, *names: str) -> pandas.DataFrame:
 
 
 def _named(found: pandas.DataFrame, column: str, names) -> pandas.DataFrame:
-    found = found.reindex(columns=list(dict.fromkeys([*found, *LABELS])))
+    found = found.reindex(columns=list(dict.fromkeys([*found, *LABELS]))).astype({column: object})
     return found[found[column].isin(names)].copy() if names else found
 
 

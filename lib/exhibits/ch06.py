@@ -8,7 +8,7 @@ from lib.exhibits.panels import level, points, slant, tiles
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
 SCORES = ("accuracy", "chrf", "bits_per_byte")
-KEYS = {"score": "score", "unit": "unit", "against": "from", "stage": "to"}
+KEYS = {"score": "score", "unit": "unit", "stage": "stage", "against": "against"}
 
 
 @table("P1-T5", CHAPTER, "Scores of every stage in both languages")
@@ -25,7 +25,7 @@ def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
     if accuracy.empty:
         return f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
-    changes = corrected(_scores(profile, "accuracy_difference").query("against == @mean.index[0]"))
+    changes = corrected(_changes(profile, "accuracy").query("against == @mean.index[0]"))
     return (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
             f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} of "
             f"{len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
@@ -36,12 +36,12 @@ def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
 def forgetting(profile: str):
     """English scores of each stage against the first, with the paired difference; p corrected by Holm in this table."""
     scores = need(_scores(profile, "accuracy", "bits_per_byte").query("language == 'en'"), "english")
-    changes = _scores(profile, "accuracy_difference", "bits_per_byte_difference")
+    changes = _changes(profile, "accuracy", "bits_per_byte")
     changes = changes[(changes["language"] == "en") & (changes["against"] == scores["stage"].iloc[0])]
     frame, reading = differences(changes, KEYS, "English bits per byte against the first stage (more is worse):",
                                  "unit == 'bits/byte'", column="Δ")
     value = dict(zip(zip(scores["score"], scores["stage"]), (cell.split()[0] for cell in cells(scores))))
-    for name, stage in (("before", "from"), ("after", "to")):
+    for name, stage in (("before", "against"), ("after", "stage")):
         frame.insert(frame.columns.get_loc("Δ"), name, [value[key] for key in zip(frame["score"], frame[stage])])
     return frame, reading
 
@@ -50,7 +50,7 @@ def forgetting(profile: str):
 def neighbours(profile: str):
     """Difference of each score between a stage and the one before it; p corrected by Holm over the whole table."""
     order = records.load(profile, CHAPTER)["parameters"]["stages"]
-    changes = _scores(profile, *(f"{name}_difference" for name in SCORES))
+    changes = _changes(profile, *SCORES)
     near = [pair in set(zip(order[1:], order)) for pair in zip(changes["stage"], changes["against"])]
     return differences(changes[near], KEYS, "Apart from 0:", "holm < 0.05", column="Δ")
 
@@ -70,6 +70,11 @@ def _scores(profile: str, *names: str) -> pandas.DataFrame:
     """Metrics of chapter 06 in units of print, with the name of their score."""
     found = printed(measured(profile, CHAPTER, *names))
     return found.assign(score=[_name(row) for row in found.to_dict("records")])
+
+
+def _changes(profile: str, *names: str) -> pandas.DataFrame:
+    """Paired differences of these scores, one score after the other."""
+    return pandas.concat([_scores(profile, f"{name}_difference") for name in names])
 
 
 def _name(row: dict) -> str:

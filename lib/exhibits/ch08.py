@@ -112,7 +112,8 @@ def _perplexity_reading(profile: str) -> str:
 def questions(profile: str):
     """A row a model: choice by category and reading comprehension; GPT-3.5 and the paper's models as context."""
     found = measured(profile, CHAPTER, "accuracy", *READING).query("stage.notna()")
-    heading = found["metric"].map(READING).fillna(found["category"].replace(PARTS) + " %")
+    heading = [READING.get(metric, f"{PARTS.get(category, category)} %")
+               for metric, category in zip(found["metric"], found["category"])]
     ours = found.assign(model=found["stage"], cell=cells(found), heading=heading, **{"from": "here"})
     known = _theirs("P2-T4")
     known = known[known["item"].isin([*PARTS.values(), "reading comprehension"])]

@@ -37,7 +37,7 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     shown = found.query(told) if told else found[:0]
     units = {UNITS.get(unit, (1, 2, unit))[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
-    names = _names(shown, [key for key in keys if key not in told and key != "unit"])
+    names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
     ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
     tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
     return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
@@ -46,8 +46,7 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
-    """The labels by which the rows differ, `b − a` where a key tells the side that they are compared with."""
-    varying = [key for key in keys if key != "against" and (len(shown) == 1 or shown[key].nunique() > 1)]
-    sides = shown["against"] if "against" in keys else [""] * len(shown)
-    return [", ".join(map(str, labels)) + (f" − {side}" if side else "")
-            for labels, side in zip(shown[varying].to_numpy(), sides)]
+    """The labels by which the rows differ, and always the side that they are compared with."""
+    varying = [key for key in keys if key == "against" or len(shown) == 1 or shown[key].nunique() > 1]
+    return [", ".join(f"against {row[key]}" if key == "against" else f"{row[key]}" for key in varying)
+            .replace(", against", " against") for row in shown.to_dict("records")]

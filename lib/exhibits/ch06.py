@@ -3,7 +3,7 @@ import pandas
 
 from lib.engine import params, records, statistics
 from lib.exhibits.base import cells, figure, interval, measured, need, noted, printed, span, table, wide
-from lib.exhibits.differences import corrected, differences
+from lib.exhibits.differences import LEAST, corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
@@ -52,7 +52,7 @@ def neighbours(profile: str):
     order = records.load(profile, CHAPTER)["parameters"]["stages"]
     changes = _changes(profile, *SCORES)
     near = [pair in set(zip(order[1:], order)) for pair in zip(changes["stage"], changes["against"])]
-    return differences(changes[near], KEYS, "Apart from 0:", "holm < 0.05", column="Δ")
+    return differences(changes[near], KEYS, "Apart from 0:", f"holm < 0.05 and n >= {LEAST}", column="Δ")
 
 
 @table("C06-T2", CHAPTER, "Translations of held-out sentences by every stage")

@@ -191,7 +191,7 @@ def instruction_sets(profile: str):
                                  f"language == '{OTHERS}'") if len(found) else (pandas.DataFrame(), "Demonstration scale.")
     absent = pandas.DataFrame({"set": reasons["instructions"], "difference": reasons["value"]})
     theirs = ", ".join(f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples())
-    said = "".join(f" {reason[0].upper()}{reason[1:]}." for reason in reasons["value"])
+    said = f" Left out: {'; '.join(reasons['value'])}." if len(reasons) else ""
     return pandas.concat([frame.astype(object), absent]).fillna(""), (
         f"{reading}{said} The paper compares {theirs}, with no number known here.")
 

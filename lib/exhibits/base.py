@@ -24,6 +24,14 @@ STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize"
          "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False,
          "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
          "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
+# How a unit is printed: factor, digits, and the name of a difference in it.
+UNITS = {"share": (100, 1, "points"), "%": (1, 1, "points"), "ρ": (100, 1, "points"), "AUC": (100, 1, "points"),
+         "bits/byte": (1, 3, "bits/byte"), "times the base": (1, 2, "times"), "chrF++": (1, 1, "chrF++"),
+         "BLEU": (1, 1, "BLEU"), "per token": (1, 1, "per token"), "tokens/s": (1, 1, "tokens/s")}
+# What a metric or fact may be labelled with.
+LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "effect", "encoder", "factor", "after",
+          "before", "instructions", "language", "method", "phase", "precision", "prompt", "rank", "reason", "round", "seed",
+          "setting", "size", "stage", "stream", "task", "term", "tokenizer", "trained_on"]
 NOT_RUN = "what it needs was not at hand, or the profile's parameters leave it out"
 
 
@@ -159,10 +167,50 @@ def _latex(value) -> str:
         sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)
 
 
-def interval(row, digits: int = 2) -> str:
-    """`1.42 [1.38, 1.46]`: an estimate as it is printed in a table."""
-    value, low, high = (f"{row[name]:z.{digits}f}" for name in ("value", "low", "high"))
+def measured(profile: str, chapter: str, *names: str) -> pandas.DataFrame:
+    """A chapter's metrics of these names (default: all), with every column of LABELS, blank where nothing has it."""
+    return _named(records.metrics(profile, chapter), "metric", names)
+
+
+def noted(profile: str, chapter: str, *names: str) -> pandas.DataFrame:
+    """A chapter's facts of these names (default: all), with every column of LABELS."""
+    return _named(records.facts(profile, chapter), "fact", names)
+
+
+def _named(found: pandas.DataFrame, column: str, names) -> pandas.DataFrame:
+    found = found.reindex(columns=list(dict.fromkeys([*found, *LABELS]))).astype({column: object})
+    return found[found[column].isin(names)].copy() if names else found
+
+
+def printed(found: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows in units of print: value, low and high times the factor of UNITS, shares as %."""
+    factor = found["unit"].map(lambda unit: UNITS.get(unit, (1,))[0]).astype(float)
+    return found.assign(**{name: factor * found[name].astype(float) for name in ("value", "low", "high")},
+                        unit=found["unit"].mask(factor == 100, "%"))
+
+
+def interval(row, digits: int | None = None) -> str:
+    """`1.42 [1.38, 1.46]`: an estimate in its unit of print, by default with the digits of UNITS."""
+    factor, usual, _ = UNITS.get(row["unit"], (1, 2, ""))
+    digits = usual if digits is None else digits
+    value, low, high = (f"{factor * row[name]:z.{digits}f}" for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def cells(found: pandas.DataFrame) -> list[str]:
+    """The estimate of every row as `interval` prints it."""
+    return [interval(row) for row in found.to_dict("records")]
+
+
+def listed(found: pandas.DataFrame, form: str, between: str = ", ") -> str:
+    """`fa 0.21 [0.10, 0.32], en …`: every row as `form` names it (`{language}`), then its estimate."""
+    return between.join(f"{form.format(**row)} {interval(row)}" for row in found.to_dict("records"))
+
+
+def wide(found: pandas.DataFrame, keys: list[str], column: str, cell: str = "cell") -> pandas.DataFrame:
+    """Cells side by side: a row a combination of `keys`, a column a value of `column`, in order of appearance."""
+    frame = found.pivot_table(cell, keys, column, aggfunc="first")[found[column].unique()].astype(object).fillna("")
+    return found[keys].drop_duplicates().join(frame, on=keys).reset_index(drop=True)
 
 
 def p_value(p) -> str:

@@ -1,42 +1,43 @@
 """Exhibits of instruction tuning."""
 from lib.engine import records
-from lib.exhibits.base import Lacking, axes, figure, table
+from lib.exhibits.base import Lacking, axes, figure, noted, table
+
+CHAPTER = "05_sft"
 
 
-@table("C05-T1", "05_sft", "Instruction examples by source and language")
+@table("C05-T1", CHAPTER, "Instruction examples by source and language")
 def instruction_examples(profile: str):
     """Rows derived from the training split, left out because a held-out row shows them, and trained on."""
-    facts = records.facts(profile, "05_sft")
+    facts = noted(profile, CHAPTER)
     counts = facts[facts["fact"].str.startswith("examples_")]
     frame = counts.pivot_table("value", ["source", "language"], "fact", sort=False).astype(int)
     frame.columns = [name.removeprefix("examples_").replace("_", " ") for name in frame.columns]
-    by_language = frame["kept"].groupby("language").sum()
-    share = ", ".join(f"{count} {language}" for language, count in by_language.items())
-    truncated = facts.loc[facts["fact"] == "answers_truncated", "value"].sum()
+    share = ", ".join(f"{count} {language}" for language, count in frame["kept"].groupby("language").sum().items())
+    truncated = int(facts.loc[facts["fact"] == "answers_truncated", "value"].sum())
     return frame.reset_index(), (f"{frame['kept'].sum()} examples ({share}) of {frame['found'].sum()} derived ones; "
-                                 f"{int(truncated)} answers were cut at the length limit.")
+                                 f"{truncated} answers were cut at the length limit.")
 
 
-@table("C05-T2", "05_sft", "Answers before and after instruction tuning")
+@table("C05-T2", CHAPTER, "Answers before and after instruction tuning")
 def generations(profile: str):
     """Held-out prompts with the reference and the greedy answer of the start and of the tuned model."""
-    frame = records.rows(profile, "05_sft", "generations")
+    frame = records.rows(profile, CHAPTER, "generations")
     if frame.empty:
         raise Lacking("no held-out prompt is short enough; raise longest_prompt")
     changed = (frame["before"] != frame["after"]).sum()
     return frame, f"{changed} of {len(frame)} greedy answers to held-out prompts changed with instruction tuning."
 
 
-@figure("C05-F1", "05_sft", "Loss on the answers")
+@figure("C05-F1", CHAPTER, "Loss on the answers")
 def instruction_loss(profile: str):
     """Training loss, on answer tokens only, against examples seen; one line a start."""
-    frame = records.rows(profile, "05_sft", "loss")
+    frame = records.rows(profile, CHAPTER, "loss")
     drawing, panel = axes()
+    ends = []
     for start, line in frame.groupby("stage", sort=False):
         panel.plot(line["examples"], line["loss"], marker="o", label=f"from {start}")
+        ends.append(f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}")
     panel.set(xlabel="examples seen", ylabel="loss on answer tokens (nats/token)")
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend()
-    ends = [f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}"
-            for start, line in frame.groupby("stage", sort=False)]
     return drawing, frame, f"Loss on the answers, first to last batch: {', '.join(ends)} nats/token."

@@ -2,7 +2,8 @@
 import pandas
 
 from lib.engine import params, records
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, reported, table
+from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, measured, noted, reported, table
+from lib.exhibits.panels import MARKERS, errorbars
 
 CHAPTER = "10_multialpaca"
 LONGEST = 160  # characters shown of each part of a task
@@ -14,37 +15,32 @@ HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
 @table("P3-T4", CHAPTER, "Dataset card: tasks generated here, tasks released, and the paper's own counts", FILES)
 def dataset_card(profile: str):
     """A row a language and set; median lengths in characters, of inputs only where there is one; blanks are unknown."""
-    noted = records.facts(profile, CHAPTER)
-    facts = noted.query("fact in ['tasks', 'empty_inputs', 'duplicates', 'median_length']")
+    facts = noted(profile, CHAPTER, "tasks", "empty_inputs", "duplicates", "median_length")
+    facts = facts.reindex(columns=list(dict.fromkeys([*facts, "set", "part"])))
+    origins = noted(profile, CHAPTER, "seeds").reindex(columns=["language", "origin"]).set_index("language")["origin"]
     theirs = reported("P3-T4").query("table == 'Table 7'").pivot(index="language", columns="quantity", values="printed")
-    sets = facts.groupby(["set", "language"], sort=False) if len(facts) else ()
-    origins = noted[noted["fact"] == "seeds"].set_index("language")["origin"] if "origin" in noted else {}
-    rows = [_counted(key, found, theirs) for key, found in sets]
-    rows = [{**row, "made from": origins.get(row["language"])} if row["set"] == "generated" else row for row in rows]
-    shown = {row["language"] for row in rows if row["set"] == "released"}
-    others = theirs.drop(index=["sum", *shown])
-    rows += [{"set": "paper only", "language": language, "paper's tasks": int(row["tasks"]), PRINTED: row["share"]}
-             for language, row in [*others.iterrows(), ("all", theirs.loc["sum"])]]
+    rows = [{"set": kind, "language": code, "made from": origins.get(code) if kind == "generated" else None,
+             **_counted(found)} for (kind, code), found in facts.groupby(["set", "language"], sort=False)]
+    released = [row for row in rows if row["set"] == "released" and row["language"] in theirs.index]
+    for row in released:
+        row[OURS] = f"{100 * row['tasks'] / int(theirs.loc['sum', 'tasks']):.2f}"
+    others = theirs.drop(index=["sum", *(row["language"] for row in rows if row["set"] == "released")], errors="ignore")
+    more = [{"set": "paper only", "language": code} for code in others.index] + [{"set": "paper only", "language": "all"}]
+    for row in released + more:
+        paper = theirs.loc["sum" if row["language"] == "all" else row["language"]]
+        row |= {"paper's tasks": int(paper["tasks"]), PRINTED: paper["share"]}
     columns = ["set", "language", "made from", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %",
                "duplicates", "instruction", "input", "output"]
-    frame = pandas.DataFrame(rows, columns=columns, dtype=object)
+    frame = pandas.DataFrame([*rows, *more], columns=columns, dtype=object)
     return frame.fillna(""), _card_reading(frame)
 
 
-def _counted(key, found: pandas.DataFrame, theirs: pandas.DataFrame) -> dict:
-    kind, language = key
-    values = {row.get("part") if row["fact"] == "median_length" else row["fact"]: row["value"]
-              for row in found.to_dict("records")}
-    total = int(theirs.loc["sum", "tasks"])
-    row = {"set": kind, "language": language, "tasks": int(values["tasks"]), "duplicates": int(values["duplicates"]),
-           "empty inputs": int(values["empty_inputs"]),
-           **{part: values[part] for part in ("instruction", "input", "output") if pandas.notna(values.get(part))}}
-    if values["tasks"]:
-        row["empty %"] = f"{100 * values['empty_inputs'] / values['tasks']:.1f}"
-    if kind == "released" and language in theirs.index:
-        row |= {"paper's tasks": int(theirs.loc[language, "tasks"]), PRINTED: theirs.loc[language, "share"],
-                OURS: f"{100 * values['tasks'] / total:.2f}"}
-    return row
+def _counted(found: pandas.DataFrame) -> dict:
+    """Counts and median lengths of a set in one language."""
+    value = found.set_index(found["part"].where(found["fact"] == "median_length", found["fact"]))["value"]
+    empty = f"{100 * value['empty_inputs'] / value['tasks']:.1f}" if value["tasks"] else None
+    return {"tasks": int(value["tasks"]), "duplicates": int(value["duplicates"]), "empty inputs": int(value["empty_inputs"]),
+            "empty %": empty, **value.reindex(["instruction", "input", "output"]).to_dict()}
 
 
 def _card_reading(frame: pandas.DataFrame) -> str:
@@ -68,8 +64,7 @@ def rejections(profile: str):
 
     `yield %` are kept ones of those asked for; a task counts under the first check that it fails.
     """
-    facts = records.facts(profile, CHAPTER)
-    rounds = facts.groupby(["language", "round"], sort=False) if "round" in facts else ()
+    rounds = noted(profile, CHAPTER).groupby(["language", "round"], sort=False)
     rows = [{"language": language, "round": int(number), **_round(found)} for (language, number), found in rounds]
     return pandas.DataFrame(rows), _rejections_reading(profile)
 
@@ -85,25 +80,23 @@ def _round(found: pandas.DataFrame) -> dict:
 
 
 def _rejections_reading(profile: str) -> str:
-    found = records.metrics(profile, CHAPTER)
-    if found.empty:
+    parsed, made, asked = (_shares(profile, name) for name in ("parsed", "survival_overall", "yield"))
+    if not parsed:
         return "No teacher was asked, so nothing stands here."
-    found = found[found["set"] == "generated"]
-    written = records.facts(profile, CHAPTER).query("fact == 'generated'").groupby("language")["value"].sum()
-    parsed = shares(found, "parsed", "of {n} replies")
-    made = shares(found, "survival_overall", "of {tasks} tasks in {n} replies", written)
-    teacher = records.load(profile, CHAPTER)["parameters"]["teacher"]
-    return (f"Replies of the teacher {teacher} with a task in them: {parsed or 'none'}; tasks that survive all checks: "
-            f"{made or 'none'}; kept of those asked for: {shares(found, 'yield', 'of {n} prompts') or 'none'}. "
-            "Demonstration scale.")
+    tasks = noted(profile, CHAPTER, "generated").groupby("language")["value"].sum()
+    made = [f"{cell} % of {tasks[code]:.0f} tasks in {n} replies" for code, cell, n in made]
+    parsed = [f"{cell} % of {n} replies" for _, cell, n in parsed]
+    asked = [f"{cell} % of {n} prompts" for _, cell, n in asked]
+    return (f"Replies of the teacher {records.load(profile, CHAPTER)['parameters']['teacher']} with a task in them: "
+            f"{', '.join(parsed)}; tasks that survive all checks: {', '.join(made) or 'none'}; kept of those asked for: "
+            f"{', '.join(asked) or 'none'}. Demonstration scale.")
 
 
-def shares(metrics: pandas.DataFrame, name: str, of: str, tasks=None) -> str:
-    """A metric's percentages with intervals, a language each; `of` says what each rests on, {n} or {tasks}."""
-    found = metrics[metrics["metric"] == name].to_dict("records")
-    return ", ".join(f"{row['language']} {interval({part: 100 * row[part] for part in ('value', 'low', 'high')}, 0)} % "
-                     + of.format(n=row["n"], tasks=int(tasks[row["language"]]) if tasks is not None else 0)
-                     for row in found)
+def _shares(profile: str, name: str, kind: str = "generated") -> list[tuple]:
+    """(language, `en 75 [47, 91]`, n) of a metric of a set, in percent."""
+    found = measured(profile, CHAPTER, name)
+    found = found[found["set"] == kind] if len(found) else found
+    return [(row["language"], f"{row['language']} {interval(row, 0)}", row["n"]) for row in found.to_dict("records")]
 
 
 @table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written", FILES)
@@ -112,59 +105,43 @@ def task_examples(profile: str):
     found = records.rows(profile, CHAPTER, "examples")
     if found.empty:
         return found, "No task was generated."
-    frame = found.fillna("").assign(verdict=found["reason"].where(found["reason"] != "", "kept"))
-    frame = frame.rename(columns={"near": "like"})[["language", "round", "verdict", "instruction", "input", "output",
-                                                    "like"]]
-    for column in ("instruction", "input", "output", "like"):
-        frame[column] = [_short(cell) for cell in frame[column]]
+    frame = found.fillna("").rename(columns={"near": "like", "reason": "verdict"}).replace({"verdict": {"": "kept"}})
+    texts = ["instruction", "input", "output", "like"]
+    frame = frame[["language", "round", "verdict", *texts]]
+    frame[texts] = frame[texts].map(lambda text: text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …")
     reasons = frame.loc[frame["verdict"] != "kept", "verdict"].value_counts()
     return frame, (f"{(frame['verdict'] == 'kept').sum()} kept and {reasons.sum()} rejected tasks of "
                    f"{frame['language'].nunique()} languages; reasons shown: {', '.join(reasons.index) or 'none'}.")
 
 
-def _short(string: str) -> str:
-    return string if len(string) <= LONGEST else f"{string[:LONGEST].rstrip()} …"
-
-
 @figure("P3-F5", CHAPTER, "Tasks that survive the checks as the pool grows, and why the others do not", FILES)
 def survival(profile: str):
     """Left: share that survives in each round against tasks before checking, a line a language; right: reasons."""
-    metrics, facts = records.metrics(profile, CHAPTER), records.facts(profile, CHAPTER)
-    rounds = metrics[metrics["metric"] == "survival"] if len(metrics) else metrics
+    facts, made = noted(profile, CHAPTER), noted(profile, CHAPTER, "generated")
+    frame = measured(profile, CHAPTER, "survival")[["language", "round", "n", "value", "low", "high", "unit"]]
+    frame["before"] = [made.query("language == @code and round <= @number")["value"].sum()
+                       for code, number in zip(frame["language"], frame["round"])]
     drawing, (left, right) = axes(1, 2, WIDE, 2.6)
-    lines = [_line(left, place, code, found, facts)
-             for place, (code, found) in enumerate(rounds.groupby("language", sort=False) if len(rounds) else ())]
-    frame = pandas.concat(lines) if lines else pandas.DataFrame()
+    for place, (code, line) in enumerate(frame.groupby("language", sort=False)):
+        errorbars(left, line["before"], line, fmt=f"{MARKERS[place % 8]}-", color=PALETTE[place % len(PALETTE)],
+                  label=f"{code} ({made.loc[made['language'] == code, 'value'].sum():.0f})")
     left.set(xlabel="tasks before checking, all rounds so far", ylabel="tasks that survive (%)", ylim=(-3, 103))
     reasons = _reasons(facts)
     if len(reasons):
         _bars(right, reasons)
-    if lines:
+    if len(frame):
         left.legend(title="language (tasks)", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-    return drawing, pandas.concat([frame, reasons]), _reading(metrics, facts, lines)
-
-
-def _line(panel, place: int, language: str, found: pandas.DataFrame, facts: pandas.DataFrame) -> pandas.DataFrame:
-    """One language's shares with intervals over replies (n); returns what is drawn."""
-    made = facts[(facts["fact"] == "generated") & (facts["language"] == language)].set_index("round")["value"]
-    frame = found[["language", "round", "n", "value", "low", "high"]].copy()
-    frame["before"] = [made[made.index <= number].sum() for number in frame["round"]]
-    spread = [100 * (frame["value"] - frame["low"]), 100 * (frame["high"] - frame["value"])]
-    panel.errorbar(frame["before"], 100 * frame["value"], spread, marker="os^Dv<>p"[place % 8], capsize=2,
-                   color=PALETTE[place % len(PALETTE)], label=f"{language} ({made.sum():.0f})")
-    return frame
+    drawn = frame.drop(columns="unit")
+    return drawing, pandas.concat([drawn, reasons]) if len(drawn) else reasons, _survival_reading(profile, reasons)
 
 
 def _reasons(facts: pandas.DataFrame) -> pandas.DataFrame:
     """Rejected tasks by set, language and reason, as a share of the tasks before checking."""
-    if "reason" not in facts:
-        return pandas.DataFrame(columns=["set", "language", "reason", "rejected", "share"])
-    found = facts[facts["fact"] == "rejected"]
-    frame = found.groupby(["set", "language", "reason"], sort=False)["value"].sum().rename("rejected").reset_index()
-    made = facts[facts["fact"].isin(["generated", "surveyed"])].groupby(["set", "language"])["value"].sum()
-    frame["share"] = [rejected / max(made.get((kind, language), 0), 1)
-                      for kind, language, rejected in frame[["set", "language", "rejected"]].itertuples(index=False)]
-    return frame
+    facts, keys = facts.reindex(columns=list(dict.fromkeys([*facts, "set"]))), ["set", "language"]
+    frame = facts[facts["fact"] == "rejected"].groupby([*keys, "reason"], sort=False)["value"].sum().rename("rejected")
+    made = facts[facts["fact"].isin(["generated", "surveyed"])].groupby(keys)["value"].sum().rename("made")
+    frame = frame.reset_index().join(made, on=keys)
+    return frame.assign(share=frame["rejected"] / frame["made"].fillna(0).clip(lower=1)).drop(columns="made")
 
 
 def _bars(panel, frame: pandas.DataFrame):
@@ -181,18 +158,18 @@ def _bars(panel, frame: pandas.DataFrame):
         panel.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1))
 
 
-def _reading(metrics: pandas.DataFrame, facts: pandas.DataFrame, lines: list) -> str:
-    if not lines:
+def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
+    made, asked = ([f"{cell} % ({n} {of})" for _, cell, n in _shares(profile, name)]
+                   for name, of in (("survival_overall", "replies"), ("yield", "prompts")))
+    if not made:
         return "No task was generated, so no share stands here; the paper draws its shares without printing them."
-    sets = {kind: found for kind, found in metrics.groupby("set")}
-    made = shares(sets["generated"], "survival_overall", "({n} replies)")
-    reasons = facts[(facts["fact"] == "rejected") & (facts["set"] == "generated")].groupby("reason")["value"].sum()
-    common = f", most often rejected as {reasons.idxmax()}" if reasons.sum() else ""
-    known = "; of the released tasks the same checks keep " + shares(
-        sets["released"], "survival_overall", "of {n:,}") if "released" in sets else ""
-    return (f"Tasks generated here that survive: {made}{common}{known}; kept of those asked for: "
-            f"{shares(sets['generated'], 'yield', '({n} prompts)')}, where the paper's counts make "
-            f"{100 * _paper_yield():.0f} % if its prompts are counted per language. Demonstration scale.")
+    counts = reasons[reasons["set"] == "generated"].groupby("reason")["rejected"].sum()
+    common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
+    known = ", ".join(f"{cell} % of {n:,}" for _, cell, n in _shares(profile, "survival_overall", "released"))
+    return (f"Tasks generated here that survive: {', '.join(made)}{common}"
+            f"{f'; of the released tasks the same checks keep {known}' if known else ''}; kept of those asked for: "
+            f"{', '.join(asked)}, where the paper's counts make {100 * _paper_yield():.0f} % if its prompts are counted per "
+            "language. Demonstration scale.")
 
 
 def _paper_yield() -> float:

@@ -4,41 +4,48 @@ import pandas
 from matplotlib import patheffects
 
 from lib.data import levels
-from lib.engine import records, statistics
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, need, p_value, reported, span, table
+from lib.exhibits.base import (
+    PALETTE,
+    UNITS,
+    cells,
+    figure,
+    interval,
+    listed,
+    measured,
+    need,
+    noted,
+    p_value,
+    printed,
+    reported,
+    span,
+    table,
+    wide,
+)
+from lib.exhibits.differences import corrected, differences
+from lib.exhibits.panels import errorbars, legend, level, tiles
 
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
-MEASURES = {"accuracy": ("accuracy %", 100, 1), "f1": ("F1×100", 100, 1), "bits_per_byte": ("bits/byte", 1, 3)}
+MEASURES = {"accuracy": "accuracy %", "f1": "F1×100", "bits_per_byte": "bits/byte"}
 OTHERS, LOWER = "non-English", "mid and low"
-LEVELS = ("high", "mid", "low", LOWER, OTHERS)
+LEVELS = ["high", "mid", "low", LOWER, OTHERS]
+CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
-LABELS = ["metric", "n", "value", "low", "high", "p", "base", "instructions", "rank", "bits", "benchmark", "language",
-          "factor", "before", "after", "against", "term"]
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
 LABELS_AT = {16: (3, 2), 8: (3, -7), 4: (-3, 2)}  # points from the mark, apart from those of the other formats
 HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
-LOWER_IS_BETTER = MEASURES["bits_per_byte"][0]
+BITS = MEASURES["bits_per_byte"]
+EFFECT = "{factor} {after:.0f} against {before:.0f}, {benchmark}"
 
 
-def measured(profile: str, what: str = "") -> pandas.DataFrame:
-    """Scores of the chapter, or its differences of a kind (gain, effect …), as they are printed.
-
-    Columns LABELS, measure (as printed) and digits; value, low and high in the printed unit.
-    """
-    found = records.metrics(profile, CHAPTER)
-    found = found.reindex(columns=list(dict.fromkeys([*found.columns, *LABELS])))
-    names = {f"{name}_{what}" if what else name: shown for name, shown in MEASURES.items()}
-    found = found[found["metric"].isin(list(names))].copy()
-    for column, at in (("measure", 0), ("scale", 1), ("digits", 2)):
-        found[column] = [names[name][at] for name in found["metric"]]
-    for column in ("value", "low", "high"):
-        found[column] = found[column].astype(float) * found["scale"]
-    return found
+def _scores(profile: str, what: str = "") -> pandas.DataFrame:
+    """Scores of the chapter, or its differences of a kind (gain, effect …), in units of print; measure is their name."""
+    found = printed(measured(profile, CHAPTER, *(f"{name}_{what}".rstrip("_") for name in MEASURES)))
+    return found.assign(measure=found["metric"].str.removesuffix(f"_{what}").map(MEASURES))
 
 
-def grid(found: pandas.DataFrame) -> pandas.DataFrame:
+def _grid(found: pandas.DataFrame) -> pandas.DataFrame:
     """The rows of the first base and set, where the whole grid is, and of that base untuned."""
     tuned = found[found["rank"] > 0]
     if tuned.empty:
@@ -47,47 +54,49 @@ def grid(found: pandas.DataFrame) -> pandas.DataFrame:
     return found[(found["base"] == first["base"]) & found["instructions"].isin([first["instructions"], "none"])]
 
 
-def not_run(profile: str) -> pandas.DataFrame:
+def _not_run(profile: str) -> pandas.DataFrame:
     """Cells that the machine could not run, with the reason: base, instructions, rank, bits, value."""
-    facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "base", "instructions", "rank", "bits"])
-    return facts[(facts["fact"] == "not_run") & facts["rank"].notna()]
+    return noted(profile, CHAPTER, "not_run").dropna(subset="rank")
 
 
-def costs(profile: str) -> pandas.DataFrame:
+def _costs(profile: str) -> pandas.DataFrame:
     """What each cell took, mean over the seeds: base, instructions, rank, bits, then a column a cost.
 
     Beside the measured ones `held`: bytes of weights, adapter, gradient and the optimizer's two moments, which rank and
     bits decide; what the text needs on its way comes on top, and is the same in every cell.
     """
-    facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "base", "instructions", "rank", "bits"])
-    facts = facts[facts["rank"].notna() & (facts["fact"] != "not_run")]
-    wide = facts.assign(value=pandas.to_numeric(facts["value"])).pivot_table(
-        "value", ["base", "instructions", "rank", "bits"], "fact", sort=False)
-    wide = wide.reindex(columns=[*wide.columns, *({"kwh"} - set(wide))]).rename_axis(columns=None).reset_index()
-    if "trainable" in wide:
-        sizes = wide[wide["rank"] == 0].set_index(["base", "bits"])["size"]
-        wide["weights"] = [sizes.get((row.base, row.bits)) for row in wide.itertuples()]
-        wide["held"] = wide["weights"] + TRAINED * wide["trainable"]
-    return wide
+    facts = noted(profile, CHAPTER).query("rank.notna() and fact != 'not_run'")
+    costs = facts.assign(value=pandas.to_numeric(facts["value"])).pivot_table("value", CELL, "fact", sort=False)
+    costs = costs.reindex(columns=list(dict.fromkeys([*costs, "kwh"]))).rename_axis(columns=None).reset_index()
+    if "trainable" in costs:
+        untuned = costs[costs["rank"] == 0].set_index(["base", "bits"])["size"].rename("weights")
+        costs = costs.join(untuned, on=["base", "bits"])
+        costs["held"] = costs["weights"] + TRAINED * costs["trainable"]
+    return costs
 
 
 @table("P4-T1", CHAPTER, "What each rank and number of bits costs")
 def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
-    found = costs(profile)
+    found = _costs(profile)
     need(found if "trainable" in found else ())
-    rows = [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
-             "trainable": f"{row.trainable:,.0f}", "trainable %": f"{100 * row.trainable / row.total:.2f}",
-             "adapter MB": f"{row.adapter_size / 1e6:.1f}", "weights MB": f"{row.weights / 1e6:.0f}",
-             "held MB": f"{row.held / 1e6:.0f}",
-             "memory added GB": f"{row.memory / 1e9:.2f}", "peak memory GB": f"{row.peak_memory / 1e9:.2f}",
-             "seconds": f"{row.seconds:.0f}", "tokens/s": f"{row.tokens_per_second:.0f}",
-             "Wh": "" if pandas.isna(row.kwh) else f"{1000 * row.kwh:.2f}", "from": "here"}
-            for row in found[found["rank"] > 0].itertuples()]
-    rows += [{"base": row.base, "instructions": row.instructions, "rank": f"{row.rank:.0f}", "bits": f"{row.bits:.0f}",
-              "from": row.value} for row in not_run(profile).itertuples()]
-    frame = pandas.concat([pandas.DataFrame(rows, dtype=object), _by_formula()]).fillna("")
-    return frame, _cost_reading(grid(found))
+    tuned = found[found["rank"] > 0]
+    columns = {"rank": tuned["rank"], "bits": tuned["bits"], "trainable": tuned["trainable"],
+               "trainable %": 100 * tuned["trainable"] / tuned["total"], "adapter MB": tuned["adapter_size"] / 1e6,
+               "weights MB": tuned["weights"] / 1e6, "held MB": tuned["held"] / 1e6,
+               "memory added GB": tuned["memory"] / 1e9, "peak memory GB": tuned["peak_memory"] / 1e9,
+               "seconds": tuned["seconds"], "tokens/s": tuned["tokens_per_second"], "Wh": 1000 * tuned["kwh"]}
+    digits = {"trainable %": 2, "adapter MB": 1, "memory added GB": 2, "peak memory GB": 2, "Wh": 2}
+    ours = tuned[["base", "instructions"]].assign(**{"from": "here", **{
+        name: _printed(values, digits.get(name, 0)) for name, values in columns.items()}})
+    absent = _not_run(profile).rename(columns={"value": "from"})[[*CELL, "from"]]
+    absent[["rank", "bits"]] = absent[["rank", "bits"]].map("{:.0f}".format)
+    frame = pandas.concat([ours.astype(object), absent, _by_formula()])
+    return frame[["base", "instructions", *columns, "from"]].fillna(""), _cost_reading(_grid(found))
+
+
+def _printed(values: pandas.Series, digits: int) -> pandas.Series:
+    return values.map(lambda value: "" if pandas.isna(value) else f"{value:,.{digits}f}")
 
 
 def _cost_reading(found: pandas.DataFrame) -> str:
@@ -105,34 +114,30 @@ def _cost_reading(found: pandas.DataFrame) -> str:
 def _by_formula() -> pandas.DataFrame:
     """Trainable parameters of the paper's bases, with all seven projections, as in lib/model/architecture."""
     found = reported("P4-T1").query("group == 'all 7 projections'")
-    wide = found.pivot_table(index=["system", "item"], columns="quantity", values="value", sort=False).reset_index()
-    return pandas.DataFrame({"base": wide["system"], "rank": wide["item"].str.removeprefix("rank "),
-                             "trainable": [f"{value:,.0f}" for value in wide["trainable parameters"]],
-                             "trainable %": [f"{value:.2f}" for value in wide["trained share"]], "from": "formula"})
+    shapes = found.pivot_table("value", ["system", "item"], "quantity", sort=False).reset_index()
+    return pandas.DataFrame({"base": shapes["system"], "rank": shapes["item"].str.removeprefix("rank "),
+                             "trainable": shapes["trainable parameters"].map("{:,.0f}".format),
+                             "trainable %": shapes["trained share"].map("{:.2f}".format), "from": "formula"})
 
 
 @table("P4-T2", CHAPTER, "Every cell: mean over the languages that are not English", FILES)
 def cell_scores(profile: str):
     """One row a base, set, task and bits; a column untuned and one a rank. Then the paper's systems, not known here."""
-    found = measured(profile)
+    found = _scores(profile)
     found = need(found[found["language"] == OTHERS])
-    frame = _wide(found, ["base", "instructions", "benchmark", "measure", "bits"])
-    theirs = reported("P4-T2").query("item != '' and quantity != ''")
+    frame = _by_rank(found, ["base", "instructions", "benchmark", "measure", "bits"]).assign(**{"from": "here"})
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
-               "untuned": row.printed} for row in theirs.itertuples()]
-    frame = pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna("")
-    return frame, _score_reading(grid(found), profile)
+               "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
+    return pandas.concat([frame, pandas.DataFrame(theirs)]).fillna(""), _score_reading(_grid(found), profile)
 
 
 def _score_reading(found: pandas.DataFrame, profile: str) -> str:
-    parts = []
-    for benchmark, rows in found[found["rank"] > 0].groupby("benchmark", sort=False):
-        better = "idxmin" if rows["measure"].iloc[0] == "bits/byte" else "idxmax"
-        best = rows.loc[getattr(rows["value"], better)()]
-        before = found[(found["benchmark"] == benchmark) & (found["rank"] == 0)]
-        parts.append(f"{benchmark} {_cell(before.sort_values('bits').iloc[-1])} untuned, at best {_cell(best)} "
-                     f"{best['measure']} at rank {best['rank']:.0f} in {best['bits']:.0f} bits")
-    missing = len(not_run(profile))
+    parts, missing = [], len(_not_run(profile))
+    for benchmark, rows in found.groupby("benchmark", sort=False):
+        tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
+        best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
+        parts.append(f"{benchmark} {interval(before)} untuned, at best {interval(best)} {best['measure']} at rank "
+                     f"{best['rank']:.0f} in {best['bits']:.0f} bits")
     return (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
             f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
 
@@ -140,162 +145,141 @@ def _score_reading(found: pandas.DataFrame, profile: str) -> str:
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
 def gain_by_level(profile: str):
     """One row a task and resource level: the mean gain of all cells, and of the cheapest and the dearest cell."""
-    found, cells = measured(profile, "mean_gain"), grid(measured(profile, "gain"))
-    found = need(found[found["language"].isin(LEVELS)])
-    corners = {(row["benchmark"], row["language"], row["rank"], row["bits"]): _cell(row)
-               for row in cells.to_dict("records")}
-    low, high = ((getattr(cells["rank"], end)(), getattr(cells["bits"], end)()) for end in ("min", "max"))
-    rows = [{"task": row["benchmark"], "measure": row["measure"], "level": row["language"], "n": row["n"],
-             "mean gain": _cell(row), "p": p_value(row["p"]), "p (Holm)": p_value(row["holm"]),
-             **{f"rank {rank:.0f}, {bits:.0f} bits": corners.get((row["benchmark"], row["language"], rank, bits), "")
-                for rank, bits in (low, high)}} for row in _corrected(found).to_dict("records")]
-    ends = [f"{row['benchmark']} {row['language']} {_cell(row)} {row['measure']}" for row in
-            found[found["language"].isin(["high", LOWER])].to_dict("records")]
-    return pandas.DataFrame(rows), (
-        f"Tuned minus untuned, mean over all cells: {'; '.join(ends)} (n = {span(found['n'])} items, paired; bits/byte are "
-        "better when lower). Levels by share of the web's pages, without English: high from 1 %, mid from 0.1 %. "
-        "Demonstration scale.")
+    found, grid = _scores(profile, "mean_gain"), _grid(_scores(profile, "gain"))
+    found = found[found["language"].isin(LEVELS)]
+    keys = {"benchmark": "task", "measure": "measure", "language": "level"}
+    frame, reading = differences(found, keys, "Tuned minus untuned, mean over all cells:",
+                                 f"language in ['high', '{LOWER}']", column="mean gain")
+    ends = grid[["rank", "bits"]].agg(["min", "max"])
+    for rank, bits in ends.itertuples(index=False):
+        corner = grid[(grid["rank"] == rank) & (grid["bits"] == bits)]
+        shown = dict(zip(zip(corner["benchmark"], corner["language"]), cells(corner)))
+        frame[f"rank {rank:.0f}, {bits:.0f} bits"] = [shown.get(key, "") for key in zip(frame["task"], frame["level"])]
+    return frame, (f"{reading} Bits/byte are better when lower. Levels by share of the web's pages, without English: high "
+                   "from 1 %, mid from 0.1 %.")
 
 
 @table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits", FILES)
 def english(profile: str):
     """One row a task and bits, a column a rank: tuned minus untuned, paired; below, the paper's measure, not known."""
-    found = grid(measured(profile, "gain"))
+    found = _grid(_scores(profile, "gain"))
     found = need(found[found["language"] == "en"])
-    frame = _wide(found, ["benchmark", "measure", "bits"]).drop(columns="untuned", errors="ignore")
+    frame = _by_rank(found, ["benchmark", "measure", "bits"]).drop(columns="untuned", errors="ignore")
     theirs = [{"benchmark": f"{row.item}, {row.system}", "measure": f"{row.quantity} {row.unit}", "from": "MAPLE"}
               for row in reported("P4-T4").itertuples()]
-    frame = pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna("")
-    effects = measured(profile, "effect").query("language == 'en'")
-    means = measured(profile, "mean_gain").query("language == 'en'")
-    parts = [f"{row['benchmark']} {_cell(row)} {row['measure']}" for row in means.to_dict("records")]
-    kept = [f"{row['factor']} {row['after']:.0f} against {row['before']:.0f}, {row['benchmark']} {_cell(row)}"
-            for row in effects.groupby(["factor", "benchmark"], sort=False).first().reset_index().to_dict("records")]
-    return frame, (f"Mean over all cells: {'; '.join(parts)}; what more rank and more bits change: {'; '.join(kept)} "
-                   f"(n = {span(found['n'])} items, paired). Demonstration scale.")
+    means = _scores(profile, "mean_gain").query("language == 'en'")
+    kept = _first_effects(profile, "en")
+    return pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna(""), (
+        f"Mean over all cells: {listed(means, '{benchmark}, {measure}', '; ')}; what more rank and more bits change: "
+        f"{listed(kept, EFFECT, '; ')} (n = {span(found['n'])} items, paired). Demonstration scale.")
+
+
+def _first_effects(profile: str, language: str) -> pandas.DataFrame:
+    """What the widest step of each factor changes on each benchmark."""
+    effects = _scores(profile, "effect").query("language == @language")
+    return effects.drop_duplicates(["factor", "benchmark"])
 
 
 @table("P4-T5", CHAPTER, "Sets of instructions of equal size, at the middle rank in the most bits", FILES + SETS)
 def instruction_sets(profile: str):
     """One row a set and task, another set minus the first; sets that were not run have their reason."""
-    found = measured(profile, "set")
-    found = found[found["language"].isin(["en", OTHERS])]
-    rows = [{"set": row["instructions"], "against": row["against"], "task": row["benchmark"], "measure": row["measure"],
-             "language": row["language"], "n": row["n"], "difference": _cell(row), "p": p_value(row["p"]),
-             "p (Holm)": p_value(row["holm"])} for row in _corrected(found).to_dict("records")]
-    facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "instructions", "rank"])
-    reasons = facts[(facts["fact"] == "not_run") & facts["rank"].isna()].drop_duplicates("instructions")
-    rows += [{"set": row.instructions, "difference": row.value} for row in reasons.itertuples()]
-    theirs = [f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples()]
-    paper = f"the paper compares {', '.join(theirs)}, with no number known here."
-    need(rows)
-    ends = [f"{row['instructions']} against {row['against']}, {row['benchmark']} {_cell(row)} {row['measure']}"
-            for row in found[found["language"] == OTHERS].to_dict("records")]
-    said = [*ends, *reasons["value"]]
-    sizes = f" (n = {span(found['n'])} items, paired)" if len(found) else ""
-    return pandas.DataFrame(rows, dtype=object).fillna(""), f"{'; '.join(said)}{sizes}; {paper} Demonstration scale."
+    found = _scores(profile, "set").query(f"language in ['en', '{OTHERS}']")
+    keys = {"instructions": "set", "against": "against", "benchmark": "task", "measure": "measure", "language": "language"}
+    reasons = noted(profile, CHAPTER, "not_run").query("rank.isna()").drop_duplicates("instructions")
+    need([*found.index, *reasons.index])
+    frame, reading = differences(found, keys, "Mean over the languages that are not English:",
+                                 f"language == '{OTHERS}'") if len(found) else (pandas.DataFrame(), "Demonstration scale.")
+    absent = pandas.DataFrame({"set": reasons["instructions"], "difference": reasons["value"]})
+    theirs = ", ".join(f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples())
+    said = f" Left out: {'; '.join(reasons['value'])}." if len(reasons) else ""
+    return pandas.concat([frame.astype(object), absent]).fillna(""), (
+        f"{reading}{said} The paper compares {theirs}, with no number known here.")
 
 
 @table("C12-T1", CHAPTER, "Which factor matters: a mixed-effects model of the gains", FILES)
 def factors(profile: str):
     """One row a task and term, with the joint p of its factor, by Holm over the factors of all tasks."""
-    found = records.metrics(profile, CHAPTER)
-    found = found[found["metric"] == "factor"] if len(found) else found
-    facts = records.facts(profile, CHAPTER).reindex(columns=["fact", "value", "benchmark", "factor"])
-    reasons = facts[facts["fact"] == "not_modelled"]
+    found, reasons = measured(profile, CHAPTER, "factor"), noted(profile, CHAPTER, "not_modelled")
     if found.empty:
         told = [{"task": row.benchmark, "not modelled": row.value} for row in reasons.itertuples()]
         return pandas.DataFrame(need(told)), "No model of any task was fitted."
-    tests = facts[(facts["fact"] == "factor_p") & (facts["factor"] != "mean")].reset_index(drop=True)
-    tests["holm"] = statistics.holm(tests["value"].astype(float))
-    joint = tests.set_index(["benchmark", "factor"])
-    rows = [_factor_row(row, joint) for row in found.to_dict("records")]
-    small = [f"{factor} in {benchmark}" for (benchmark, factor), row in joint.iterrows() if row["holm"] < 0.05]
-    return pandas.DataFrame(rows), (
+    tests = noted(profile, CHAPTER, "factor_p").query("factor != 'mean'").astype({"value": float})
+    tests = corrected(tests.assign(p=tests["value"])).set_index(["benchmark", "factor"])[["p", "holm"]].add_suffix("_joint")
+    found = found.join(tests, on=["benchmark", "factor"])
+    frame = pandas.DataFrame({"task": found["benchmark"], "term": found["term"],
+                              "unit": found["unit"].replace({"share": "points"}), "n": found["n"],
+                              "estimate": [interval(row, 2 if row["unit"] == "share" else 4)
+                                           for row in found.to_dict("records")],
+                              "p": found["p"].map(p_value), "factor": found["factor"],
+                              "p of the factor": found["p_joint"].map(p_value), "p (Holm)": found["holm_joint"].map(p_value)})
+    small = [f"{factor} in {benchmark}" for benchmark, factor in tests.index[tests["holm_joint"] < 0.05]]
+    return frame, (
         f"Factors whose terms differ from 0 (Holm over {len(tests)} tests): {', '.join(small) or 'none'}. Rows are gains "
         f"of a run in a language ({span(found['n'])}); points of accuracy or F1, or bits/byte. Demonstration scale.")
 
 
-def _factor_row(row: dict, joint: pandas.DataFrame) -> dict:
-    share = row["unit"] == "share"
-    scaled = {name: row[name] * (100 if share else 1) for name in ("value", "low", "high")}
-    test = joint.loc[(row["benchmark"], row["factor"])] if row["factor"] != "mean" else None
-    return {"task": row["benchmark"], "term": row["term"], "unit": "points" if share else row["unit"], "n": row["n"],
-            "estimate": interval(scaled, 2 if share else 4), "p": p_value(row["p"]), "factor": row["factor"],
-            "p of the factor": "" if test is None else p_value(float(test["value"])),
-            "p (Holm)": "" if test is None else p_value(test["holm"])}
-
-
-def _wide(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
-    """Cells as they are printed, a row a combination of the keys, a column untuned and one a rank; n first."""
-    kinds = found[found["rank"] > 0].groupby("base")["instructions"].unique()
-    rows = []
-    for row in found.to_dict("records"):
-        # An untuned model stands beside every set that its base was tuned on.
-        for kind in [row["instructions"]] if row["rank"] else kinds.get(row["base"], ["none"]):
-            rows.append({**row, "instructions": kind, "cell": _cell(row),
-                         "at": f"rank {row['rank']:.0f}" if row["rank"] else "untuned"})
-    frame = pandas.DataFrame(rows).assign(bits=[f"{row['bits']:.0f}" for row in rows])
-    wide = frame.pivot_table("cell", keys, "at", aggfunc="first", sort=False)
-    ranks = sorted((name for name in wide if name != "untuned"), key=lambda name: int(name.split()[1]))
-    wide = wide.reindex(columns=[name for name in ("untuned", *ranks) if name in wide])
+def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
+    """Cells as they are printed, a row a combination of the keys, n, and a column untuned and one a rank."""
+    # An untuned model stands beside every set that its base was tuned on.
+    sets = found.loc[found["rank"] > 0, ["base", "instructions"]].drop_duplicates()
+    untuned = found[found["rank"] == 0]
+    if len(sets):
+        untuned = untuned.drop(columns="instructions").merge(sets, on="base")
+    found = pandas.concat([found[found["rank"] > 0], untuned])
+    found = found.sort_values(keys[:-1], key=lambda labels: labels.factorize()[0], kind="stable")
+    found = found.assign(at=found["rank"].map(lambda rank: f"rank {rank:.0f}" if rank else "untuned"), cell=cells(found),
+                         bits=found["bits"].map("{:.0f}".format))
+    frame = wide(found, keys, "at").join(found.groupby(keys)["n"].max().astype(str), on=keys)
+    order = found.sort_values("rank")["at"].unique()
     # A set that was tuned in the middle cell only has no line for the other formats.
-    wide = wide.dropna(how="all", subset=ranks) if ranks else wide
-    wide.insert(0, "n", [f"{number}" for number in frame.groupby(keys, sort=False)["n"].max().reindex(wide.index)])
-    return wide.fillna("").rename_axis(columns=None).reset_index()
-
-
-def _corrected(found: pandas.DataFrame) -> pandas.DataFrame:
-    """With a column holm: p corrected over all rows that are shown together."""
-    return found.assign(holm=statistics.holm(found["p"].astype(float)) if len(found) else [])
-
-
-def _cell(row) -> str:
-    return interval(row, int(row["digits"]))
+    ranks = [name for name in order if name != "untuned"]
+    shown = (frame[ranks] != "").any(axis=1) if ranks else frame.index
+    return frame.loc[shown, [*keys, "n", *order]].reset_index(drop=True)
 
 
 @figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits", FILES)
 def score_by_rank(profile: str):
     """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
-    found = grid(measured(profile))
+    found = _grid(_scores(profile))
     found = need(found[found["language"] == OTHERS])
-    drawing, panels = _panels(found)
+    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
-            spread = [tuned["value"] - tuned["low"], tuned["high"] - tuned["value"]]
-            panel.errorbar(tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned["value"], spread, marker=MARKERS[int(bits)],
-                           color=COLOURS[int(bits)], capsize=2, linewidth=1, label=f"{bits:.0f} bits")
+            errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
+                      color=COLOURS[int(bits)], linewidth=1, label=f"{bits:.0f} bits")
             for value in untuned["value"]:
                 panel.axhline(value, color=COLOURS[int(bits)], linestyle="--", linewidth=0.8)
-        _rank_axis(panel, rows)
-        panel.set(ylabel=_axis(rows), title=f"{benchmark}, n = {span(rows['n'])}")
-    handles, names = panels[0].get_legend_handles_labels()
-    handles.append(panels[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8)[0])
-    drawing.legend(handles, [*names, "untuned"], loc="outside lower center", ncols=4)
+        ranks = sorted(set(rows["rank"]) - {0})
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(ranks, [f"{rank:.0f}" for rank in ranks])
+        panel.minorticks_off()
+        measure = rows["measure"].iloc[0]
+        label = "bits per byte (lower is better)" if measure == BITS else measure.replace(" %", " (%)")
+        panel.set(xlabel="LoRA rank (log)", ylabel=label, title=f"{benchmark}, n = {span(rows['n'])}")
+    panels[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="untuned")
+    legend(drawing, panels[:1], ncols=4)
     return drawing, _data(found), _rank_reading(profile, found)
 
 
 def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
-    effects = measured(profile, "effect")
-    effects = effects[effects["language"] == OTHERS].groupby(["factor", "benchmark"], sort=False).first().reset_index()
-    decided = [f"{row['factor']} {row['after']:.0f} against {row['before']:.0f} changes {row['benchmark']} by "
-               f"{interval(row, row['digits'])} {row['measure']}"
-               for row in effects.to_dict("records") if row["low"] > 0 or row["high"] < 0]
-    missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in not_run(profile).itertuples()]
-    said = "; ".join(decided) or f"none of {len(effects)} effects of rank and bits has an interval apart from 0"
-    return (f"{said[:1].upper()}{said[1:]} (n = {span(found['n'])} items, 95 % intervals; demonstration scale)."
+    effects = _first_effects(profile, OTHERS)
+    decided = listed(effects[(effects["low"] > 0) | (effects["high"] < 0)], f"{EFFECT}, {{measure}}", "; ")
+    missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in _not_run(profile).itertuples()]
+    said = f"Changes apart from 0: {decided}" if decided else (
+        f"None of {len(effects)} effects of rank and bits has an interval apart from 0")
+    return (f"{said} (n = {span(found['n'])} items, 95 % intervals; demonstration scale)."
             f"{' Not run: ' + '; '.join(missing[:2]) + '.' if missing else ''}")
 
 
 @figure("P4-F2", CHAPTER, "The grid as changes against the untuned base", FILES)
 def gain_grid(profile: str):
     """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
-    found = grid(measured(profile, "gain"))
+    found = _grid(_scores(profile, "gain"))
     found = need(found[found["language"] == OTHERS])
-    ranks, missing = sorted(found["rank"].unique()), not_run(profile)
+    ranks, missing = sorted(found["rank"].unique()), _not_run(profile)
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
-    drawing, panels = _panels(found)
+    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         image = _heat(panel, rows, ranks, widths)
         panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
@@ -315,12 +299,12 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
     """The cells of a task, their numbers in them; better is blue."""
     wide = rows.pivot(index="bits", columns="rank", values="value").reindex(index=widths, columns=ranks)
     most = numpy.nanmax(abs(wide.to_numpy())) or 1
-    colours = "RdBu_r" if rows["measure"].iloc[0] == LOWER_IS_BETTER else "RdBu"
+    colours = "RdBu_r" if rows["measure"].iloc[0] == BITS else "RdBu"
     panel.patch.set(hatch="////", edgecolor="0.6")
     image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
     for row in rows.to_dict("records"):
         apart = row["low"] > 0 or row["high"] < 0
-        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{row['digits']}f}",
+        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{UNITS[row['unit']][1]}f}",
                    ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
                    color="white" if abs(row["value"]) > 0.65 * most else "black")
     return image
@@ -329,18 +313,16 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
 @figure("P4-F3", CHAPTER, "What tuning changes, against a language's share of the web", FILES)
 def gain_by_share(profile: str):
     """A panel a task; a point a language, mean gain of all cells; the ends of the resource levels are dotted."""
-    found = measured(profile, "mean_gain")
+    found = _scores(profile, "mean_gain")
     found = need(found[~found["language"].isin(LEVELS)])
     found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
-    drawing, panels = _panels(found)
+    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
-        for code, row in rows.set_index("language").iterrows():
-            colour = PALETTE[1] if code == "en" else PALETTE[0]
-            panel.errorbar(row["share"], row["value"], [[row["value"] - row["low"]], [row["high"] - row["value"]]],
-                           fmt="o", color=colour, capsize=2, linewidth=1)
-            side = _free_side(row["share"], rows["share"])
-            _label(panel, code, (row["share"], row["value"]), (4 * side, -2), fontsize=7)
-        panel.axhline(0, color="0.4", linewidth=0.8)
+        for english, part in rows.groupby(rows["language"] == "en"):
+            errorbars(panel, part["share"], part, color=PALETTE[int(english)], linewidth=1)
+        for row in rows.itertuples():
+            _label(panel, row.language, (row.share, row.value), (4 * _free_side(row.share, rows["share"]), -2), fontsize=7)
+        level(panel, 0)
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
         panel.set_xscale("log")
@@ -357,14 +339,8 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
-    columns = ["metric", "term", "value", "low", "high", "benchmark", "unit"]
-    terms = records.metrics(profile, CHAPTER).reindex(columns=columns)
-    slopes = terms[(terms["metric"] == "factor") & (terms["term"] == "share of the web, tenfold")]
-    parts = []
-    for row in slopes.to_dict("records"):
-        scale, digits, unit = (100, 1, "points") if row["unit"] == "share" else (1, 3, row["unit"])
-        value, low, high = (scale * row[name] for name in ("value", "low", "high"))
-        parts.append(f"{row['benchmark']} {value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit}")
+    slopes = measured(profile, CHAPTER, "factor").query("term == 'share of the web, tenfold'")
+    parts = [f"{row['benchmark']} {interval(row)} {UNITS[row['unit']][2]}" for row in slopes.to_dict("records")]
     said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)"
     return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): "
             f"{said if parts else 'no model was fitted'}; bits/byte are "
@@ -377,26 +353,26 @@ def memory_and_gain(profile: str):
 
     Up is better in every panel.
     """
-    found, spent = grid(measured(profile, "gain")), costs(profile)
+    found, spent = _grid(_scores(profile, "gain")), _costs(profile)
     found = need(found[found["language"] == OTHERS] if "held" in spent else ())
-    found = _upwards(found).merge(spent, on=["base", "instructions", "rank", "bits"])
+    found = _upwards(found).merge(spent, on=CELL)
     found = found.assign(held=found["held"] / 1e6)
-    drawing, panels = _panels(found)
+    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
     best = {}
     for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
         for bits, part in rows.groupby("bits", sort=False):
-            panel.errorbar(part["held"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
-                           fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, label=f"{bits:.0f} bits")
+            errorbars(panel, part["held"], part, fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
+                      label=f"{bits:.0f} bits")
         for row in rows.to_dict("records"):
             _label(panel, f"{row['rank']:.0f}", (row["held"], row["value"]), LABELS_AT[int(row["bits"])], fontsize=6,
                    color=COLOURS[int(row["bits"])])
         best[benchmark] = front(rows)
         panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
-        panel.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-        saved = rows["measure"].iloc[0] == LOWER_IS_BETTER
+        level(panel, 0)
+        saved = rows["measure"].iloc[0] == BITS
         panel.set(xlabel="weights, adapter and optimizer (MB)", title=f"{benchmark}, n = {span(rows['n'])}",
                   ylabel="bits/byte saved" if saved else f"{rows['measure'].iloc[0].removesuffix(' %')}, points gained")
-    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend(drawing, panels[:1], ncols=3)
     return drawing, _data(found, "held", "memory", "adapter_size", "seconds"), _front_reading(best, found)
 
 
@@ -408,7 +384,7 @@ def front(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 def _upwards(found: pandas.DataFrame) -> pandas.DataFrame:
     """The rows with the sign of bits/byte turned, so that more is better everywhere."""
-    turned = found["measure"] == LOWER_IS_BETTER
+    turned = found["measure"] == BITS
     flipped = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
     return found.where(~turned, flipped)
 
@@ -421,38 +397,15 @@ def _front_reading(best: dict, found: pandas.DataFrame) -> str:
             "Demonstration scale.")
 
 
-def _panels(found: pandas.DataFrame):
-    """A figure with a panel a task, two in a row."""
-    count = found["benchmark"].nunique()
-    rows = -(-count // 2)
-    drawing, panels = axes(rows, min(count, 2), WIDE, 2.3 * rows + 0.2, squeeze=False)
-    for panel in panels.flat[count:]:
-        panel.set_axis_off()
-    return drawing, list(panels.flat)[:count]
-
-
 def _label(panel, text: str, at: tuple, offset: tuple, **style):
     """A text beside a point, off it by so many points across and up, legible on lines that it crosses."""
     panel.annotate(text, at, offset, textcoords="offset points", ha="left" if offset[0] > 0 else "right",
                    path_effects=HALO, **style)
 
 
-def _rank_axis(panel, rows: pandas.DataFrame):
-    ranks = sorted(rank for rank in rows["rank"].unique() if rank > 0)
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(ranks, [f"{rank:.0f}" for rank in ranks])
-    panel.minorticks_off()
-    panel.set_xlabel("LoRA rank (log)")
-
-
-def _axis(rows: pandas.DataFrame) -> str:
-    measure = rows["measure"].iloc[0]
-    return {LOWER_IS_BETTER: "bits per byte (lower is better)"}.get(measure, measure.replace(" %", " (%)"))
-
-
 def _unit(rows: pandas.DataFrame) -> str:
     measure = rows["measure"].iloc[0]
-    return "bits/byte, lower is better" if measure == LOWER_IS_BETTER else "points"
+    return "bits/byte, lower is better" if measure == BITS else "points"
 
 
 def _data(found: pandas.DataFrame, *more: str) -> pandas.DataFrame:

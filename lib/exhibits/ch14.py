@@ -3,12 +3,11 @@ import pandas
 
 from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, reported, table
+from lib.exhibits.base import PALETTE, UNITS, WIDE, axes, figure, interval, reported, table
+from lib.exhibits.panels import errorbars
 from lib.model.architecture import Architecture
 
 PROFILES = ("paper", "laptop")
-# How a unit is printed: factor, digits, name.
-UNITS = {"share": (100, 1, "points"), "bits/byte": (1, 3, "bits/byte"), "times the base": (1, 2, "times")}
 # Colour and marker both tell the verdict, so that either suffices.
 LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"), claims.UNDECIDED: ("0.45", "D")}
 
@@ -18,10 +17,9 @@ def beside(profile: str):
     """Every reported number that a chapter of this profile may note too, with its provenance, and ours if it has."""
     frame = reported()
     frame = frame[(frame["ours"] != "") & (frame["exhibit"] != "P1-T2")]
-    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]])
-    frame = frame.rename(columns={"printed": "paper's value"})
-    found = frame["companion"].notna().sum()
+    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]], **{"paper's value": frame["printed"]})
     frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
+    found = frame["companion"].notna().sum()
     return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come "
                    "from a model of another size, so only their direction compares.")
 
@@ -167,18 +165,22 @@ def reading(found: pandas.DataFrame) -> str:
 
 def expected(row) -> str:
     """The bound as a reader would say it: `> 0`, `< 0.020 bits/byte`, `within ±5.0 points`."""
-    if row["unit"] not in UNITS:  # without record there is no unit
+    if pandas.isna(row["unit"]):  # without record
         return f"{row['expect']} {row['bound']:g}"
-    factor, digits, unit = UNITS[row["unit"]]
+    factor, digits, unit = _unit(row)
     bound = f"{factor * row['bound']:.{digits}f} {unit}" if row["bound"] else "0"
     return {"above": f"> {bound}", "below": f"< {bound}", "within": f"within ±{bound}"}[row["expect"]]
+
+
+def _unit(row) -> tuple[int, int, str]:
+    """Factor, digits and name of the row's unit in print."""
+    return UNITS.get(row["unit"], (1, 2, row["unit"]))
 
 
 def _effect(row) -> str:
     if row["test_verdict"] == claims.ABSENT:
         return ""
-    factor, digits, unit = UNITS.get(row["unit"], (1, 3, row["unit"]))
-    return f"{interval({name: factor * row[name] for name in ('value', 'low', 'high')}, digits)} {unit}"
+    return f"{interval(row)} {_unit(row)[2]}"
 
 
 def _whole(number) -> str:
@@ -204,12 +206,10 @@ def claims_forest(profile: str):
 
 def _panel(panel, part):
     """The tests of one unit, each with its interval, its claimed side and its n."""
-    factor, _, unit = UNITS.get(part["unit"].iloc[0], (1, 3, part["unit"].iloc[0]))
-    for place, row in enumerate(part.to_dict("records")):
-        colour, marker = LOOKS[row["test_verdict"]]
-        value, low, high = (factor * row[name] for name in ("value", "low", "high"))
-        panel.errorbar(value, place, xerr=[[value - low], [high - value]], color=colour, marker=marker, markersize=5,
-                       capsize=2.5)
+    factor, _, unit = _unit(part.iloc[0])
+    for place, verdict in enumerate(part["test_verdict"]):
+        colour, marker = LOOKS[verdict]
+        errorbars(panel, place, part.iloc[[place]], across=True, color=colour, fmt=marker, markersize=5, capsize=2.5)
     left, right = _limits(panel, factor * part["bound"], part["expect"])
     for place, row in enumerate(part.to_dict("records")):
         _claimed_side(panel, place, row["expect"], factor * row["bound"], left, right)

@@ -1,0 +1,52 @@
+"""The table of paired differences: labels, n, `estimate [low, high]`, p, p by Holm, and the sentence on it."""
+import pandas
+
+from lib.engine import statistics
+from lib.exhibits.base import UNITS, cells, interval, need, p_value, span
+
+LEAST = 10  # items: the bootstrap's intervals of fewer are too narrow to count
+
+
+def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",
+                family: tuple = (), column: str = "difference", of: str = "items") -> tuple[pandas.DataFrame, str]:
+    """(frame, reading) of metrics that are paired differences, shares in points.
+
+    `keys`: labels that tell the rows apart → headings. `told`: a query for the rows that the sentence names behind
+    `lead`. `pooled` and `family` as in `corrected`. Raises Lacking when there is no row.
+    """
+    found = corrected(need(found), pooled, family)
+    frame = found[[*keys, "n"]].rename(columns=keys).assign(**{
+        column: cells(found), "p": found["p"].map(p_value), "p (Holm)": found["holm"].map(p_value)})
+    return frame.reset_index(drop=True), sentence(found, list(keys), lead, told, of)
+
+
+def corrected(found: pandas.DataFrame, pooled: str = "", family: tuple = ()) -> pandas.DataFrame:
+    """With a column holm: p by Holm (1979) over the rows that share the labels `family`, by default over all rows.
+
+    Rows of the query `pooled` sum up others: they are no tests of their own and have none.
+    """
+    found = found.reset_index(drop=True).assign(holm=float("nan"))
+    single = found.drop(index=found.query(pooled).index) if pooled else found
+    for _, rows in single.groupby(list(family) or (lambda row: 0), dropna=False):
+        found.loc[rows.index, "holm"] = statistics.holm(rows["p"].astype(float))
+    return found
+
+
+def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of: str = "items") -> str:
+    """What the told rows are, how many rows stand after correction, and the n."""
+    shown = found.query(told) if told else found[:0]
+    units = {UNITS.get(unit, (1, 2, unit))[2] for unit in shown["unit"]} if "measure" not in keys else ()
+    unit = f" {units.pop()}" if len(units) == 1 else ""
+    names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
+    ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
+    tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
+    return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
+            f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
+            f"correction (n = {span(found['n'])} {of}, paired; demonstration scale).")
+
+
+def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
+    """The labels by which the rows differ, and always the side that they are compared with."""
+    varying = [key for key in keys if key == "against" or len(shown) == 1 or shown[key].nunique() > 1]
+    return [", ".join(f"against {row[key]}" if key == "against" else f"{row[key]}" for key in varying)
+            .replace(", against", " against") for row in shown.to_dict("records")]

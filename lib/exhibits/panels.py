@@ -1,0 +1,73 @@
+"""Panels of points with their 95 % intervals."""
+import pandas
+from matplotlib import pyplot
+
+from lib.exhibits.base import PALETTE, WIDE, axes, printed
+
+MARKERS = "os^Dv<>p"
+
+
+def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pandas.DataFrame | None = None,
+           across: bool = False, joined: bool = False, hollow: pandas.Series | None = None):
+    """The series side by side within each group, a point with its interval each.
+
+    Marker by the first label of `series`, colour by the last; both stay what they are in all panels of the figure
+    whose rows are `among`. `across`: groups from bottom to top instead of left to right; `joined`: a line a series;
+    `hollow`: which rows have an empty marker.
+    """
+    among, groups = frame if among is None else among, list(frame[group].unique())
+    first, last = (list(among[label].unique()) for label in (series[0], series[-1]))
+    names = among[list(series)].drop_duplicates()
+    varying = [label for label in series if names[label].nunique() > 1] or list(series)
+    for place, name in enumerate(names.to_dict("records")):
+        rows = frame[(frame[list(series)] == pandas.Series(name)).all(axis=1)]
+        shift = min(0.7, 0.17 * len(names)) * ((place + 0.5) / len(names) - 0.5)
+        style = {"color": PALETTE[last.index(name[series[-1]]) % len(PALETTE)], "markersize": 3, "linewidth": 0.9,
+                 "fmt": MARKERS[first.index(name[series[0]]) % len(MARKERS)] + "-" * joined, "capsize": 1.5}
+        errorbars(panel, [groups.index(one) + shift for one in rows[group]], rows, across, **style,
+                  label=" ".join(str(name[label]) for label in varying))
+        if hollow is not None and hollow[rows.index].any():
+            empty = rows[hollow[rows.index]]
+            errorbars(panel, [groups.index(one) + shift for one in empty[group]], empty, across, **style,
+                      markerfacecolor="white")
+    ticks, limits = ((panel.set_yticks, panel.set_ylim) if across else (panel.set_xticks, panel.set_xlim))
+    ticks(range(len(groups)), groups)
+    limits(-0.6, len(groups) - 0.4)
+
+
+def errorbars(panel, places, rows: pandas.DataFrame, across: bool = False, **style):
+    """Values with their intervals in units of print; `places` on the other axis, which is y with `across`."""
+    rows, style = printed(rows), {"fmt": "o", "capsize": 2, **style}
+    spread = [(rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)]
+    if across:
+        return panel.errorbar(rows["value"], places, xerr=spread, **style)
+    return panel.errorbar(places, rows["value"], spread, **style)
+
+
+def level(panel, value: float, text: str = "", across: bool = False):
+    """A dotted line where there is no effect, or at chance; its name at the right end."""
+    line = panel.axvline if across else panel.axhline
+    line(value, color="0.4", linestyle=":", linewidth=0.9)
+    if text:
+        panel.annotate(text, (1, value), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                       va="center", color="0.4", fontsize=6)
+
+
+def tiles(count: int, most: int, height: float, **options):
+    """A wide figure of `count` panels, at most `most` in a row of that height in inches: (figure, panels)."""
+    rows = -(-count // most)
+    drawing, panels = axes(rows, -(-count // rows), WIDE, height * rows + 0.2, squeeze=False, **options)
+    for panel in panels.flat[count:]:
+        panel.set_axis_off()
+    return drawing, list(panels.flat)[:count]
+
+
+def slant(panel, angle: int = 30):
+    """Turns the names below a panel, so that they do not run into each other."""
+    pyplot.setp(panel.get_xticklabels(), rotation=angle, ha="right", rotation_mode="anchor")
+
+
+def legend(drawing, panels, **style):
+    """One key for all panels, each name once."""
+    handles = dict(pair[::-1] for panel in panels for pair in zip(*panel.get_legend_handles_labels()))
+    drawing.legend(handles.values(), handles, **{"loc": "outside lower center", **style})

@@ -41,11 +41,11 @@ def carbon_record(tmp_path, monkeypatch):
     record = records.Record("13_carbon", parameters, {"revision": "abc", "device": "cpu"})
     for step, seconds, kwh in (("01_corpus", 60.0, 0.001), ("03_pretraining", 600.0, 0.01)):
         record.fact("seconds", seconds, "s", step=step)
-        record.fact("kwh", kwh, "kWh", step=step)
+        record.fact("kwh", kwh, "kWh", low=kwh / 10, high=5 * kwh, step=step)
         record.fact("method", "a meter & 100 % luck", step=step)
     record.fact("training_kwh", 0.008, "kWh", step="03_pretraining")
     record.fact("intensity", 655.0, "g/kWh", country="IRN")
-    record.fact("estimated_kwh", 5000.0, "kWh")
+    record.fact("estimated_kwh", 5000.0, "kWh", low=500.0, high=25000.0)
     record.fact("estimated_co2", 3275.0, "kg", country="IRN")
     record.write(seconds=1.0)
     return tmp_path / "figures/smoke"
@@ -53,10 +53,13 @@ def carbon_record(tmp_path, monkeypatch):
 
 def test_energy_and_carbon_statement_say_what_the_record_says(carbon_record):
     frame, reading = exhibits.TABLES["C13-T1"].build("smoke")
-    assert frame["Wh"].tolist() == pytest.approx([1, 10, 11]) and "11.00 Wh in 11.0 min" in reading
+    assert frame["Wh"].tolist() == pytest.approx([1, 10, 11])
+    assert frame["Wh low"].tolist() == pytest.approx([0.1, 1, 1.1]) and frame["Wh high"].iloc[-1] == pytest.approx(55)
+    assert "11.00 Wh (between 1.1 and 55) in 11.0 min" in reading
     frame, reading = exhibits.TABLES["P2-T8"].build("smoke")
     assert frame["kg CO₂"].tolist() == pytest.approx([0.011 * 0.655, 3275, 232.38])
-    assert "232.38 kg" in reading and "estimate" in reading
+    assert frame["kWh high"].tolist()[:2] == pytest.approx([0.055, 25000])
+    assert "232.38 kg" in reading and "3,275 kg (between 327.5 and 1.638e+04)" in reading
 
 
 def test_a_table_is_written_in_three_forms_that_hold(carbon_record):

@@ -294,7 +294,7 @@ def test_what_accelerate_cannot_read_is_refused(profile, text, words):
 
 def test_a_chapter_settles_and_tells_its_launch(output, monkeypatch, capsys):
     monkeypatch.setattr(params, "launch", lambda profile: {"accelerate": "fsdp", "at_once": 2})
-    monkeypatch.setattr(energy, "start", lambda name: None)
+    monkeypatch.setattr(energy, "begin", lambda name: None)
     with launch.using(launch.Launch()):
         record = chapter.begin("13_carbon", params.load("smoke", "13_carbon"))
         assert launch.current() == launch.Launch(paths.accelerate("fsdp"), 2)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from lib.engine import energy
 from lib.model import adapters, folders, loss
 from lib.train import trainers, training
 
@@ -168,6 +169,28 @@ def test_stopped_and_resumed_run_equals_an_uninterrupted_one(method, byte_tokeni
     ids = torch.tensor(blocks["input_ids"][:2])
     assert torch.equal(*(logits(folders.load(tmp_path / name / "model"), ids) for name in ("whole", "broken")))
     assert not (tmp_path / "broken" / "checkpoints").exists()
+
+
+def test_a_chapter_knows_what_its_trainings_took_made_kept_or_failed(byte_tokenizer, tiny_model, blocks, tmp_path, monkeypatch):
+    start = made(tmp_path / "start", byte_tokenizer, tiny_model)
+    meter = energy.begin("03_pretraining")
+    spent = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)["energy"]
+    found = energy.finish(meter)
+    assert 0 < spent["kwh_low"] < spent["kwh"] < spent["kwh_high"] and 0 < spent["seconds"]
+    assert found["parts"][1]["kwh"] == spent["kwh"] and found["kwh"] >= spent["kwh"]
+    meter = energy.begin("03_pretraining")
+    assert training.pretrain(tmp_path / "run", start, blocks, SETTINGS)["energy"] == spent
+    kept = energy.finish(meter)
+    assert kept["parts"][1] == found["parts"][1] and kept["seconds"] > spent["seconds"]
+    ended = []
+    with monkeypatch.context() as patch:
+        patch.setattr(energy, "stop", lambda meter, stop=energy.stop: ended.append(stop(meter)) or ended[-1])
+        patch.setattr(training._Progress, "on_step_end", Stop.on_step_end)
+        with pytest.raises(KeyboardInterrupt):
+            training.pretrain(tmp_path / "broken", start, blocks, SETTINGS)
+    assert len(ended) == 1 and ended[0]["kwh"] > 0
+    resumed = training.pretrain(tmp_path / "broken", start, blocks, SETTINGS)
+    assert "resumed" not in resumed and resumed["energy"]["seconds"] > resumed["seconds"]
 
 
 def test_killed_process_resumes(byte_tokenizer, tiny_model, blocks, tmp_path):

@@ -20,7 +20,7 @@ def begin(chapter: str, variables: dict) -> records.Record:
     record.content["key"] = keys.of_chapter(chapter, values)
     _settle(values["seed"])
     _announce(record.content["environment"], values["seed"])
-    _meters[chapter] = time.monotonic(), energy.start(chapter)
+    _meters[chapter] = time.monotonic(), energy.begin(chapter)
     return record
 
 
@@ -50,10 +50,13 @@ def without(record: records.Record, name: str, instead, lack: str):
 
 
 def finish(record: records.Record):
-    """Stops the meter and writes `record.json` with seconds, kWh and peak memory in bytes."""
+    """Stops the meter and writes `record.json` with the seconds of this run, peak memory in bytes, and the kWh of the
+    chapter and all trainings that it rests on, whose parts are its rows `energy`."""
     started, meter = _meters.pop(record.chapter)
-    seconds = round(time.monotonic() - started, 1)
-    path = record.write(seconds=seconds, peak_memory=machine.peak_memory(), **energy.stop(meter))
+    spent = energy.finish(meter)
+    record.rows("energy", spent.pop("parts"))
+    spent["seconds"] = round(time.monotonic() - started, 1)
+    path = record.write(peak_memory=machine.peak_memory(), **spent)
     print(f"{path.name} of {record.chapter} written: {record.content['measured']['seconds']:.0f} s, "
           f"{len(record.content['metrics'])} metrics, {len(record.content['facts'])} facts.")
 

@@ -54,9 +54,11 @@ class Record:
         self.content["metrics"].append({"metric": name, **estimate._asdict(), "unit": unit, **labels})
 
     def fact(self, name: str, value, unit: str = "", **labels):
-        """An exact count or a measurement of this run (rows removed, parameters, seconds); NaN is kept as null."""
-        value = None if isinstance(value, float) and math.isnan(value) else value
-        self.content["facts"].append({"fact": name, "value": value, "unit": unit, **labels})
+        """An exact count or a measurement of this run (rows removed, parameters, seconds); NaN is kept as null, in a
+        label such as `low` or `high` too."""
+        row = {"fact": name, "value": value, "unit": unit, **labels}
+        self.content["facts"].append({key: None if isinstance(found, float) and math.isnan(found) else found
+                                      for key, found in row.items()})
 
     def rows(self, name: str, rows: list[dict]):
         """A curve or a list of samples, kept under a name."""

@@ -7,43 +7,59 @@ from lib.exhibits.base import PALETTE, axes, figure, reported, table
 
 @table("C13-T1", "13_carbon", "Energy, time and CO₂ of every chapter")
 def energy(profile: str):
-    """One row a chapter and a total: seconds, Wh, mean watts, and grams of CO₂ on each grid."""
-    facts = records.facts(profile, "13_carbon")
+    """One row a chapter and a total: seconds, Wh with bounds, mean watts, and grams of CO₂ on each grid."""
+    facts = _facts(profile)
     spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value")
-    spent = spent.astype(float)
+    spent = spent.join(facts[facts["fact"] == "kwh"].set_index("step")[["low", "high"]]).astype(float)
     grids = facts[facts["fact"] == "intensity"].set_index("country")["value"].astype(float)
-    spent.loc["total"] = spent.sum()
+    spent.loc["total"] = spent.sum(skipna=False)
     frame = pandas.DataFrame({"chapter": spent.index, "seconds": spent["seconds"].round().astype(int),
-                              "Wh": 1000 * spent["kwh"], "mean W": 3.6e6 * spent["kwh"] / spent["seconds"]})
+                              "Wh": 1000 * spent["kwh"], "Wh low": 1000 * spent["low"], "Wh high": 1000 * spent["high"],
+                              "mean W": 3.6e6 * spent["kwh"] / spent["seconds"]})
     for code, intensity in grids.items():
         frame[f"g CO₂ {code}"] = spent["kwh"] * intensity
     total, most = frame.iloc[-1], frame.iloc[:-1].nlargest(1, "Wh").iloc[0]
     method = "; ".join(sorted(set(facts.loc[facts["fact"] == "method", "value"])))
-    return frame.round(3), (f"All chapters drew {total['Wh']:.2f} Wh in {total['seconds'] / 60:.1f} min, {most['chapter']} "
-                            f"most ({most['Wh'] / total['Wh']:.0%}); that is {total[frame.columns[4]]:.1f} g CO₂ "
-                            f"on the grid of {grids.index[0]}. One metering of one run, so without interval ({method}).")
+    return frame.round(3), (f"All chapters took {total['Wh']:.2f} Wh{_bounds(total['Wh low'], total['Wh high'])} in "
+                            f"{total['seconds'] / 60:.1f} min, {most['chapter']} most ({most['Wh'] / total['Wh']:.0%}); "
+                            f"that is {total[f'g CO₂ {grids.index[0]}']:.1f} g CO₂ on the grid of {grids.index[0]}. One "
+                            f"metering of one run, so without interval ({method}).")
 
 
 @table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
 def carbon_statement(profile: str):
     """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where unknown."""
-    parameters = records.load(profile, "13_carbon")["parameters"]
-    facts = records.facts(profile, "13_carbon")
-    value = facts.drop_duplicates("fact").set_index("fact")["value"]
-    hours, kwh = (facts.loc[facts["fact"] == name, "value"].astype(float).sum() for name in ("seconds", "kwh"))
-    hours, factor = hours / 3600, value["intensity"] / 1000
+    parameters, facts = records.load(profile, "13_carbon")["parameters"], _facts(profile)
+    value = facts.drop_duplicates("fact").set_index("fact")
+    value, estimate = value["value"], value.loc["estimated_kwh", ["value", "low", "high"]].astype(float)
+    kwh, low, high = facts.loc[facts["fact"] == "kwh", ["value", "low", "high"]].astype(float).sum(skipna=False)
+    hours = facts.loc[facts["fact"] == "seconds", "value"].astype(float).sum() / 3600
     paper = reported().query("exhibit == 'P2-T8' and quantity == 'CO2 equivalent'").iloc[0]
+    factor, weighed = value["intensity"] / 1000, float(value["estimated_co2"] or "nan")
     shared = {"PUE": parameters["pue"], "kg CO₂/kWh": factor}
     rows = [{"run": "this run, metered", "devices": 1, "kW a device": kwh / hours / parameters["pue"], "hours": hours,
-             **shared, "kWh": kwh, "kg CO₂": kwh * factor},
-            {"run": "paper's size, estimate", **shared, "kWh": value["estimated_kwh"],
-             "kg CO₂": value["estimated_co2"]},
+             **shared, "kWh": kwh, "kWh low": low, "kWh high": high, "kg CO₂": kwh * factor},
+            {"run": "paper's size, estimate", **shared, "kWh": estimate["value"], "kWh low": estimate["low"],
+             "kWh high": estimate["high"], "kg CO₂": weighed},
             {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper["value"]}]
+    told = f"{weighed:,.0f} kg{_bounds(factor * estimate['low'], factor * estimate['high'])}"
     return pandas.DataFrame(rows), (
         f"This run weighs {kwh * factor:.4f} kg CO₂ on the grid of {parameters['country']}; PersianMind reports "
         f"{paper['value']:.2f} kg. An estimate for {parameters['paper_tokens']:.2g} tokens and "
         f"{parameters['paper_parameters']:.2g} parameters at this machine's energy per token is "
-        f"{value['estimated_co2']:,.0f} kg: it assumes that energy grows as tokens × parameters on this very hardware.")
+        f"{told if pandas.notna(weighed) else 'not known'}: it assumes that energy grows as tokens × parameters on this "
+        "very hardware.")
+
+
+def _facts(profile: str) -> pandas.DataFrame:
+    """The chapter's facts; older records know no bounds."""
+    facts = records.facts(profile, "13_carbon")
+    return facts.reindex(columns=list(dict.fromkeys([*facts, "low", "high"])))
+
+
+def _bounds(low: float, high: float) -> str:
+    """What a modelled value may be, in brackets, where it is known."""
+    return f" (between {low:,.4g} and {high:,.4g})" if pandas.notna(low) else ""
 
 
 @figure("C13-F1", "13_carbon", "Energy of every chapter")

@@ -15,7 +15,7 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 
 from lib.data import corpus, levels, prompts
-from lib.engine import energy, keys, paths, records
+from lib.engine import keys, paths, records
 from lib.evaluate import derived, measure
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
@@ -33,7 +33,8 @@ MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match
 COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "f1", "exact",
            "invalid", "hypothesis", "code_length", "bytes"]
 COSTS = {"seconds": "s", "tokens": "tokens", "tokens_per_second": "tokens/s", "peak_memory": "bytes", "memory": "bytes",
-         "trainable": "parameters", "total": "parameters", "adapter_size": "bytes", "size": "bytes", "kwh": "kWh"}
+         "trainable": "parameters", "total": "parameters", "adapter_size": "bytes", "size": "bytes",
+         "kwh": "kWh", "kwh_low": "kWh", "kwh_high": "kWh"}
 
 
 class Run(NamedTuple):
@@ -194,6 +195,8 @@ def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.S
         print(error)
         record.fact("not_run", str(error), **run._asdict())
         return pandas.DataFrame(columns=COLUMNS)
+    if done and run.rank:
+        training.kept(done["answers"].parent)
     if done:
         print(f"{run.name}: finished before with the same model, data, settings and code, not repeated.")
     for name, value in cost.items():
@@ -326,7 +329,7 @@ def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:
 
 def _made(place: Path, run: Run, start: Path, rows, settings: training.Settings, exam: Exam, key: str) -> dict:
     """Tunes and asks a run, leaves its answers in `place`, and returns what it took by the names of COSTS."""
-    cost = _tuned(place, run, start, rows, settings, exam.style) if run.rank else {}
+    cost = _tuned(place, start, rows, settings, exam.style) if run.rank else {}
     model, tokenizer = load(place if run.rank else start, run.bits)
     cost = cost or {"size": formats.size(model)}
     answers = sit(exam, model, tokenizer, run, place.parent / "samples")
@@ -336,16 +339,10 @@ def _made(place: Path, run: Run, start: Path, rows, settings: training.Settings,
     return cost
 
 
-def _tuned(place: Path, run: Run, start: Path, rows, settings: training.Settings, style: str) -> dict:
-    """Tunes the run and returns what that took; of a training that was finished before, what it took then."""
-    path, meter = place / "cost.json", energy.start(run.name)
+def _tuned(place: Path, start: Path, rows, settings: training.Settings, style: str) -> dict:
+    """Tunes a run and returns what that took; of a training that was finished before, what it took then."""
     result = tuning.tune(place, start, rows, settings, style)
-    spent = energy.stop(meter)["kwh"]
-    known = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    if known.get("key") != result["key"]:
-        size = (place / "adapter_model.safetensors").stat().st_size
-        known = {"key": result["key"], **result, "adapter_size": size, "kwh": spent}
-        records.write_json(path, {name: known[name] for name in ("key", *COSTS) if name in known})
+    known = {**result["energy"], **result, "adapter_size": (place / "adapter_model.safetensors").stat().st_size}
     return {name: known[name] for name in COSTS if name in known}
 
 

@@ -25,7 +25,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
 
-from lib.engine import keys, launch, machine, records
+from lib.engine import energy, keys, launch, machine, records
 from lib.model import adapters, folders, formats
 from lib.train import spikes, trainers
 
@@ -115,9 +115,10 @@ def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Sett
 
     The adapter is written to `folder`, and with `merge` the merged model to `folder/model`; methods without adapter
     always write `folder/model`. The result has seconds, tokens, bytes, tokens_per_second, peak_memory (bytes, of one
-    process), memory (bytes of it that the training added), trainable, total, parts (trainable parameters by place) and
-    log (step, tokens, bytes, seconds, loss, grad_norm, learning_rate; with a guard every step, and spike, the curves
-    that stood out, and action).
+    process), memory (bytes of it that the training added), trainable, total, parts (trainable parameters by place),
+    energy (of all of it, loading and writing too, as `energy.stop` says; at the mean power of its last attempt for what
+    was resumed) and log (step, tokens, bytes, seconds, loss, grad_norm, learning_rate; with a guard every step, and
+    spike, the curves that stood out, and action).
 
     It runs where `launch.current()` says. Raises ValueError when the processes cannot share a batch evenly, or for a
     guard over several of them; RuntimeError when one of them failed, with what it said.
@@ -179,7 +180,10 @@ def interactive() -> bool:
 
 
 def _run(job: Job) -> dict:
-    """Trains unless `result.json` has the same key; resumes where a run with the same key stopped."""
+    """Trains unless `result.json` has the same key; resumes where a run with the same key stopped.
+
+    The running chapter's energy rests on the result either way.
+    """
     launched, folder = launch.current(), job.folder
     _watched(job.settings, launched)
     parts = launched.accumulation(job.settings.batch_size)
@@ -189,19 +193,38 @@ def _run(job: Job) -> dict:
     if done:
         print(f"{folder.name}: trained before with the same model, data and settings "
               f"({done['tokens']:,} tokens, {done['seconds']:.0f} s), not repeated.")
-        return done
+        return kept(folder)
     launched.check()
     _prepare(folder, key, launched.format)
-    if launched.config is None:
-        return train(job, key, accumulation=parts)
-    job.save(folder / "job", key=key, accumulation=parts)
-    launch.run(launched, "lib.train.training", folder / "job")
-    shutil.rmtree(folder / "job")
-    return _finished(folder, key, job.merge)
+    with energy.metered(folder.name) as spent:
+        if launched.config is None:
+            train(job, key, accumulation=parts)
+        else:
+            job.save(folder / "job", key=key, accumulation=parts)
+            launch.run(launched, "lib.train.training", folder / "job")
+            shutil.rmtree(folder / "job")
+    return _metered(folder, spent)
 
 
-def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict:
-    """The training itself, in one process or in each of several, of which the main one writes; returns the result."""
+def kept(folder: Path) -> dict:
+    """The result of a finished training, on which the running chapter's energy rests from here on."""
+    result = json.loads((folder / "result.json").read_text(encoding="utf8"))
+    energy.rest_on(folder, result.get("energy", {}), result["tokens"])
+    return result
+
+
+def _metered(folder: Path, spent: dict) -> dict:
+    """Writes what the training took into its result. What attempts before this one did counts at this one's power."""
+    result = json.loads((folder / "result.json").read_text(encoding="utf8"))
+    here = 1 - result.pop("resumed") / result["seconds"]
+    result["energy"] = energy.times(spent, 1 / here) if here else {}
+    records.write_json(folder / "result.json", result)
+    energy.rest_on(folder, result["energy"], result["tokens"], spent)
+    return result
+
+
+def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
+    """The training itself, in one process or in each of several, of which the main one writes the result."""
     set_seed(job.settings.seed)
     held = machine.reset_peak_memory()
     model, tokenizer = _trainable(job.start, job.settings)
@@ -209,14 +232,15 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict
     machine.reset_peak_memory()  # what loading took besides is none of the training's
     build = trainers.pretrainer if job.kind == "pretrain" else trainers.instructor
     trainer, tokens, sizes, report = build(job, model, tokenizer, processes, accumulation)
-    trainer.add_callback(_Progress(tokens, sizes, job.settings.batch_size))
+    progress = _Progress(tokens, sizes, job.settings.batch_size)
+    trainer.add_callback(progress)
     if processes > 1:
         accelerate.utils.set_seed(job.settings.seed, device_specific=True)  # or all would drop out the same units
     with trainer:
         trainer.train(resume_from_checkpoint=_checkpoint(job.folder))
     peak = machine.device_peak()
     result = {"key": key, **_measured(trainer, tokens, sizes), "peak_memory": peak, "memory": peak - held, **parts,
-              **report}
+              **report, "resumed": progress.before}
     weights = trainers.weights(trainer)
     trainer.accelerator.wait_for_everyone()  # behind the last checkpoint of every process
     trainer.accelerator.end_training()
@@ -224,7 +248,6 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1) -> dict
         _write(job.folder, trainer.model, trainer.processing_class or tokenizer, job.merge, weights)
         records.write_json(job.folder / "result.json", result)
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-    return result
 
 
 def _watched(settings: Settings, launched: launch.Launch):

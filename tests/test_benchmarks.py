@@ -183,6 +183,13 @@ def test_the_right_option_is_asked_too_but_no_label():
     assert benchmarks.asked(rows("It was there all day long.", answer=None)) == {"It was there all day long."}
 
 
+def test_what_all_items_ask_gives_none_away():
+    form = "Do these two sentences mean the same?\n"
+    tests = rows(f"{form}The first sentence stands here.\nجملهٔ نخست این‌جا ایستاده است.", task="bitext_verify")
+    training = rows(f"{form}Another one is written there.\nیکی دیگر آن‌جا نوشته شده است.", task="bitext_verify")
+    assert len(benchmarks.clean(training.assign(source="s"), tests)[0]) == 1
+
+
 def test_exam_questions_leak_with_their_options_only():
     tests = rows("Which of these is wrong?", task="multiple_choice", choices=["green apples", "red cars"])
     same = rows("Which of these is wrong?", task="multiple_choice", choices=["red cars", "green apples"])

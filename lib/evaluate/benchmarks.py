@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import pandas
 import regex
 
-from lib.data import corpus, text
+from lib.data import corpus, items, text
 from lib.engine import assets, records
 from lib.evaluate import scoring
 
@@ -64,6 +64,7 @@ OTHER_TEXT = {
            161, 164, 176, 179, 180, 182, 183, 186]}
 LENGTHS = 2.5  # a translation with so many times the other side's characters is flagged, short ones (40) apart
 MARKER = "^(?:" + "|".join(part.split("{}")[0] for pair in PAIR.values() for part in pair.split("\n")) + ")"
+ASKING = {question for question, _ in items.VERIFY.values()}  # the first line of every such item
 # What may be trained on, by language: ParsiNLU's training parts; English has no such parts at hand.
 SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choice": "ParsiNLU, training part",
            "qqp": "ParsiNLU, training part", "reading_comprehension": "ParsiNLU, training part",
@@ -371,11 +372,11 @@ def _pieces(row: dict) -> list[str]:
     """The strings of a row that would give it away: its text and the parts of that, and its answer.
 
     A question with options counts with them, since exams ask `Which is wrong?` over and over. Strings of fewer than
-    `corpus.SECRET` characters stand in many texts by themselves and are no secret, nor is a label.
+    `corpus.SECRET` characters stand in many texts by themselves and are no secret, nor is a label, nor what all items ask.
     """
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
-    parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"])]
+    parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"]) if line not in ASKING]
     answer = row["answer"] if isinstance(row["answer"], str) else _right(row)
     return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= corpus.SECRET]
 

@@ -33,7 +33,7 @@ test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	@$(BIN)/python -c "from lib import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"
+	@$(BIN)/python -c "from lib.engine import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"
 
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)

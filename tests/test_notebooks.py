@@ -126,3 +126,12 @@ def test_the_papers_values_stand_in_their_profile():
 def test_the_announced_minutes_cover_every_chapter():
     for profile in ("smoke", "laptop", "full"):
         assert all(run.minutes(profile, chapter) for chapter in run.UPSTREAM)
+
+
+@each
+def test_no_name_of_a_module_is_taken_twice(path):
+    tree = ast.parse("\n".join(cell.source for cell in _code(path)))
+    imported = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                for alias in node.names}
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assert not imported & stored

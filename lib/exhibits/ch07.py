@@ -16,10 +16,11 @@ KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "generated_
 
 
 def _tested(profile: str, *names: str) -> pandas.DataFrame:
-    """Metrics of the chapter; Lacking when it had no tests, or nothing of this kind to score."""
+    """Metrics of these names; Lacking when the chapter had no tests, or nothing of this kind to score."""
     if not noted(profile, CHAPTER, "available")["value"].iloc[0]:
         raise Lacking(ABSENT)
-    return need(measured(profile, CHAPTER, *names))
+    found = measured(profile, CHAPTER, *names)
+    return need(found) if names else found
 
 
 def _chances(profile: str) -> pandas.Series:

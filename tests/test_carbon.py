@@ -10,7 +10,6 @@ import pytest
 
 from lib.engine import energy, records
 
-
 READING = {"seconds": 100.0, "kwh": 0.01, "kwh_low": 0.001, "kwh_high": 0.05, "kwh_method": "a meter"}
 
 

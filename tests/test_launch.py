@@ -141,11 +141,11 @@ def test_a_stopped_and_continued_launch_equals_an_uninterrupted_one(name, two):
     assert all(torch.equal(weight, weights[1][key]) for key, weight in weights[0].items())
 
 
-def alike(*folders):
+def alike(*places):
     """Two trainings left the same models, adapted and merged, but for rounding."""
     ids = torch.arange(4, 68).view(2, 32)
     for parts in ((".", "."), ("model", "model")):
-        first, second = (logits(folders.load(folder / part, torch.float32), ids) for folder, part in zip(folders, parts))
+        first, second = (logits(folders.load(folder / part, torch.float32), ids) for folder, part in zip(places, parts))
         torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
 
 

@@ -81,6 +81,6 @@ def energy_bars(profile: str):
     panel.set(xlabel="energy (Wh)", xlim=(0, 1.25 * frame["total"].max()))
     panel.invert_yaxis()
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    share = inside.sum() / frame["total"].sum()
-    return drawing, frame, (f"Training takes {share:.0%} of {frame['total'].sum():.2f} Wh over {len(frame)} chapters "
+    share = f"{inside.sum() / frame['total'].sum():.0%}" if "training_kwh" in set(facts["fact"]) else "an unknown share"
+    return drawing, frame, (f"Training takes {share} of {frame['total'].sum():.2f} Wh over {len(frame)} chapters "
                             "(one metering of one run, so without interval).")

@@ -28,13 +28,8 @@ def of(file: str, *content, without: tuple[str, ...] = (PRESENTATION,)) -> str:
     That may be settings (plain values or dataclasses), frames, data sets, and paths, of which the files count.
     `without` names folders whose code cannot change the result.
     """
-    rests_on = [code(Path(file).read_text(encoding="utf8"), without), machine.versions(machine.COMPUTING),
-                str(machine.dtype()[0])]
-    total = hashlib.sha256()
-    for value in [*rests_on, *content]:
-        for part in _parts(value):
-            total.update(part)
-    return total.hexdigest()
+    return _digest(code(Path(file).read_text(encoding="utf8"), without), machine.versions(machine.COMPUTING),
+                   str(machine.dtype()[0]), *content)
 
 
 def of_chapter(chapter: str, values: dict) -> dict[str, str]:
@@ -44,16 +39,19 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
     parameters name.
     """
     source = _cells(chapter)
-    found = {f"notebooks/{chapter}.ipynb": _tree(source)}
-    found |= {f"parameter {name}": _short(value) for name, value in values.items()}
+    found = {f"notebooks/{chapter}.ipynb": _tree(ast.parse(source))}
+    found |= {f"parameter {name}": _digest(value) for name, value in values.items()}
     found |= {f"file {paths.shown(file)}": records.digest(file) for file in named(values)}
     found |= {f"package {name}": version for name, version in machine.versions(machine.COMPUTING).items()}
     return found | code(source, () if chapter == COLLECTS else (PRESENTATION,))
 
 
-def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Names of what differs between two keys of a chapter."""
-    return sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+def outdated(made: dict, values: dict) -> list[str]:
+    """Why a chapter's record would be another one with these parameters now, each reason in a few words."""
+    before, now = made.get("key"), of_chapter(made["chapter"], values)
+    if not before:
+        return ["made before records had a key"]
+    return [f"{name} changed" for name in sorted(before.keys() | now) if before.get(name) != now.get(name)]
 
 
 def named(value) -> list[Path]:
@@ -114,17 +112,21 @@ def _cells(chapter: str) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
-def _tree(source: str | ast.AST) -> str:
-    """Digest of what a source does."""
-    tree = source if isinstance(source, ast.AST) else ast.parse(source)
+def _tree(tree: ast.AST) -> str:
+    """Digest of what a source does, from its syntax tree, which loses its docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-def _short(value) -> str:
-    return hashlib.sha256(b"".join(_parts(value))).hexdigest()
+def _digest(*values) -> str:
+    """sha256 of values, read piece by piece."""
+    total = hashlib.sha256()
+    for value in values:
+        for part in _parts(value):
+            total.update(part)
+    return total.hexdigest()
 
 
 def _parts(value):

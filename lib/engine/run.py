@@ -60,9 +60,9 @@ def stale(profile: str) -> dict[str, list[str]]:
     for chapter in chapters():
         if record(profile, chapter).exists():
             made = records.read(record(profile, chapter))
-            names = keys.changed(made.get("key", {}), keys.of_chapter(chapter, params.load(profile, chapter)))
             regained = [title for name, title in made.get("lacking", {}).items() if not assets.absent(name)]
-            found[chapter] = [*(f"{title} can be had now" for title in regained), *(f"{name} changed" for name in names)]
+            found[chapter] = [*(f"{title} can be had now" for title in regained),
+                              *keys.outdated(made, params.load(profile, chapter))]
     return {chapter: reasons for chapter, reasons in found.items() if reasons}
 
 

@@ -260,7 +260,7 @@ def _waiting(found: Sweep) -> list[Cell]:
     earlier = [run.record(found.profile, name) for name in run.before(found.chapter)]
     newest = max((file.stat().st_mtime for file in earlier if file.exists()), default=0)
     return [cell for cell in found.cells if not cell.record.exists() or cell.record.stat().st_mtime < newest
-            or keys.changed(records.read(cell.record).get("key", {}), keys.of_chapter(found.chapter, cell.parameters))]
+            or keys.outdated(records.read(cell.record), cell.parameters)]
 
 
 def _announce(found: Sweep, waiting: list[Cell], cluster: str):

@@ -3,7 +3,8 @@ import pandas
 
 from lib.engine import params, records, statistics
 from lib.exhibits.base import cells, figure, interval, measured, need, noted, printed, span, table, wide
-from lib.exhibits.differences import LEAST, corrected, differences
+from lib.exhibits.claims import LEAST
+from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"

@@ -17,7 +17,7 @@ from lib.engine import records
 SUPPORTED, REFUTED, UNDECIDED, ABSENT = "supported", "not supported", "undecided at this scale", "no record yet"
 VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, ABSENT)
 EXPECTED = ("above", "below", "within")
-LEAST, TRAININGS = 10, 3
+LEAST, TRAININGS = 10, 3  # items, whose bootstrap intervals are too narrow below that; trainings
 ENGLISH = "en"
 TARGET = "target"  # in `labels`: whichever language is not English
 MEASURED = ["value", "low", "high", "n", "unit", "least"]

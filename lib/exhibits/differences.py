@@ -3,8 +3,7 @@ import pandas
 
 from lib.engine import statistics
 from lib.exhibits.base import UNITS, cells, interval, need, p_value, span
-
-LEAST = 10  # items: the bootstrap's intervals of fewer are too narrow to count
+from lib.exhibits.claims import LEAST
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",

@@ -48,9 +48,8 @@ def stale(profile: str) -> dict[str, str]:
     found = {}
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)
-        key, now = made.get("key"), keys.of_chapter(chapter, made["parameters"])
-        reasons = [f"{name} changed" for name in keys.changed(key, now)] if key else ["made before records had a key"]
-        reasons = reasons or [f"{name} is stale" for name in run.before(chapter) if name in found]
+        earlier = [f"{name} is stale" for name in run.before(chapter) if name in found]
+        reasons = keys.outdated(made, made["parameters"]) or earlier
         if _unclean(made) or reasons:
             found[chapter] = _unclean(made) or run.listed(reasons)
     return found

@@ -14,7 +14,9 @@ def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", t
     `lead`. `pooled` and `family` as in `corrected`. Raises Lacking when there is no row.
     """
     found = corrected(need(found), pooled, family)
-    frame = found[[*keys, "n"]].rename(columns=keys).assign(**{
+    # Records made before trainings were counted do not know them.
+    counted = "trainings" in found and found["trainings"].notna().all()
+    frame = found[[*keys, "n", *(["trainings"] if counted else [])]].rename(columns=keys).assign(**{
         column: cells(found), "p": found["p"].map(p_value), "p (Holm)": found["holm"].map(p_value)})
     return frame.reset_index(drop=True), sentence(found, list(keys), lead, told, of)
 
@@ -41,11 +43,18 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
     return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
-            f"correction (n = {span(found['n'])} {of}, paired; demonstration scale).")
+            f"correction (n = {span(found['n'])} {of}{_trainings(found)}, paired; demonstration scale).")
+
+
+def _trainings(found: pandas.DataFrame) -> str:
+    """How many trainings the rows rest on, where their record counts them."""
+    counts = found["trainings"].dropna().astype(int) if "trainings" in found else ()
+    return f", trainings {span(counts)}" if len(counts) else ""
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
     """The labels by which the rows differ, and always the side that they are compared with."""
-    varying = [key for key in keys if key == "against" or len(shown) == 1 or shown[key].nunique() > 1]
-    return [", ".join(f"against {row[key]}" if key == "against" else f"{row[key]}" for key in varying)
-            .replace(", against", " against") for row in shown.to_dict("records")]
+    varying = [key for key in keys if key != "against" and (len(shown) == 1 or shown[key].nunique() > 1)]
+    side = [f"against {name}" for name in shown["against"]] if "against" in keys else [""] * len(shown)
+    return [f"{', '.join(f'{row[key]}' for key in varying)} {other}".strip()
+            for row, other in zip(shown.to_dict("records"), side)]

@@ -54,7 +54,8 @@ def _trainings(found: pandas.DataFrame) -> str:
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:
     """The labels by which the rows differ, and always the side that they are compared with."""
-    varying = [key for key in keys if key != "against" and (len(shown) == 1 or shown[key].nunique() > 1)]
-    side = [f"against {name}" for name in shown["against"]] if "against" in keys else [""] * len(shown)
-    return [f"{', '.join(f'{row[key]}' for key in varying)} {other}".strip()
-            for row, other in zip(shown.to_dict("records"), side)]
+    varying = [key for key in keys if key == "against" or len(shown) == 1 or shown[key].nunique() > 1]
+    if varying[:1] == ["against"]:
+        varying = [*varying[1:], "against"]  # nothing before it would say what is held against
+    return [", ".join(f"against {row[key]}" if key == "against" else f"{row[key]}" for key in varying)
+            .replace(", against", " against") for row in shown.to_dict("records")]

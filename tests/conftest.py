@@ -32,6 +32,14 @@ def reach(monkeypatch):
     monkeypatch.setenv("COMPANION_REACH", "pip apt files")
 
 
+@pytest.fixture(autouse=True)
+def records_apart(monkeypatch):
+    """No test reads the records that another one began and never wrote."""
+    from lib.engine import records
+    monkeypatch.setattr(records, "_open", {})
+    monkeypatch.setattr(records, "refused", set())
+
+
 @pytest.fixture(scope="session")
 def english() -> list[str]:
     """A few English lines."""

@@ -21,7 +21,6 @@ def took(factor, **more):
 def spent(tmp_path, monkeypatch):
     """A smoke profile of an old record without parts, and of a pretraining that took 4 of its chapter's 5 parts."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(records, "_open", {})
     records.Record("01_corpus", {"profile": "smoke"}, {}).write(seconds=100.0, kwh=0.001, kwh_method="a meter")
     record = records.Record("03_pretraining", {"profile": "smoke"}, {})
     record.rows("energy", [{"of": "the rest", **took(1)}, {"of": "lora-0", "tokens": 1000, **took(3)},

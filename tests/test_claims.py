@@ -18,7 +18,6 @@ CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
 @pytest.fixture
 def ledger(output, monkeypatch):
     """`ledger(low, high, n, trainings)`: the ledger of one claim over a record with this interval for full against lora."""
-    monkeypatch.setattr(records, "_open", {})
     monkeypatch.setattr(claims, "entries", lambda: [CLAIM])
 
     def build(low, high, n=20, arm="full", strict=False, trainings=3):
@@ -110,7 +109,6 @@ def test_table_and_figure_say_the_same(ledger, output):
 
 
 def test_without_any_record_the_table_stands_and_the_figure_says_why(output, monkeypatch):
-    monkeypatch.setattr(records, "_open", {})
     frame, reading = exhibits.TABLES["C14-T3"].build("smoke")
     assert set(frame["verdict"]) == {claims.ABSENT} and "0 of" in reading
     with pytest.raises(FileNotFoundError, match="No claim has a record in profile smoke"):

@@ -35,7 +35,6 @@ sys.exit(pages.main(["full"]))
 def carbon_record(tmp_path, monkeypatch):
     """A smoke profile that holds only the record of 13_carbon."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(records, "_open", {})
     parameters = {"profile": "smoke", "seed": 0, "country": "IRN", "pue": 1.0, "paper_tokens": 2e9,
                   "paper_parameters": 7e9}
     record = records.Record("13_carbon", parameters, {"revision": "abc", "device": "cpu"})
@@ -93,8 +92,6 @@ def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
 def clean_run(tmp_path, monkeypatch):
     """`clean_run(profile, chapter, **environment)`: writes a record as a run of now from a clean tree would."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(records, "_open", {})
-    monkeypatch.setattr(records, "refused", set())
 
     def make(profile, chapter, **environment):
         values = params.load("smoke", chapter) | {"profile": profile}
@@ -144,7 +141,6 @@ def test_records_of_changed_code_are_not_kept_in_full(clean_run, tmp_path, capsy
 
 def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(records, "_open", {})
     record = records.Record("06_evaluation", {"profile": "smoke", "stages": ["base"]}, {"revision": "", "device": "cpu"})
     record.metric("bits_per_byte", statistics.mean([1.0, 2.0]), "bits/byte", stage="base", language="el")
     record.write(seconds=1.0)

@@ -167,7 +167,6 @@ def gain_of(run):
 @pytest.fixture
 def record(output, monkeypatch):
     """A record of made-up answers in which rank and bits help, and one format and one set were not run."""
-    monkeypatch.setattr(records, "_open", {})
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
     runs = grid.plan(["small"], ["multialpaca", "derived"], [8, 16, 32, 64], [16, 4], [0])
     answers = pandas.concat([made_up(run, gain_of(run)) for run in runs], ignore_index=True)
@@ -243,7 +242,6 @@ def test_the_front_keeps_cells_that_none_beats_in_both():
 
 
 def test_without_tuned_cells_the_exhibits_say_so(output, monkeypatch):
-    monkeypatch.setattr(records, "_open", {})
     made = records.Record(CHAPTER, {"profile": "smoke", "seeds": [0]}, {})
     made.write()
     for exhibit in [*(exhibits.TABLES[name] for name in EXHIBITS), *(exhibits.FIGURES[name] for name in FIGURES)]:

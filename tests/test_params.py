@@ -48,7 +48,6 @@ def test_what_the_user_wrote_is_told_from_defaults(chapter):
 
 
 def test_a_default_gives_way_in_a_sentence_and_a_users_value_is_an_error(chapter, capsys, monkeypatch):
-    monkeypatch.setattr(records, "_open", {})
     record = records.Record("02_tiny", chapter("profile: smoke\nrate: 0.5"), {})
     assert frame.without(record, "start", "random", "pairs") == "random"
     assert capsys.readouterr().out == f"{params.lack('pairs')} So `start` is 'random'.\n"

@@ -10,7 +10,6 @@ from lib.engine.statistics import Estimate
 @pytest.fixture
 def output(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(records, "_open", {})
     return tmp_path
 
 

@@ -278,7 +278,6 @@ def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):
 @pytest.fixture
 def record(output, monkeypatch):
     """An open record of the chapter in profile smoke."""
-    monkeypatch.setattr(records, "_open", {})
     return records.Record("10_multialpaca", {"profile": "smoke", "seed": 0, "teacher": "a teacher"}, {})
 
 

@@ -206,7 +206,6 @@ def test_the_plan_has_every_case_once():
 @pytest.fixture
 def record(output, monkeypatch):
     """A chapter of five runs and two seeds: one spikes, one is mended, one is lost to what is no number."""
-    monkeypatch.setattr(records, "_open", {})
     found = records.Record("09_curriculum", {"profile": "smoke"}, {})
     plan = stability.plan([1e-3, 0.5], ["skip", "lower"], ["fp32", "bf16", "bf16-fp32-residual"], 1e-3, [0, 1])
     scores = []

@@ -1,6 +1,6 @@
 """Text per second that is drawn, tokenised and packed, and the memory that takes, from a corpus made of a seed.
 
-Memory is of the whole process: about the same for any size, since text and blocks stay on disk.
+Memory hardly grows with the size, since text and blocks stay on disk.
 
     python benchmarks/packing.py                        # 100 MB
     python benchmarks/packing.py --megabytes 1000
@@ -8,15 +8,16 @@ Memory is of the whole process: about the same for any size, since text and bloc
 import argparse
 import itertools
 import random
-import resource
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datasets  # noqa: E402
+import psutil  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
@@ -45,9 +46,20 @@ def learned(sample: list[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
 
 
-def peak() -> float:
-    """Most memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024) / 1024
+class Memory(threading.Thread):
+    """Most memory of this process of its own, in MB: pages of files that it reads, which can go at any time, apart."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.ended, self.before, self.peak = threading.Event(), self.now(), 0.0
+
+    def now(self) -> float:
+        found = psutil.Process().memory_info()
+        return (found.rss - getattr(found, "shared", 0)) / 1e6
+
+    def run(self):
+        while not self.ended.wait(0.1):
+            self.peak = max(self.peak, self.now())
 
 
 def main():
@@ -60,12 +72,14 @@ def main():
     size = given.megabytes * 1_000_000
     with tempfile.TemporaryDirectory() as folder:
         stream = datasets.Dataset.from_generator(texts, gen_kwargs={"size": size, "seed": given.seed}, cache_dir=folder)["text"]
-        tokenizer, before, started = learned(stream[:500]), peak(), time.monotonic()
+        tokenizer, memory, started = learned(stream[:500]), Memory(), time.monotonic()
+        memory.start()
         drawn = mixture.documents({"made up": stream}, {"made up": 1.0}, size, given.seed)
         packed = mixture.blocks(drawn, tokenizer, given.length)
         seconds = time.monotonic() - started
+        memory.ended.set()
     print(f"{given.megabytes} MB in {seconds:.0f} s: {given.megabytes / seconds:.2f} MB/s, {len(packed):,} blocks; peak memory "
-          f"{peak():.0f} MB, {before:.0f} MB of it before the packing.")
+          f"{memory.peak:.0f} MB, {memory.before:.0f} MB of it before the packing.")
 
 
 if __name__ == "__main__":

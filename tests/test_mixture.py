@@ -1,6 +1,14 @@
+import tracemalloc
+
+import datasets
+import pyarrow
 import pytest
 
-from lib.data import mixture
+from lib.data import corpus, mixture
+
+
+def drawn_from(streams, *rest, **more):
+    return list(mixture.documents(streams, *rest, **more))
 
 
 @pytest.fixture
@@ -15,37 +23,37 @@ def size(drawn, name):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_shares_of_bytes_are_exact(streams, share):
-    drawn = mixture.documents(streams, {"fa": 1 - share, "en": share}, 20000, seed=0)
+    drawn = drawn_from(streams, {"fa": 1 - share, "en": share}, 20000, seed=0)
     assert size(drawn, "en") / (size(drawn, "en") + size(drawn, "fa")) == pytest.approx(share, abs=0.01)
     assert size(drawn, "en") + size(drawn, "fa") == pytest.approx(20000, rel=0.01)
 
 
 def test_shares_hold_all_along(streams):
-    half = mixture.documents(streams, {"fa": 0.7, "en": 0.3}, 20000, seed=0)
+    half = drawn_from(streams, {"fa": 0.7, "en": 0.3}, 20000, seed=0)
     half = half[:len(half) // 2]
     assert size(half, "en") / (size(half, "en") + size(half, "fa")) == pytest.approx(0.3, abs=0.03)
 
 
 def test_same_seed_same_documents(streams):
-    drawn = [mixture.documents(streams, {"fa": 0.9, "en": 0.1}, 9000, seed) for seed in (0, 0, 1)]
+    drawn = [drawn_from(streams, {"fa": 0.9, "en": 0.1}, 9000, seed) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_short_stream_is_read_again_and_said_so(streams, capsys):
-    drawn = mixture.documents({"fa": streams["fa"], "en": ["a line of English\n"]}, {"fa": 0.5, "en": 0.5}, 4000, seed=0)
+    drawn = drawn_from({"fa": streams["fa"], "en": ["a line of English\n"]}, {"fa": 0.5, "en": 0.5}, 4000, seed=0)
     assert size(drawn, "en") == 2000 and "en" in capsys.readouterr().out
 
 
 def test_bad_shares_and_empty_streams_are_refused(streams):
     with pytest.raises(ValueError, match="1.1"):
-        mixture.documents(streams, {"fa": 1.0, "en": 0.1}, 1000, seed=0)
+        drawn_from(streams, {"fa": 1.0, "en": 0.1}, 1000, seed=0)
     with pytest.raises(ValueError, match="'de'"):
-        mixture.documents(streams, {"fa": 0.5, "de": 0.5}, 1000, seed=0)
+        drawn_from(streams, {"fa": 0.5, "de": 0.5}, 1000, seed=0)
 
 
 def test_long_documents_are_read_in_parts():
     text = "".join(f"line {number} of a long document\n" for number in range(2000))
-    drawn = mixture.documents({"en": [text]}, {"en": 1.0}, 10000, seed=0)
+    drawn = drawn_from({"en": [text]}, {"en": 1.0}, 10000, seed=0)
     assert len(drawn) > 1 and max(len(part) for _, part in drawn) <= mixture.EXCERPT
 
 
@@ -72,6 +80,28 @@ def test_streams_share_no_block(byte_tokenizer, persian, english):
     for row in mixture.blocks(documents, byte_tokenizer, 16):
         text = byte_tokenizer.decode(row["input_ids"], skip_special_tokens=True)
         assert any(letter in "ابپتدرمنهی" for letter in text) == (row["stream"] == "fa")
+
+
+def test_a_column_of_a_data_set_is_drawn_from_as_a_list_is(streams, byte_tokenizer):
+    columns = {name: corpus.column(texts) for name, texts in streams.items()}
+    shares = {"fa": 0.8, "en": 0.2}
+    assert drawn_from(columns, shares, 40000, seed=1) == drawn_from(streams, shares, 40000, seed=1)
+
+
+def test_memory_does_not_grow_with_the_text(byte_tokenizer, english, tmp_path):
+    datasets.Dataset.from_dict({"text": [" ".join(english)] * 4000}).save_to_disk(tmp_path)
+    column, peaks = datasets.load_from_disk(tmp_path)["text"], []
+    plain = pyarrow.default_memory_pool()
+    for size in (100_000, 1_000_000, 4_000_000):
+        pool = pyarrow.proxy_memory_pool(plain)
+        pyarrow.set_memory_pool(pool)
+        tracemalloc.start()
+        packed = mixture.blocks(mixture.documents({"en": column}, {"en": 1.0}, size, seed=0), byte_tokenizer, 128)
+        peaks.append(tracemalloc.get_traced_memory()[1] + pool.max_memory())
+        tracemalloc.stop()
+        pyarrow.set_memory_pool(plain)
+    assert packed.cache_files and packed.data.nbytes > 8_000_000
+    assert peaks[2] < peaks[1] + 1_000_000
 
 
 def test_too_little_text_is_refused(byte_tokenizer):

@@ -8,12 +8,14 @@ import math
 import os
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import datasets
 import numpy
 import pandas
+import pyarrow
 import regex
 from datasketch import MinHash, MinHashLSH
 
@@ -72,6 +74,11 @@ def read(profile: str, name: str) -> pandas.DataFrame:
         raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, "
                                 f"e.g. `make reproduce PROFILE={profile}`.")
     return pandas.read_parquet(file)
+
+
+def column(texts: Iterable[str]) -> Sequence[str]:
+    """Texts (a list, or a frame's column) as a stream to train on: a column of Arrow, which is read piece by piece."""
+    return datasets.Dataset(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}))["text"]
 
 
 def language(profile: str) -> str:

@@ -1,91 +1,138 @@
-"""Training text by shares: documents drawn from named streams, packed into blocks of tokens."""
+"""Training text by shares: documents drawn from named streams, packed into blocks of tokens.
+
+A stream is a column of a data set (`corpus.column`) or any other sequence of texts. It is read piece by piece and blocks
+are written to disk as they are filled, so memory holds a few numbers an excerpt, whatever the size of the text.
+"""
+import functools
+import heapq
 import itertools
 import random
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import datasets
 import numpy
+from datasets.arrow_writer import ArrowWriter
 
 EXCERPT = 4000  # characters; longer documents are read in parts, so that a small budget still reads many of them
+BATCH = 32  # texts that are read or tokenised at a time
+ROW = datasets.Features({"input_ids": datasets.List(datasets.Value("int32")), "labels": datasets.List(datasets.Value("int32")),
+                         "bytes": datasets.Value("int64"), "stream": datasets.Value("string")})
 
 
-def documents(streams: dict[str, list[str]], shares: dict[str, float], budget_bytes: int, seed: int):
-    """`budget_bytes` of UTF-8 text as a list of (stream, text), each stream with its share of the bytes all along.
+def documents(streams: dict[str, Sequence[str]], shares: dict[str, float], budget_bytes: int, seed: int):
+    """`budget_bytes` of UTF-8 text as an iterator of (stream, text), each stream with its share of the bytes all along.
 
     Each stream is shuffled by `seed`, long documents cut into excerpts, and read again when it runs out (and said so);
     its last text is cut where its share ends. Raises ValueError for shares that do not add up to 1 or an empty stream.
     """
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"Shares {shares} add up to {sum(shares.values()):.3f}: they must add up to 1.")
-    drawn = []
-    for name, share in shares.items():
-        if share > 0:
-            drawn += _draw(name, streams.get(name, []), round(share * budget_bytes), seed)
-    return [(name, text) for _, name, text in sorted(drawn, key=lambda row: row[0])]
+    drawn = [_draw(name, streams.get(name, []), round(share * budget_bytes), seed)
+             for name, share in shares.items() if share > 0]
+    return ((name, text) for _, name, text in heapq.merge(*drawn, key=lambda row: row[0]))
 
 
-def blocks(documents, tokenizer, length: int) -> datasets.Dataset:
+def blocks(documents: Iterable[tuple[str, str]], tokenizer, length: int) -> datasets.Dataset:
     """Packs documents into blocks of `length` tokens, EOS after each document; streams never share a block.
 
-    Columns input_ids, labels, bytes (of the text in the block) and stream. Prints the streams' shares and how many
-    tokens were left over. Raises ValueError when not one block can be filled.
+    Columns input_ids, labels, bytes (of the text in the block) and stream, in a temporary file that goes with the process.
+    Prints the streams' shares and how many tokens were left over. Raises ValueError when not one block can be filled.
     """
-    rows, buffers = [], {}
-    for name, text in documents:
-        ids, sizes = buffers.setdefault(name, ([], []))
-        for buffer, more in zip((ids, sizes), _tokens(tokenizer, text)):
-            buffer.extend(more)
-        while len(ids) >= length:
-            rows.append({"input_ids": ids[:length], "labels": ids[:length], "bytes": sum(sizes[:length]), "stream": name})
-            del ids[:length], sizes[:length]
-    left = sum(len(ids) for ids, _ in buffers.values())
-    if not rows:
-        raise ValueError(f"{left} tokens do not fill one block of {length}: raise the budget or shorten the blocks.")
-    _announce(rows, length, left)
-    return datasets.Dataset.from_list(rows)
+    file = Path(tempfile.mkdtemp(dir=_scratch().name)) / "blocks.arrow"
+    sizes, buffers = Counter(), {}
+    with ArrowWriter(features=ROW, path=str(file), writer_batch_size=1000) as writer:
+        for name, ids, size in _filled(documents, tokenizer, length, buffers):
+            writer.write({"input_ids": ids, "labels": ids, "bytes": size, "stream": name})
+            sizes[name] += size
+        left = sum(len(ids) for ids, _ in buffers.values())
+        if not sizes:
+            raise ValueError(f"{left} tokens do not fill one block of {length}: raise the budget or shorten the blocks.")
+        count, _ = writer.finalize()
+    _announce(count, sizes, length, left)
+    return datasets.Dataset.from_file(str(file))
 
 
-def _draw(name: str, texts: list[str], quota: int, seed: int):
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory:
+    """A folder that is removed when this process ends."""
+    return tempfile.TemporaryDirectory(prefix="blocks-")
+
+
+def _draw(name: str, texts: Sequence[str], quota: int, seed: int):
     """(position, stream, text) rows of one stream worth `quota` bytes; position runs from 0 to 1 with its bytes."""
-    excerpts = [part for text in texts for part in _excerpts(text)]
-    available = sum(len(part.encode()) for part in excerpts)
+    excerpts, available = _excerpts(texts)
     if not available:
         raise ValueError(f"Stream {name!r} has no text: check the corpus, or set its share to 0.")
     if available < quota:
         print(f"Stream {name} has {available:,} bytes and is read {quota / available:.1f} times.")
-    rows, taken = [], 0
+    return _rows(name, texts, excerpts, quota, seed)
+
+
+def _rows(name: str, texts: Sequence[str], excerpts: numpy.ndarray, quota: int, seed: int):
+    order, taken = numpy.arange(len(excerpts)), 0
     for epoch in itertools.count():
-        random.Random(f"{seed}/{name}/{epoch}").shuffle(excerpts)
-        for part in excerpts:
-            part = part.encode()[:quota - taken].decode(errors="ignore")
+        random.Random(f"{seed}/{name}/{epoch}").shuffle(order)
+        for number, start, end in (excerpts[place].tolist() for place in order):
+            part = texts[number][start:end].encode()[:quota - taken].decode(errors="ignore")
             if not part:
-                return rows
-            rows.append((taken / quota, name, part))
+                return
+            yield taken / quota, name, part
             taken += len(part.encode())
 
 
-def _excerpts(text: str):
-    """The text in parts of about EXCERPT characters, cut at line ends."""
-    part = ""
+def _excerpts(texts: Sequence[str]) -> tuple[numpy.ndarray, int]:
+    """Where excerpts lie, array [excerpts, 3] of text, start and end in characters, and their bytes in all."""
+    found, size = array("q"), 0
+    for first in range(0, len(texts), BATCH):
+        for number, text in enumerate(texts[first:first + BATCH], first):
+            for start, end in _parts(text):
+                found.extend((number, start, end))
+                size += len(text[start:end].encode())
+    return numpy.frombuffer(found, numpy.int64).reshape(-1, 3) if found else numpy.zeros((0, 3), int), size
+
+
+def _parts(text: str):
+    """Start and end of parts of about EXCERPT characters, cut at line ends."""
+    start = end = 0
     for line in text.splitlines(keepends=True):
-        if part and len(part) + len(line) > EXCERPT:
-            yield part
-            part = ""
-        part += line
-    if part.strip():
-        yield part
+        if end > start and end - start + len(line) > EXCERPT:
+            yield start, end
+            start = end
+        end += len(line)
+    if text[start:end].strip():
+        yield start, end
 
 
-def _tokens(tokenizer, text: str):
-    """Token ids of a document with EOS behind, and how many bytes of the text each token brings."""
-    coded = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    until = numpy.concatenate([[0], numpy.cumsum([len(letter.encode()) for letter in text])])
-    ends = numpy.maximum.accumulate([0, *(until[end] for _, end in coded["offset_mapping"])])
-    eos = tokenizer.eos_token_id
-    return [*coded["input_ids"], eos], [*numpy.diff(ends).tolist(), 0]
+def _filled(documents, tokenizer, length: int, buffers: dict):
+    """(stream, ids, bytes) of every block, as soon as it is full; what is left over stays in `buffers`, by stream."""
+    for name, more, new in _tokens(documents, tokenizer):
+        ids, sizes = buffers.setdefault(name, ([], []))
+        ids.extend(more)
+        sizes.extend(new)
+        whole = len(ids) - len(ids) % length
+        for at in range(0, whole, length):
+            yield name, ids[at:at + length], sum(sizes[at:at + length])
+        del ids[:whole], sizes[:whole]
 
 
-def _announce(rows, length: int, left: int):
-    total = sum(row["bytes"] for row in rows)
-    names = sorted({row["stream"] for row in rows})
-    parts = ", ".join(f"{name} {sum(row['bytes'] for row in rows if row['stream'] == name) / total:.1%}" for name in names)
-    print(f"{len(rows):,} blocks of {length} tokens, {total:,} bytes: {parts}; {left} tokens left over.")
+def _tokens(documents, tokenizer):
+    """(stream, ids, bytes) of every document: its token ids with EOS behind, and the bytes of text each token brings."""
+    documents = iter(documents)
+    while batch := list(itertools.islice(documents, BATCH)):
+        coded = tokenizer([text for _, text in batch], return_offsets_mapping=True, verbose=False)
+        for (name, text), ids, offsets in zip(batch, coded["input_ids"], coded["offset_mapping"]):
+            letters = numpy.frombuffer(text.encode("utf-32-le"), numpy.uint32)
+            sizes = 1 + (letters > 0x7f) + (letters > 0x7ff) + (letters > 0xffff)
+            until = numpy.concatenate([[0], numpy.cumsum(sizes)])
+            ends = numpy.maximum.accumulate(until[[0, *(end for _, end in offsets)]])
+            yield name, [*ids, tokenizer.eos_token_id], [*numpy.diff(ends).tolist(), 0]
+
+
+def _announce(count: int, sizes: dict[str, int], length: int, left: int):
+    total = sum(sizes.values())
+    parts = ", ".join(f"{name} {size / total:.1%}" for name, size in sorted(sizes.items()))
+    print(f"{count:,} blocks of {length} tokens, {total:,} bytes: {parts}; {left} tokens left over.")

@@ -1,10 +1,12 @@
 """Continued pretraining: its arms, their streams of text, and the scores before and after."""
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 
+from lib.data import corpus
 from lib.evaluate import measure
 from lib.model import embeddings, folders
 from lib.study import contrast
@@ -43,11 +45,11 @@ def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
     return found
 
 
-def streams(documents, language: str) -> dict[str, list[str]]:
+def streams(documents, language: str) -> dict[str, Sequence[str]]:
     """Training texts of the language, and of English where the corpus has any."""
     train = documents[documents["split"] == "train"]
-    found = {code: train.loc[train["language"] == code, "text"].tolist() for code in (language, "en")}
-    return {code: texts for code, texts in found.items() if texts}
+    found = {code: corpus.column(train.loc[train["language"] == code, "text"]) for code in (language, "en")}
+    return {code: texts for code, texts in found.items() if len(texts)}
 
 
 def shares(arm: str, language: str, replay: float) -> dict[str, float]:

@@ -1,23 +1,25 @@
 """Bilingual pretraining: its streams of text, and the scores that tell whether two languages have moved together."""
+from collections.abc import Sequence
+
 import pandas
 
-from lib.data import prompts
+from lib.data import corpus, prompts
 from lib.evaluate import measure
 from lib.study import contrast
 
 ARMS = ("no-pairs", "pairs")
 
 
-def streams(documents, pairs, language: str) -> dict[str, list[str]]:
+def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
     """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction.
 
     A stream without text is left out.
     """
     documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
-    found = {**{code: documents.loc[documents["language"] == code, "text"].tolist() for code in (language, "en")},
+    found = {**{code: documents.loc[documents["language"] == code, "text"] for code in (language, "en")},
              "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
                        for pair in pairs.itertuples() for direction in prompts.directions(language)]}
-    return {name: texts for name, texts in found.items() if texts}
+    return {name: corpus.column(texts) for name, texts in found.items() if len(texts)}
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """PersianMind's schedule: phases of bilingual text, each followed by instructions, and what its models are worth."""
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas
@@ -46,16 +47,18 @@ def folder(profile: str, state: State, seed: int):
     return paths.run(profile, CHAPTER) / f"seed-{seed}" / f"{state.phase}-{state.stage}" / "model"
 
 
-def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, list[str]]]:
+def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, Sequence[str]]]:
     """Training texts of each phase, as in bilingual pretraining (`bilingual.streams`); no two phases share a text.
 
     English or pairs of fewer texts than phases are left out.
     """
     whole = {name: texts for name, texts in bilingual.streams(documents, pairs, language).items()
              if name == language or len(texts) >= count}
-    for name, texts in whole.items():
-        random.Random(f"{seed}/{name}").shuffle(texts)
-    return [{name: own(texts, phase, count) for name, texts in whole.items()} for phase in range(1, count + 1)]
+    orders = {name: list(range(len(texts))) for name, texts in whole.items()}
+    for name, order in orders.items():
+        random.Random(f"{seed}/{name}").shuffle(order)
+    return [{name: texts.source.select(own(orders[name], phase, count))["text"] for name, texts in whole.items()}
+            for phase in range(1, count + 1)]
 
 
 def own(rows, phase: int, count: int):

@@ -110,14 +110,14 @@ def pack(material: pandas.DataFrame, orders: list[list[str]], words, length: int
     inner = {name: schedule.plan(schedule.constant(_sources(material, name, length)), count)
              for name, count in most.items()}
     wanted = Counter(f"{name}/{source}" for name, order in inner.items() for source in order)
-    grouped = {f"{stream}/{source}": part["text"].tolist() for (stream, source), part
+    grouped = {f"{stream}/{source}": corpus.column(part["text"]) for (stream, source), part
                in material.groupby(["stream", "source"], sort=False)}
     quotas = {name: min(count * length * BYTES, sum(len(string.encode()) for string in grouped[name]))
               for name, count in wanted.items()}
     total = sum(quotas.values())
     drawn = mixture.documents(grouped, {name: quota / total for name, quota in quotas.items()}, total, seed)
     packed = mixture.blocks(drawn, words, length)
-    places = pandas.Series(range(len(packed))).groupby(packed[:]["stream"]).apply(list)
+    places = pandas.Series(range(len(packed))).groupby(packed["stream"][:]).apply(list)
     return {name: schedule.arrange({source: packed.select(places.get(f"{name}/{source}", []))
                                     for source in dict.fromkeys(order)}, order) for name, order in inner.items()}
 

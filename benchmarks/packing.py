@@ -1,0 +1,86 @@
+"""Text per second that is drawn, tokenised and packed, and the memory that takes, from a corpus made of a seed.
+
+Memory hardly grows with the size, since text and blocks stay on disk.
+
+    python benchmarks/packing.py                        # 100 MB
+    python benchmarks/packing.py --megabytes 1000
+"""
+import argparse
+import itertools
+import random
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import datasets  # noqa: E402
+import psutil  # noqa: E402
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
+
+from lib.data import mixture  # noqa: E402
+
+LETTERS, END = "ابپتجچحدرزسشعفقکگلمنوهی", "<|endoftext|>"
+
+
+def texts(size: int, seed: int):
+    """Rows of about `size` bytes of UTF-8 in all: documents of made-up words, each used as often as words are."""
+    draw = random.Random(seed)
+    words = ["".join(draw.choices(LETTERS, k=draw.randint(2, 8))) for _ in range(20_000)]
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(words) + 1)))
+    while size > 0:
+        lines = [" ".join(draw.choices(words, cum_weights=weights, k=40)) for _ in range(draw.randint(1, 12))]
+        yield {"text": "\n".join(lines)}
+        size -= len("\n".join(lines).encode())
+
+
+def learned(sample: list[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 8,000 pieces."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.train_from_iterator(sample, trainers.BpeTrainer(vocab_size=8000, special_tokens=[END], show_progress=False,
+                                                            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
+
+
+class Memory(threading.Thread):
+    """Most memory of this process of its own, in MB: pages of files that it reads, which can go at any time, apart."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.ended, self.before, self.peak = threading.Event(), self.now(), 0.0
+
+    def now(self) -> float:
+        found = psutil.Process().memory_info()
+        return (found.rss - getattr(found, "shared", 0)) / 1e6
+
+    def run(self):
+        while not self.ended.wait(0.1):
+            self.peak = max(self.peak, self.now())
+
+
+def main():
+    """Makes the corpus on disk, packs all of it once, and prints what that took."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--length", type=int, default=512, help="tokens of a block")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    size = given.megabytes * 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        stream = datasets.Dataset.from_generator(texts, gen_kwargs={"size": size, "seed": given.seed}, cache_dir=folder)["text"]
+        tokenizer, memory, started = learned(stream[:500]), Memory(), time.monotonic()
+        memory.start()
+        drawn = mixture.documents({"made up": stream}, {"made up": 1.0}, size, given.seed)
+        packed = mixture.blocks(drawn, tokenizer, given.length)
+        seconds = time.monotonic() - started
+        memory.ended.set()
+    print(f"{given.megabytes} MB in {seconds:.0f} s: {given.megabytes / seconds:.2f} MB/s, {len(packed):,} blocks; peak memory "
+          f"{memory.peak:.0f} MB, {memory.before:.0f} MB of it before the packing.")
+
+
+if __name__ == "__main__":
+    main()

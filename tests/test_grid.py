@@ -18,6 +18,7 @@ from lib.study.ch12_grid import Exam, Run
 from lib.train import training
 
 CHAPTER = grid.CHAPTER
+SETTINGS = training.Settings(lora_rank=2, lora_alpha=4, block_length=400, batch_size=1, learning_rate=1e-2)
 EXHIBITS = ["P4-T1", "P4-T2", "P4-T3", "P4-T4", "P4-T5", "C12-T1"]
 FIGURES = ["P4-F1", "P4-F2", "P4-F3", "P4-F4"]
 
@@ -110,8 +111,7 @@ def test_a_cell_is_tuned_in_its_format_asked_everything_and_not_repeated(start, 
     rows = pandas.DataFrame([{"task": "dialogue", "language": "en", "text": text, "answer": "yes"} for text in english[:2]])
     folder, answers = output / "runs" / "smoke" / CHAPTER, {}
     for bits in (16, 4):
-        settings = training.Settings(lora_rank=2, lora_alpha=4, bits=bits, block_length=400, batch_size=1,
-                                     learning_rate=1e-2)
+        settings = replace(SETTINGS, bits=bits)
         for run in (Run("tiny", "none", 0, bits, 0), Run("tiny", "derived", 2, bits, 0)):
             answers[run] = grid.cell(record, run, folder, start, rows, settings, exam)
     for found in answers.values():
@@ -128,14 +128,17 @@ def test_a_cell_is_tuned_in_its_format_asked_everything_and_not_repeated(start, 
     assert not grid.cell(record, run, folder, start, rows, replace(settings, learning_rate=1e-3), exam).equals(again)
 
 
-def test_what_a_sweep_finished_is_taken(start, exam, output, capsys):
-    record, run = records.Record(CHAPTER, {"profile": "smoke"}, {}), Run("tiny", "none", 0, 16, 0)
-    home = output / "runs" / "smoke"
+def test_what_a_sweep_finished_is_taken(start, exam, output, english, capsys):
+    record, home = records.Record(CHAPTER, {"profile": "smoke"}, {}), output / "runs" / "smoke"
+    rows = pandas.DataFrame([{"task": "dialogue", "language": "en", "text": text, "answer": "yes"} for text in english[:2]])
     swept = home / "sweeps" / CHAPTER / "0f3a" / "runs" / "smoke" / CHAPTER
-    first = grid.cell(record, run, swept, start, None, training.Settings(), exam)
-    capsys.readouterr()
-    taken = grid.cell(record, run, home / CHAPTER, start, None, training.Settings(), exam)
-    assert "not repeated" in capsys.readouterr().out and taken.equals(first)
+    for run in (Run("tiny", "none", 0, 16, 0), Run("tiny", "derived", 2, 16, 0)):
+        first = grid.cell(record, run, swept, start, rows, SETTINGS, exam)
+        capsys.readouterr()
+        taken = grid.cell(record, run, home / CHAPTER, start, rows, SETTINGS, exam)
+        assert "not repeated" in capsys.readouterr().out and taken.equals(first)
+    anew = grid.cell(record, run, home / CHAPTER, start, rows, replace(SETTINGS, learning_rate=1e-3), exam)
+    assert not anew.equals(first) and grid.cell(record, run, swept, start, rows, SETTINGS, exam).equals(first)
 
 
 def test_a_format_that_cannot_run_is_told_and_the_rest_goes_on(start, exam, output, monkeypatch):

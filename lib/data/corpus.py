@@ -5,7 +5,6 @@ counted, by artefact, language, source and filter, so that read = kept + removed
 """
 import hashlib
 import math
-import os
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -93,11 +92,7 @@ def languages(wanted: list[str], language: str) -> list[str]:
 
 def write(profile: str, frames: dict[str, pandas.DataFrame]) -> dict[str, Path]:
     """Writes each frame as parquet, atomically; returns the paths."""
-    for name, frame in frames.items():
-        temporary = path(profile, name).with_suffix(".tmp")
-        frame.reset_index(drop=True).to_parquet(temporary)
-        os.replace(temporary, path(profile, name))
-    return {name: path(profile, name) for name in frames}
+    return {name: records.write_frame(path(profile, name), frame.reset_index(drop=True)) for name, frame in frames.items()}
 
 
 def configure(parameters: dict) -> Settings:

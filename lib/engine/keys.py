@@ -10,14 +10,11 @@ import hashlib
 import json
 from pathlib import Path
 
-import nbformat
 import pandas
-import pyarrow
-from pyarrow import compute, types
 
 from lib.engine import machine, paths, records
 
-BATCH = 10_000  # rows of a data set that are read at a time
+BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
 COLLECTS = "14_paper"
 
@@ -38,7 +35,7 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
     Its notebook, every parameter, every module that it reaches, every package that computes, and the files that its
     parameters name.
     """
-    source = _cells(chapter)
+    source = _source(chapter)
     found = {f"notebooks/{chapter}.ipynb": _tree(ast.parse(source))}
     found |= {f"parameter {name}": _digest(value) for name, value in values.items()}
     found |= {f"file {paths.shown(file)}": records.digest(file) for file in named(values)}
@@ -61,6 +58,27 @@ def named(value) -> list[Path]:
         return [file] if len(value) < 1024 and file.is_file() else []
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [found for part in parts for found in named(part)]
+
+
+def kept(file: Path, key: str, make) -> pandas.DataFrame:
+    """The frame that `make()` gives, kept as parquet in `file`; what was made under the same key is not made again.
+
+    That may have been in a sweep's cell (`paths.twins`). `attrs` of the frame are kept too.
+    """
+    for place in filter(Path.exists, paths.twins(file)):
+        found = pandas.read_parquet(place)
+        if found.attrs.get("key") == key:
+            print(f"{paths.shown(place)}: made before from the same code, settings and data, not repeated.")
+            return found
+    made = make()
+    made.attrs["key"] = key
+    return pandas.read_parquet(records.write_frame(file, made))
+
+
+def cells(notebook: Path) -> list[tuple[str, list[str]]]:
+    """The code cells of a notebook's file: source and tags. (Plain JSON, since importing nbformat takes seconds.)"""
+    found = json.loads(notebook.read_text(encoding="utf8"))["cells"]
+    return [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in found if cell["cell_type"] == "code"]
 
 
 def code(source: str, without: tuple[str, ...] = (PRESENTATION,)) -> dict[str, str]:
@@ -104,11 +122,10 @@ def _module(name: str) -> Path | None:
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
 
 
-def _cells(chapter: str) -> str:
+def _source(chapter: str) -> str:
     """The code of a notebook without its parameters and the notebook's own commands."""
-    cells = [cell for cell in nbformat.read(paths.notebook(chapter), as_version=4).cells
-             if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", [])]
-    lines = "\n".join(cell.source for cell in cells).split("\n")
+    found = [source for source, tags in cells(paths.notebook(chapter)) if "parameters" not in tags]
+    lines = "\n".join(found).split("\n")
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
@@ -136,32 +153,11 @@ def _parts(value):
     elif isinstance(value, pandas.DataFrame):
         yield value.to_json(force_ascii=False, orient="split").encode()
     elif hasattr(value, "with_format"):
-        for name in sorted(value.column_names):
-            yield name.encode()
-            for batch in value.select_columns([name]).with_format("arrow").iter(BATCH):
-                yield from _buffers(batch.column(0).combine_chunks())
+        for batch in value.with_format("pandas").iter(BATCH):
+            yield from _parts(batch)
     elif isinstance(value, (list, tuple)) and any(isinstance(part, (Path, pandas.DataFrame)) for part in value):
         for part in value:
             yield from _parts(part)
     else:
         plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
         yield json.dumps(plain, ensure_ascii=False, sort_keys=True, default=str).encode()
-
-
-def _buffers(array: pyarrow.Array):
-    """The values of an Arrow array as bytes, whatever chunks and offsets they lie in."""
-    kind = array.type
-    yield f"{kind} {len(array)} {array.null_count}".encode()
-    if array.null_count:
-        yield array.is_valid().to_numpy(zero_copy_only=False).tobytes()
-    if types.is_struct(kind):
-        for part in array.flatten():
-            yield from _buffers(part)
-    elif types.is_list(kind) or types.is_large_list(kind):
-        yield compute.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes()
-        yield from _buffers(array.flatten())
-    elif types.is_string(kind) or types.is_large_string(kind):
-        yield compute.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).tobytes()
-        yield "".join(string or "" for string in array.to_pylist()).encode()
-    elif kind != pyarrow.null():
-        yield array.fill_null(0).to_numpy(zero_copy_only=False).tobytes()

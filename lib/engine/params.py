@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import nbformat
 import pydantic
 import yaml
 
-from lib.engine import paths
+from lib.engine import keys, paths
 
 
 class ParameterError(ValueError):
@@ -171,11 +170,11 @@ class _UniqueKeys(yaml.SafeLoader):
 @functools.lru_cache(maxsize=64)
 def _stated(path: Path, _modified: int) -> type[pydantic.BaseModel]:
     """The model of a notebook file; cached until the file changes."""
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [source for source, tags in keys.cells(path) if "parameters" in tags]
     if len(cells) != 1:
         raise ParameterError(f"{path.name} has {len(cells)} cells tagged `parameters`; it needs exactly one.")
     try:
-        return model(cells[0].source)
+        return model(cells[0])
     except (ValueError, SyntaxError) as error:
         raise ParameterError(f"{path.name}: its parameters cell may hold only `name = literal  # comment` lines "
                              f"({error}).") from error

@@ -93,6 +93,15 @@ def run(profile: str, chapter: str) -> Path:
     return folder
 
 
+def twins(place: Path) -> list[Path]:
+    """A place below `run`, and the same place in every cell of the chapter's sweeps, which are outputs of their own."""
+    if not place.is_relative_to(output() / "runs"):
+        return [place]
+    inner = place.relative_to(output())
+    _, profile, chapter, *_ = inner.parts
+    return [place, *sorted((output() / "runs" / profile / "sweeps" / chapter).glob(f"*/{inner.as_posix()}"))]
+
+
 def figures(profile: str) -> Path:
     """`figures/<profile>/`, made if missing: figures, tables and `records/` of a profile."""
     folder = output() / "figures" / profile

@@ -72,11 +72,21 @@ class Record:
 
 
 def write_json(path: Path, content) -> Path:
-    """Writes JSON through a temporary file and a rename, so that a reader never sees half of it."""
+    """Writes JSON, atomically."""
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
+    return _atomically(path, lambda temporary: temporary.write_text(text, encoding="utf8"))
+
+
+def write_frame(path: Path, frame: pandas.DataFrame) -> Path:
+    """Writes a frame as parquet, atomically."""
+    return _atomically(path, frame.to_parquet)
+
+
+def _atomically(path: Path, write) -> Path:
+    """Writes through a temporary file and a rename, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf8")
+    write(temporary)
     os.replace(temporary, path)
     return path
 

@@ -5,17 +5,14 @@ an item and run, as in `multilingual`; the tasks are choice (XCOPA, and the rele
 reading_comprehension (XQuAD) and text (held-out sentences, in bits per byte). Languages are also taken together by
 their resource level (`levels`).
 """
-import json
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 from peft import PeftModel
-from tqdm.auto import tqdm
 
 from lib.data import corpus, levels, prompts
-from lib.engine import keys, paths, records
+from lib.engine import keys
 from lib.evaluate import derived, measure
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
@@ -27,7 +24,6 @@ CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
 LOWER, OTHERS = "mid and low", "non-English"
 UNTUNED = "none"
-FINISHED, ANSWERS = "cell.json", "answers.parquet"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
 MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}
 COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "f1", "exact",
@@ -162,17 +158,6 @@ def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: li
     return drawn.melt("item", languages, "language", "text")[["language", "item", "text"]]
 
 
-def each(runs: list[Run]):
-    """The runs one after the other: a bar for a person, a line with the time that is left for a log."""
-    began = time.monotonic()
-    for number, run in enumerate(tqdm(runs, unit="cell", disable=not training.interactive()), 1):
-        yield run
-        if not training.interactive():
-            left = (time.monotonic() - began) / number * (len(runs) - number)
-            told = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-            print(f"{run.name}: cell {number} of {len(runs)}, about {told} left", flush=True)
-
-
 def by_level(exam: Exam) -> dict[str, list[str]]:
     """The exam's languages but English, by resource level; without those whose share of the web is not known."""
     asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
@@ -184,24 +169,24 @@ def by_level(exam: Exam) -> dict[str, list[str]]:
 def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: Exam) -> pandas.DataFrame:
     """Tunes a run on the instruction rows (an untuned one not), asks it everything, and notes what it took.
 
-    A cell that was finished with the same start, rows, settings, exam and code, here or by a sweep, is not repeated. The
-    answers are empty, and the reason is noted, where the machine cannot run the format.
+    What was finished from the same start, rows, settings, exam and code, here or in a sweep, is not repeated. The answers
+    are empty, and the reason is noted, where the machine cannot run the format.
     """
-    place, key = folder / run.name, _key(run, start, rows, settings, exam)
-    done = next((found for found in _finished(place) if found["key"] == key), None)
+    place = folder / run.name
     try:
-        cost = done["cost"] if done else _made(place, run, start, rows, settings, exam, key)
+        result = tuning.tune(place, start, rows, settings, exam.style) if run.rank else {}
+        key = keys.of(__file__, run, result.get("key", start), *exam)
+        answers = keys.kept(place / "answers.parquet", key,
+                            lambda: sit(exam, place if run.rank else start, run, folder / "samples"))
     except formats.NotAvailable as error:
         print(error)
         record.fact("not_run", str(error), **run._asdict())
         return pandas.DataFrame(columns=COLUMNS)
-    if done and run.rank:
-        training.kept(done["answers"].parent)
-    if done:
-        print(f"{run.name}: finished before with the same model, data, settings and code, not repeated.")
-    for name, value in cost.items():
-        record.fact(name, value, COSTS[name], **run._asdict())
-    return pandas.read_parquet(done["answers"] if done else place / ANSWERS)
+    known = {**result, **result.get("energy", {}), **answers.attrs}
+    for name in COSTS:
+        if name in known:
+            record.fact(name, known[name], COSTS[name], **run._asdict())
+    return answers
 
 
 def load(folder: Path, bits: int):
@@ -215,15 +200,22 @@ def load(folder: Path, bits: int):
     return model.get_base_model() if isinstance(model, PeftModel) else model, folders.tokenizer(folder)
 
 
-def sit(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
-    """Everything that a run is asked, with its answers; the harness' samples lie in `folder`."""
+def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
+    """Everything that a run in the folder `start` is asked, with its answers; the harness' samples lie in `folder`.
+
+    `attrs` have the bytes of the untuned model (`size`), or of the adapter (`adapter_size`).
+    """
+    model, tokenizer = load(start, run.bits)
     found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
                                   exam.batch_size, exam.seed, exam.made),
              _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
              multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens,
                                  exam.batch_size)]
     frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
-    return frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
+    frame = frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
+    adapter = start / "adapter_model.safetensors"
+    frame.attrs = {"adapter_size": adapter.stat().st_size} if run.rank else {"size": formats.size(model)}
+    return frame
 
 
 def parts(rows: pandas.DataFrame):
@@ -325,40 +317,6 @@ def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:
     read = measure.bits_per_byte(model, tokenizer, exam.texts["text"].tolist()).rename(columns={"bits": "code_length"})
     read = read.assign(item=exam.texts["item"].tolist(), language=exam.texts["language"].tolist())
     return read.assign(task="text", benchmark="plain text", **run._asdict())
-
-
-def _made(place: Path, run: Run, start: Path, rows, settings: training.Settings, exam: Exam, key: str) -> dict:
-    """Tunes and asks a run, leaves its answers in `place`, and returns what it took by the names of COSTS."""
-    cost = _tuned(place, start, rows, settings, exam.style) if run.rank else {}
-    model, tokenizer = load(place if run.rank else start, run.bits)
-    cost = cost or {"size": formats.size(model)}
-    answers = sit(exam, model, tokenizer, run, place.parent / "samples")
-    place.mkdir(parents=True, exist_ok=True)
-    answers.to_parquet(place / ANSWERS)
-    records.write_json(place / FINISHED, {"key": key, "cost": cost})
-    return cost
-
-
-def _tuned(place: Path, start: Path, rows, settings: training.Settings, style: str) -> dict:
-    """Tunes a run and returns what that took; of a training that was finished before, what it took then."""
-    result = tuning.tune(place, start, rows, settings, style)
-    known = {**result["energy"], **result, "adapter_size": (place / "adapter_model.safetensors").stat().st_size}
-    return {name: known[name] for name in COSTS if name in known}
-
-
-def _finished(place: Path):
-    """What is known of finished cells of a run: that of its own folder, then those of sweeps."""
-    inner = place.relative_to(paths.output())
-    swept = (paths.output() / Path(*inner.parts[:2]) / "sweeps" / CHAPTER).glob(f"*/{inner.as_posix()}/{FINISHED}")
-    for path in (place / FINISHED, *sorted(swept)):
-        if path.exists():
-            yield {**json.loads(path.read_text(encoding="utf8")), "answers": path.with_name(ANSWERS)}
-
-
-def _key(run: Run, start: Path, rows, settings: training.Settings, exam: Exam) -> str:
-    """All that decides the answers: run, start, rows, settings, exam, and the code that tunes, asks and scores."""
-    tuned = [rows, settings] if run.rank else []
-    return keys.of(__file__, run, Path(start), *tuned, *exam)
 
 
 def _sizes(pool: dict, count: int, seed: int) -> list[int]:

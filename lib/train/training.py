@@ -25,7 +25,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
 
-from lib.engine import energy, keys, launch, machine, records
+from lib.engine import energy, keys, launch, machine, paths, records
 from lib.model import adapters, folders, formats
 from lib.train import spikes, trainers
 
@@ -193,7 +193,8 @@ def _run(job: Job) -> dict:
     if done:
         print(f"{folder.name}: trained before with the same model, data and settings "
               f"({done['tokens']:,} tokens, {done['seconds']:.0f} s), not repeated.")
-        return kept(folder)
+        energy.rest_on(folder, done.get("energy", {}), done["tokens"])
+        return done
     launched.check()
     _prepare(folder, key, launched.format)
     with energy.metered(folder.name) as spent:
@@ -206,16 +207,9 @@ def _run(job: Job) -> dict:
     return _metered(folder, spent)
 
 
-def kept(folder: Path) -> dict:
-    """The result of a finished training, on which the running chapter's energy rests from here on."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf8"))
-    energy.rest_on(folder, result.get("energy", {}), result["tokens"])
-    return result
-
-
 def _metered(folder: Path, spent: dict) -> dict:
     """Writes what the training took into its result. What attempts before this one did counts at this one's power."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf8"))
+    result = records.read(folder / "result.json")
     here = 1 - result.pop("resumed") / result["seconds"]
     result["energy"] = energy.times(spent, 1 / here) if here else {}
     records.write_json(folder / "result.json", result)
@@ -273,10 +267,23 @@ def _trainable(start: Path, settings: Settings):
 
 
 def _finished(folder: Path, key: str, merge: bool) -> dict | None:
-    path = folder / "result.json"
-    result = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    complete = (folder / "model" / "config.json").exists() or not merge
-    return result if result.get("key") == key and complete else None
+    """The result of the training with this key, if it was finished; the folder becomes a link to a sweep's."""
+    for place in paths.twins(folder):
+        path, complete = place / "result.json", (place / "model" / "config.json").exists() or not merge
+        result = records.read(path) if path.exists() and complete else {}
+        if result.get("key") == key:
+            if place != folder:
+                _empty(folder)
+                folder.symlink_to(os.path.relpath(place, folder.parent))
+            return result
+
+
+def _empty(folder: Path):
+    """Removes a run's folder, or the link to that of a sweep's cell."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prepare(folder: Path, key: str, kind: str):
@@ -287,7 +294,7 @@ def _prepare(folder: Path, key: str, kind: str):
         if found.startswith(key):
             print(f"{folder.name}: its checkpoints are of another kind of launch, {found[len(key) + 1:] or 'plain'} "
                   f"instead of {kind or 'plain'}, so it begins anew.")
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder)
         mark.parent.mkdir(parents=True)
         mark.write_text(words)
 

@@ -75,4 +75,4 @@ def test_the_most_similar_is_named_and_nothing_is_like_no_words():
     for text in ("Name two rivers in Asia", "Name two long rivers in Asia", "!!!"):
         pool.add(text)
     assert pool.near("name two long rivers of Asia") == "Name two long rivers in Asia"
-    assert pool.near("?") is None and len(pool) == 3
+    assert pool.near("?") is None and len(pool.instructions) == 3

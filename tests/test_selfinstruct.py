@@ -65,7 +65,7 @@ def _generate(folder, teacher, **changes):
 
 def _reason(task, pooled=(), **changes):
     settings = _settings(**changes)
-    pool = selfinstruct.filled(list(pooled), settings)
+    pool = novelty.Pool(settings.language, settings.threshold, pooled)
     return selfinstruct.examine({"input": None, "output": "An answer.", **task}, pool, settings)["reason"]
 
 

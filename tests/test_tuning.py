@@ -102,9 +102,7 @@ def record(output):
     record.rows("examples", [{"language": "en", "source": "made up", "task": "sentiment", "found": 3, "leaked": 1,
                               "kept": 2}])
     stages.note(record, scores)
-    stages.compare(record, scores, ["base", "aligned"])
-    stages.compare_arms(record, scores, ["full"])
-    stages.compare_transfer(record, scores)
+    stages.compare(record, scores, ["base", "aligned"], ["full"])
     stages.compare_translated(record, scores)
     stages.note_generated(record, scores.assign(generated=True, invalid=scores["correct"] * 1.0, hypothesis="A"))
     log = [{"step": step, "tokens": 10 * step, "loss": 3 / step} for step in (1, 2, 3)]

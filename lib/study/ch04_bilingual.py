@@ -5,6 +5,7 @@ import pandas
 
 from lib.data import corpus, prompts
 from lib.evaluate import measure
+from lib.study import ch03_pretraining as pretraining
 from lib.study import contrast
 
 ARMS = ("no-pairs", "pairs")
@@ -15,11 +16,9 @@ def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
 
     A stream without text is left out.
     """
-    documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
-    found = {**{code: documents.loc[documents["language"] == code, "text"] for code in (language, "en")},
-             "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
-                       for pair in pairs.itertuples() for direction in prompts.directions(language)]}
-    return {name: corpus.column(texts) for name, texts in found.items() if len(texts)}
+    found = [prompts.pair_document(pair.english, pair.target, direction, language)
+             for pair in pairs[pairs["split"] == "train"].itertuples() for direction in prompts.directions(language)]
+    return pretraining.streams(documents, language) | ({"pairs": corpus.column(found)} if found else {})
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:

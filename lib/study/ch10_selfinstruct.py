@@ -222,7 +222,8 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
     """
     if len(seeds) < settings.seed_demonstrations + settings.generated_demonstrations:
         raise ValueError(f"{len(seeds)} seed tasks in {settings.language} are too few for a prompt: raise `longest`.")
-    pool, tasks, replies = filled([task["instruction"] for task in seeds], settings), [], []
+    pool = novelty.Pool(settings.language, settings.threshold, [task["instruction"] for task in seeds])
+    tasks, replies = [], []
     for number in range(1, settings.rounds + 1):
         kept = [task for task in tasks if not task["reason"] and _size(task) <= settings.longest]
         answers = journal.ask(teacher, _prompts(seeds, kept, number, settings), number, source)
@@ -233,14 +234,6 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
     journal.close()
     columns = ["round", "prompt", *PARTS, "reason", "blanked", "near"]
     return pandas.DataFrame(tasks, columns=columns, dtype=object), pandas.DataFrame(replies, columns=REPLY)
-
-
-def filled(instructions: list[str], settings: Settings) -> novelty.Pool:
-    """A pool that holds these instructions."""
-    pool = novelty.Pool(settings.language, settings.threshold)
-    for instruction in instructions:
-        pool.add(instruction)
-    return pool
 
 
 def write(path: Path, tasks: pandas.DataFrame) -> Path:

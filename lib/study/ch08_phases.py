@@ -1,4 +1,5 @@
 """PersianMind's schedule: phases of bilingual text, each followed by instructions, and what its models are worth."""
+import itertools
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,6 @@ from lib.data import prompts
 from lib.engine import paths
 from lib.evaluate import benchmarks, derived, measure
 from lib.model import folders, formats
-from lib.study import ch03_pretraining as pretraining
 from lib.study import ch04_bilingual as bilingual
 from lib.study import contrast, tuning
 from lib.train import training
@@ -82,11 +82,6 @@ def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) ->
     return dict(zip(STAGES, (first, second)))
 
 
-def score(profile: str, state: State, seed: int, texts: dict[str, list[str]]) -> pandas.DataFrame:
-    """Bits, bytes and tokens of every held-out text under a state's model, with columns phase, stage and seed."""
-    return pretraining.score(folder(profile, state, seed), texts, phase=state.phase, stage=state.stage, seed=seed)
-
-
 def note(record, scores: pandas.DataFrame):
     """Perplexity and bits per byte of every state and language, over all seeds."""
     for name, score in (("perplexity", PERPLEXITY), ("bits_per_byte", contrast.BITS)):
@@ -101,7 +96,7 @@ def compare(record, scores: pandas.DataFrame):
     """
     rows = {State(**where): part for where, part in contrast.groups(scores, ["phase", "stage"])}
     known = list(rows)
-    for before, after in [*zip(known, known[1:]), *((start, known[-1]) for start in known[:2])]:
+    for before, after in [*itertools.pairwise(known), *((start, known[-1]) for start in known[:2])]:
         against = before.stage if before.phase == after.phase else before.name
         contrast.compare(record, "bits_per_byte_difference", rows[before], rows[after], contrast.BITS, ["language"],
                          phase=after.phase, stage=after.stage, against=against)
@@ -162,9 +157,7 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
     rows = translated.rename(columns={"direction": "task", "stage": label})
     for name, score in (("chrf", contrast.CHRF_PLUS), ("bleu", contrast.BLEU_INTL), ("invalid", contrast.INVALID)):
         contrast.note(record, name, rows, score, [label, "task"])
-    names = rows[label].unique()
-    for name in names[1:]:
-        contrast.between(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label, names[0], name)
+    contrast.from_first(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label)
 
 
 def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
@@ -193,13 +186,10 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
 
 def note_formats(record, choices: pandas.DataFrame):
     """Accuracy of each format over the same questions, and its paired difference to the first format."""
-    rows = choices.rename(columns={"stage": "precision"})
-    if rows.empty:
-        return
-    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
-    kinds = rows["precision"].unique()
-    for kind in kinds[1:]:
-        contrast.between(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision", kinds[0], kind)
+    if len(choices):
+        rows = choices.rename(columns={"stage": "precision"})
+        contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
+        contrast.from_first(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision")
 
 
 def transferable(items, language: str, longest: int) -> list[str]:
@@ -237,5 +227,4 @@ def note_transfer(record, answers: pandas.DataFrame):
     contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "seed", "task", "language"])
     for language, part in rows.groupby("language", sort=False):
         record.fact("chance", (1 / part["choices"]).mean(), "share", part="transfer", language=language)
-    for kind in rows["trained_on"].unique()[1:]:
-        contrast.between(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on", "none", kind)
+    contrast.from_first(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on")

@@ -81,16 +81,15 @@ def start(folder: Path, tokenizer, layers: int, hidden: int, heads: int, length:
     return folders.save(model, tokenizer, folder)
 
 
-def settings(run: Run, rule: spikes.Rule, **common) -> training.Settings:
-    """Full training as the run says: one rate for all parameters, watched by the rule; `common` are further fields."""
-    return training.Settings(method="full", learning_rate=run.rate, rows_learning_rate=run.rate, seed=run.seed,
-                             precision=run.precision, guard=dataclasses.replace(rule, on_spike=run.on_spike), **common)
-
-
 def train(run: Run, folder: Path, start: Path, blocks, rule: spikes.Rule, **common) -> dict:
-    """Trains the run in `folder` as `settings` has it; in this process, since only there a guard can watch a step."""
+    """Trains all parameters in `folder` at the run's rate, watched by the rule; `common` are further fields of Settings.
+
+    In this process, since only there a guard can watch a step.
+    """
+    settings = training.Settings(method="full", learning_rate=run.rate, rows_learning_rate=run.rate, seed=run.seed,
+                                 precision=run.precision, guard=dataclasses.replace(rule, on_spike=run.on_spike), **common)
     with launch.using(launch.Launch()):
-        return training.pretrain(folder / run.folder, start, blocks, settings(run, rule, **common))
+        return training.pretrain(folder / run.folder, start, blocks, settings)
 
 
 def score(run: Run, folder: Path, texts: list[str], length: int) -> pandas.DataFrame:

@@ -15,7 +15,7 @@ from lib.study import contrast
 from lib.study.ch11_multilingual import Run
 
 ACCURACY, TRANSLATED = multilingual.SCORES["accuracy"], multilingual.SCORES["chrf"]
-CHAPTER = multilingual.CHAPTER
+CHAPTER = "11_multilingual_benchmark"
 
 
 @pytest.fixture

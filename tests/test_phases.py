@@ -61,7 +61,6 @@ def scores():
 def test_instructions_are_compared_with_the_text_before_them_and_the_end_with_the_start(scores, output):
     record = records.Record(phases.CHAPTER, {"profile": "test"}, {})
     phases.note(record, scores)
-    phases.compare(record, scores)
     found = pandas.DataFrame(record.content["metrics"]).set_index(["metric", "phase", "stage", "language"])
     assert found.loc[("perplexity", 1, "text", "fa"), "value"].item() == pytest.approx(2**8)
     assert found.loc[("bits_per_byte", 0, "base", "en"), "n"].item() == 6
@@ -101,7 +100,6 @@ def record(scores, output):
     """A record of the whole chapter with scores that are made up, as a run without one of the formats leaves it."""
     made = records.Record(phases.CHAPTER, {"profile": "test"}, {})
     phases.note(made, scores)
-    phases.compare(made, scores)
     for stream, tokens in (("fa", 60), ("pairs", 30), ("en", 10)):
         made.fact("stream_tokens", tokens, "tokens", phase=1, seed=0, stage="text", stream=stream)
     for stage in phases.STAGES:

@@ -61,12 +61,7 @@ def cost(record, arm: str, seed: int, result: dict):
         record.fact(fact, result[fact], unit, arm=arm, seed=seed)
     for part, count in result["parts"].items():
         record.fact(f"trainable_{part}", count, "parameters", arm=arm, seed=seed)
-    record.rows("loss", [{"arm": arm, "seed": seed, **row} for row in curve(result["log"])])
-
-
-def curve(log: list[dict]) -> list[dict]:
-    """The log with `bits_per_byte`, the loss in a unit that does not depend on the vocabulary."""
-    frame = pandas.DataFrame(log)
-    spent = frame[["tokens", "bytes"]].diff().fillna(frame[["tokens", "bytes"]])
-    frame["bits_per_byte"] = frame["loss"] / math.log(2) * spent["tokens"] / spent["bytes"]
-    return frame.to_dict("records")
+    log = pandas.DataFrame(result["log"])
+    spent = log[["tokens", "bytes"]].diff().fillna(log[["tokens", "bytes"]])
+    log["bits_per_byte"] = log["loss"] / math.log(2) * spent["tokens"] / spent["bytes"]
+    record.rows("loss", log.assign(arm=arm, seed=seed).to_dict("records"))

@@ -15,7 +15,6 @@ from lib.study import ch04_bilingual as bilingual
 from lib.study import contrast, tuning
 from lib.train import training
 
-CHAPTER = "07_base_strength"
 RUN = ["base", "stage", "method", "trained_on"]
 TASKS = contrast.unions("task", {"all": pandas.Series.notna})
 GENERATED = {"generated": "generated_accuracy", "invalid": "invalid", "f1": "f1", "rougeL": "rouge_l"}

@@ -11,6 +11,7 @@ from lib.engine import paths
 from lib.evaluate import benchmarks, derived, measure
 from lib.model import folders, formats
 from lib.study import ch04_bilingual as bilingual
+from lib.study import ch07_stages as stages
 from lib.study import contrast, tuning
 from lib.train import training
 
@@ -32,12 +33,10 @@ class State(NamedTuple):
         return self.stage if self.phase == 0 else f"phase {self.phase}" + (" text" if self.stage == "text" else "")
 
 
-STARTS = [State(0, "base"), State(0, "extended")]
-
-
 def states(count: int) -> list[State]:
     """The unextended base, the extended model that the first phase starts from, and both states of every phase."""
-    return STARTS + [State(phase, stage) for phase in range(1, count + 1) for stage in STAGES]
+    return [State(0, "base"), State(0, "extended"), *(State(phase, stage) for phase in range(1, count + 1)
+                                                      for stage in STAGES)]
 
 
 def folder(profile: str, state: State, seed: int):
@@ -83,17 +82,13 @@ def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) ->
 
 
 def note(record, scores: pandas.DataFrame):
-    """Perplexity and bits per byte of every state and language, over all seeds."""
+    """Perplexity and bits per byte of every state and language over all seeds, and paired differences of the latter.
+
+    Each state is held against the one before it, the last against both starts: `against` is `text` for a phase's
+    instructions against its text, else the name of the other state. The phase `all` takes all phases together.
+    """
     for name, score in (("perplexity", PERPLEXITY), ("bits_per_byte", contrast.BITS)):
         contrast.note(record, name, scores, score, ["phase", "stage", "language"])
-
-
-def compare(record, scores: pandas.DataFrame):
-    """Paired differences of bits per byte: each state against the one before it, the last against both starts.
-
-    `against` is `text` for a phase's instructions against its text, else the name of the other state. The phase `all`
-    takes instructions and text of all phases together.
-    """
     rows = {State(**where): part for where, part in contrast.groups(scores, ["phase", "stage"])}
     known = list(rows)
     for before, after in [*itertools.pairwise(known), *((start, known[-1]) for start in known[:2])]:
@@ -214,8 +209,7 @@ def transfer_rows(items, tasks: list[str], language: str, count: int, longest: i
     if missing := [code for code, rows in sides.items() if rows.empty]:
         raise ValueError(f"No training item of {', '.join(tasks)} in {', '.join(missing)} has at most {longest} "
                          "characters: choose other transfer_tasks, or raise longest_question.")
-    both = pandas.concat([rows.head(count // 2) for rows in sides.values()])
-    return {**sides, "both": both.sample(frac=1, random_state=seed)}
+    return {**sides, "both": stages.mixed(sides, "both", count, seed)}
 
 
 def note_transfer(record, answers: pandas.DataFrame):

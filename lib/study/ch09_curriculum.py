@@ -14,8 +14,7 @@ from lib.evaluate import measure, similarity
 from lib.model import folders, tokenizer
 from lib.study import contrast
 
-CHAPTER = "09_curriculum"
-PAIRS, OTHERS, START = "pairs", "non-English", "start"
+PAIRS, OTHERS = "pairs", "non-English"
 ITEMS = "multi-way items"
 LANGUAGES = contrast.unions("language", {OTHERS: lambda codes: codes != "en"})
 HUB = re.compile(r"([\w.-]+/[\w.-]+@[\w.-]+)(?::(.+))?")
@@ -197,27 +196,21 @@ def note_text(record, arm: str, blocks: datasets.Dataset, length: int, boundarie
 
 
 def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
-    """Bits per byte and retrieval of every arm by language, and of every seed in short.
+    """Bits per byte and retrieval of every arm by language, bits of every seed in short, and paired differences.
 
-    Language `non-English` takes a text in all its languages, so that its interval rests on texts, not on translations.
+    `…_gain` is that of every arm on the start, `…_effect` that of curriculum and of pairs, over the arms that differ in
+    nothing else. Language `non-English` takes a text in all its languages, so that its interval rests on texts, not on
+    translations. Without `hits` there is no retrieval.
     """
-    for name, (rows, score) in _measures(bits, hits).items():
-        contrast.note(record, name, rows, score, ["arm", LANGUAGES])
     english = bits.assign(language=bits["language"].where(bits["language"] == "en", OTHERS))
     contrast.note(record, "bits_per_byte_of_seed", english, contrast.BITS, ["arm", "seed", "language"])
-
-
-def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
-    """Paired differences, text by text: `…_gain` of every arm on the start, `…_effect` of curriculum and of pairs.
-
-    An effect is over the arms that differ in nothing else. Negative bits per byte are better.
-    """
-    for name, (rows, score) in _measures(bits, hits).items():
-        known = rows["arm"].unique()
-        for arm in [arm for arm in known if arm != START]:
-            contrast.between(record, f"{name}_gain", rows, score, [LANGUAGES], "arm", START, arm)
+    measures = [("bits_per_byte", bits, contrast.BITS), ("retrieval", hits, contrast.ratio("correct", "answers", "share"))]
+    for name, rows, score in measures[:1 + (len(hits) > 0)]:
+        known = set(rows["arm"])
+        contrast.note(record, name, rows, score, ["arm", LANGUAGES])
+        contrast.from_first(record, f"{name}_gain", rows, score, [LANGUAGES], "arm")
         for effect, couples in EFFECTS.items():
-            sides = list(zip(*(couple for couple in couples if set(couple) <= set(known))))
+            sides = list(zip(*(couple for couple in couples if set(couple) <= known)))
             if sides:
                 contrast.compare(record, f"{name}_effect", *(rows[rows["arm"].isin(side)] for side in sides), score,
                                  [LANGUAGES], effect=effect)
@@ -287,9 +280,3 @@ def _sources(material: pandas.DataFrame, stream: str, length: int) -> dict[str, 
         raise ValueError(f"There is no training text in {stream!r}: take it out of `division`, or name a corpus.")
     sizes = sizes[(sizes >= 2 * length * BYTES) | (sizes == sizes.max())]
     return (sizes / sizes.sum()).to_dict()
-
-
-def _measures(bits: pandas.DataFrame, hits: pandas.DataFrame) -> dict[str, tuple]:
-    """Measure → its rows and score; retrieval only where it was made."""
-    measures = {"bits_per_byte": (bits, contrast.BITS), "retrieval": (hits, contrast.ratio("correct", "answers", "share"))}
-    return {name: measure for name, measure in measures.items() if len(measure[0])}

@@ -102,7 +102,9 @@ def score(run: Run, folder: Path, texts: list[str], length: int) -> pandas.DataF
 def note(record, run: Run, result: dict):
     """The run's curves, every spike with what was done, and their counts."""
     log, labels = result["log"], {"run": run.name, **run._asdict()}
-    record.rows("stability", [{**labels, **{curve: [_short(row[curve]) for row in log] for curve in CURVES}}])
+    # Five digits of a number: a curve has many.
+    curves = {name: [row[name] and float(f"{row[name]:.5g}") for row in log] for name in CURVES}
+    record.rows("stability", [{**labels, **curves}])
     met = [row for row in log if row["spike"]]
     record.rows("spikes", [{**labels, **{name: row[name] for name in (*CURVES, "spike", "action")}} for row in met])
     record.fact("stability_steps", len(log), "steps", **labels)
@@ -136,8 +138,3 @@ def _contrasts(cases: dict[str, Run]) -> list[tuple[str, str]]:
         pairs += [(other, name) for other, by in cases.items() if by.rate == run.rate and by.on_spike == run.on_spike
                   and (by.precision, run.precision) in FORMATS]
     return list(dict.fromkeys(pairs))
-
-
-def _short(value):
-    """Five digits of a number: a curve has many."""
-    return value if value is None else float(f"{value:.5g}")

@@ -7,7 +7,6 @@ them: a run that was stopped goes on where it was and comes to the same tasks.
 """
 import functools
 import json
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +160,7 @@ def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: i
 def translated(english: list[dict], teacher, journal: Journal, settings: Settings, source: str) -> tuple[list[dict], int]:
     """Seed tasks as the teacher translates them, a prompt each: (tasks, how many came back unusable)."""
     name = text.LANGUAGES[settings.language].name
-    turns = [[_user(f"{TRANSLATION.format(language=name)}\n\n{_shown(1, task)}")] for task in english]
+    turns = [_turns(TRANSLATION.format(language=name), _shown(1, task)) for task in english]
     found = [_tasks(reply) for reply in journal.ask(teacher, turns, 0, source)]
     good = [tasks[0] for tasks in found if len(tasks) == 1 and not _unfit(tasks[0], settings)]
     return [{part: task[part] for part in PARTS} for task in good], len(english) - len(good)
@@ -172,7 +171,7 @@ def prompt(demonstrations: list[dict], asked: int, language: str) -> list[dict]:
     given = len(demonstrations)
     request = REQUEST.format(total=given + asked, given=given, asked=asked, language=text.LANGUAGES[language].name)
     shown = [_shown(number, task) for number, task in enumerate(demonstrations, 1)]
-    return [_user("\n\n".join([request, *shown]))]
+    return _turns(request, *shown)
 
 
 def parse(reply: str, cut: bool = False) -> list[dict]:
@@ -208,11 +207,6 @@ def examine(task: dict, pool: novelty.Pool, settings: Settings) -> dict:
     return {**task, "reason": reason}
 
 
-def identify(string: str) -> str:
-    """The likeliest code in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012): one it lacks counts as a neighbour."""
-    return _identifier().classify(string)[0]
-
-
 def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, source: str):
     """All rounds of a language: (tasks, replies), two frames.
 
@@ -237,12 +231,9 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
 
 
 def write(path: Path, tasks: pandas.DataFrame) -> Path:
-    """The kept tasks in the release format, a JSON object a line, input null when empty; written through a rename."""
-    kept = tasks[tasks["reason"] == ""]
-    lines = [json.dumps(_task(*row), ensure_ascii=False) for row in kept[list(PARTS)].itertuples(index=False)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf8")
-    os.replace(temporary, path)
+    """The kept tasks in the release format, a JSON object a line, input null when empty."""
+    kept = tasks.loc[tasks["reason"] == "", list(PARTS)].itertuples(index=False)
+    path.write_text("".join(json.dumps(_task(*row), ensure_ascii=False) + "\n" for row in kept), encoding="utf8")
     return path
 
 
@@ -266,10 +257,8 @@ def note(record: records.Record, settings: Settings, tasks: pandas.DataFrame, re
         record.fact("asked", settings.asked * len(round_), "tasks", **labels)
         record.fact("generated", len(found), "tasks", **labels)
         record.fact("blanked", int(found["blanked"].sum()), "inputs", **labels)
-        for reason in ("", *REASONS):
-            count = int((found["reason"] == reason).sum())
-            which = {"reason": reason} if reason else {}
-            record.fact("rejected" if reason else "kept", count, "tasks", **labels, **which)
+        record.fact("kept", int((found["reason"] == "").sum()), "tasks", **labels)
+        _note_rejected(record, found, labels)
         for outcome in ("tasks", "unparsed", "error"):
             record.fact("replies", int((round_["outcome"] == outcome).sum()), "replies", **labels, outcome=outcome)
         if len(found):
@@ -296,14 +285,17 @@ def note_shares(record: records.Record, settings: Settings, tasks: pandas.DataFr
 
 def note_survey(record: records.Record, language: str, found: pandas.DataFrame):
     """What the same checks reject in a published set, and the share of tasks that they keep (n counts tasks)."""
-    record.fact("surveyed", len(found), "tasks", language=language, set="released")
-    for reason in REASONS:
-        count = int((found["reason"] == reason).sum())
-        record.fact("rejected", count, "tasks", language=language, set="released", reason=reason)
+    labels = {"language": language, "set": "released"}
+    record.fact("surveyed", len(found), "tasks", **labels)
+    _note_rejected(record, found, labels)
     if len(found):
         kept = (found["reason"] == "").sum()
-        record.metric("survival_overall", statistics.wilson(kept, len(found)), "share", language=language,
-                      set="released")
+        record.metric("survival_overall", statistics.wilson(kept, len(found)), "share", **labels)
+
+
+def _note_rejected(record: records.Record, found: pandas.DataFrame, labels: dict):
+    for reason in REASONS:
+        record.fact("rejected", int((found["reason"] == reason).sum()), "tasks", **labels, reason=reason)
 
 
 def card(record: records.Record, language: str, kind: str, tasks: pandas.DataFrame):
@@ -321,13 +313,13 @@ def card(record: records.Record, language: str, kind: str, tasks: pandas.DataFra
 
 def examples(tasks: pandas.DataFrame, language: str, count: int) -> list[dict]:
     """The first `count` tasks of every reason, kept ones first, as rows for the record."""
-    chosen = tasks.groupby("reason").head(count).sort_values("reason", kind="stable")
-    rows = chosen[["round", *PARTS, "reason", "near"]].to_dict("records")
-    return [{"language": language, **row} for row in rows]
+    chosen = tasks.groupby("reason").head(count).sort_values("reason", kind="stable").assign(language=language)
+    return chosen[["language", "round", *PARTS, "reason", "near"]].to_dict("records")
 
 
 @functools.cache
 def _identifier() -> LanguageIdentifier:
+    """Gives the likeliest code in `text.LANGUAGES` (Lui and Baldwin 2012): a language it lacks counts as a neighbour."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(set(text.LANGUAGES) & set(identifier.labels))
     return identifier
@@ -344,7 +336,7 @@ def _unfit(task: dict, settings: Settings) -> str:
         return "link"
     if text.script_share(instruction, text.script(language)) < settings.script_share:
         return "other script"
-    if identify(instruction) != language:
+    if _identifier().classify(instruction)[0] != language:
         return "other language"
     repeated = task["input"] and novelty.rouge_l(instruction, task["input"], language) > settings.overlap
     return "repeats input" if repeated else ""
@@ -410,8 +402,8 @@ def _shown(number: int, task: dict) -> str:
             f"{number}. Output: {task['output']}\n###")
 
 
-def _user(content: str) -> dict:
-    return {"role": "user", "content": content}
+def _turns(*parts: str) -> list[dict]:
+    return [{"role": "user", "content": "\n\n".join(parts)}]
 
 
 def _size(task: dict) -> int:

@@ -21,7 +21,6 @@ from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import contrast
 
-CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
@@ -130,18 +129,18 @@ def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, 
     nearest to that of the English row in its place. A set without any language in `found` is left out. Raises ValueError
     when a language has too few rows.
     """
-    pools = {"en": ["en"], "multilingual": languages}
-    pools = {kind: [code for code in codes if code in found] for kind, codes in pools.items()}
-    needed = {code: -(-count // len(pools["multilingual"])) for code in pools["multilingual"]}
-    needed |= {code: count for code in pools["en"]}
-    few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
+    pools = {kind: {code: found[code] for code in codes if code in found}
+             for kind, codes in (("en", ["en"]), ("multilingual", languages))}
+    pools = {kind: pool for kind, pool in pools.items() if pool}
+    few = {code: len(rows) for pool in pools.values() for code, rows in pool.items() if len(rows) < count / len(pool)}
     if few:
-        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
-                         "raise longest_example.")
-    first = next((codes[0] for codes in pools.values() if codes), None)
-    drawn = found[first].sample(count, random_state=seed).reset_index(drop=True) if first else pandas.DataFrame()
-    return {kind: drawn if kind == "en" else matched({code: found[code] for code in codes}, drawn["bytes"], seed)
-            for kind, codes in pools.items() if codes}
+        raise ValueError(f"For {count} instructions a set, as many of every language, there are only {few}: lower "
+                         "examples, or raise longest_example.")
+    if not pools:
+        return {}
+    first = next(rows for pool in pools.values() for rows in pool.values())
+    drawn = first.sample(count, random_state=seed).reset_index(drop=True)
+    return {kind: drawn if kind == "en" else matched(pool, drawn["bytes"], seed) for kind, pool in pools.items()}
 
 
 def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
@@ -405,8 +404,7 @@ def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
 
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
     """Task rows of multi-way items, both directions of every language."""
-    found = [{**dict.fromkeys(benchmarks.COLUMNS), "id": f"{direction}/{pair['item']}", "benchmark": "multi-way items",
-              "setting": direction, "category": "", "flags": [],
-              **prompts.translation(pair["en"], pair[code], direction, code)}
-             for code in languages for direction in prompts.directions(code) for pair in pairs.to_dict("records")]
-    return pandas.DataFrame(found, columns=benchmarks.COLUMNS, dtype=object)
+    return benchmarks.framed({"id": f"{direction}/{pair['item']}", "benchmark": "multi-way items", "setting": direction,
+                              **prompts.translation(pair["en"], pair[code], direction, code)}
+                             for code in languages for direction in prompts.directions(code)
+                             for pair in pairs.to_dict("records"))

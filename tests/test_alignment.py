@@ -50,8 +50,6 @@ def test_arms_differ_in_pairs_only_and_use_the_same_replay():
     with_pairs, without = bilingual.shares("pairs", "fa", 0.4, 0.1), bilingual.shares("no-pairs", "fa", 0.4, 0.1)
     assert with_pairs == {"pairs": 0.4, "en": 0.1, "fa": pytest.approx(0.5)}
     assert without == {"en": 0.1, "fa": pytest.approx(0.9)}
-    with pytest.raises(ValueError, match="choose among no-pairs, pairs"):
-        bilingual.shares("bitext", "fa", 0.4, 0.1)
     with pytest.raises(ValueError, match="lower one of them"):
         bilingual.shares("pairs", "fa", 0.8, 0.3)
 

@@ -59,11 +59,6 @@ def test_both_orders_have_the_same_blocks_and_pairs_replace_no_english(planned):
     assert early["curriculum"] == 21 and abs(early["constant"] - 16.5) <= 1
 
 
-def test_unknown_arm_is_told():
-    with pytest.raises(ValueError, match="choose among constant, curriculum"):
-        curriculum.plans(["reverse"], schedule.named("stepwise", [0.3, 0.6], [0.5], {"fa": 1.0}), 0.1, 10)
-
-
 @pytest.fixture(scope="module")
 def packed(documents, multiway, nothing, planned, byte_tokenizer):
     material = curriculum.texts(documents, multiway, nothing)

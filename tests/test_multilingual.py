@@ -143,6 +143,7 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
         instruction("Apa sebabnya?\norang itu membuka keran air di dapur"), instruction("Tulis sesuatu.", persian[0]),
         instruction("Siapa?", f"{persian[1]} و بس"), instruction("Mengapa langit biru?"),
         {**instruction("Translate", 0, choices=["The cat sat on the mat today", "No."]), "task": "other_mcq"}])
+    pool = multilingual._short(pool, 900)
     record = records.Record(CHAPTER, {"profile": "test"}, {})
     kept = multilingual.unasked({"id": pool}, asked, record, instructions="made")["id"]
     assert kept["text"].tolist() == ["Mengapa langit biru?"] and list(kept) == list(pool)

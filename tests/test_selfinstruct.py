@@ -156,11 +156,6 @@ def test_limits_by_language():
             selfinstruct.limit(bad, "fa")
 
 
-def test_a_language_that_cannot_be_checked_is_refused():
-    with pytest.raises(ValueError, match="'eo' cannot be checked; use ar, az"):
-        _settings(language="eo")
-
-
 def test_a_gloss_is_no_other_script():
     glossed = {"instruction": "好きな食べ物は何ですか？ (What is your favorite food?)"}
     assert _reason(glossed, language="ja") == "other script"
@@ -259,11 +254,6 @@ def test_another_teacher_or_seed_is_asked_anew(tmp_path):
     teacher = Teacher()
     selfinstruct.generate(SEEDS, teacher, Journal(tmp_path / "replies.jsonl"), _settings(), "another teacher")
     assert teacher.asked == 8
-
-
-def test_too_few_seeds_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="too few"):
-        selfinstruct.generate(SEEDS[:2], Teacher(), Journal(tmp_path / "r.jsonl"), _settings(), "")
 
 
 def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):

@@ -8,26 +8,16 @@ from lib.evaluate import measure
 from lib.study import ch03_pretraining as pretraining
 from lib.study import contrast
 
-ARMS = ("no-pairs", "pairs")
-
 
 def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
-    """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction.
-
-    A stream without text is left out.
-    """
+    """Training texts, where there are any: `<language>`, `en`, and `pairs`, each pair a document in each direction."""
     found = [prompts.pair_document(pair.english, pair.target, direction, language)
              for pair in pairs[pairs["split"] == "train"].itertuples() for direction in prompts.directions(language)]
     return pretraining.streams(documents, language) | ({"pairs": corpus.column(found)} if found else {})
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:
-    """Shares of bytes of each stream in an arm; the English replay is the same in both.
-
-    Raises ValueError for an unknown arm, or when pairs and replay leave less than nothing for the language itself.
-    """
-    if arm not in ARMS:
-        raise ValueError(f"Arm {arm!r} is unknown: choose among {', '.join(ARMS)}.")
+    """Shares of bytes of each stream in an arm, English replay the same in both; ValueError when they exceed the whole."""
     given = {"pairs": pair_share, "en": replay} if arm == "pairs" else {"en": replay}
     if sum(given.values()) > 1:
         raise ValueError(f"pair_share {pair_share} and replay {replay} are more than the whole: lower one of them.")

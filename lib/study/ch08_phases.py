@@ -47,10 +47,7 @@ def folder(profile: str, state: State, seed: int):
 
 
 def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, Sequence[str]]]:
-    """Training texts of each phase, as in bilingual pretraining (`bilingual.streams`); no two phases share a text.
-
-    English or pairs of fewer texts than phases are left out.
-    """
+    """Texts of each phase (`bilingual.streams`), none in two phases; English or pairs of fewer texts are left out."""
     whole = {name: texts for name, texts in bilingual.streams(documents, pairs, language).items()
              if name == language or len(texts) >= count}
     orders = {name: list(range(len(texts))) for name, texts in whole.items()}
@@ -69,10 +66,7 @@ def own(rows, phase: int, count: int):
 
 
 def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) -> dict[str, dict]:
-    """One phase from the state before it: text in packed blocks, then instruction rows; results by stage.
-
-    `settings` are training.Settings by stage; both models are merged and kept, as starts of what follows.
-    """
+    """One phase from the state before it, text in packed blocks, then instruction rows: `settings` → results, by stage."""
     seed = settings["text"].seed
     before = State(phase - 1, "instructions") if phase > 1 else State(0, "extended")
     text, tuned = (folder(profile, State(phase, stage), seed) for stage in STAGES)
@@ -199,10 +193,7 @@ def transferable(items, language: str, longest: int) -> list[str]:
 
 
 def transfer_rows(items, tasks: list[str], language: str, count: int, longest: int, seed: int) -> dict:
-    """Training rows of choice tasks by what is tuned on: the language, `en`, and `both`, each of `count` rows.
-
-    Raises ValueError when a language has none.
-    """
+    """Training rows of choice tasks by what is tuned on: the language, `en`, and `both`, `count` each; ValueError for none."""
     train = items[(items["split"] == "train") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
     train = train.sample(frac=1, random_state=seed)
     sides = {code: train[train["language"] == code].head(count) for code in (language, "en")}
@@ -213,10 +204,7 @@ def transfer_rows(items, tasks: list[str], language: str, count: int, longest: i
 
 
 def note_transfer(record, answers: pandas.DataFrame):
-    """Accuracy by what was tuned on, task, language and seed, and paired differences to the untuned model (`none`).
-
-    Differences are over all tasks of a language.
-    """
+    """Accuracy by what was tuned on, task, language and seed; by language also paired differences to no tuning (`none`)."""
     rows = answers.rename(columns={"stage": "trained_on"})
     contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "seed", "task", "language"])
     for language, part in rows.groupby("language", sort=False):

@@ -85,12 +85,10 @@ def divide(material: pandas.DataFrame, heat: float, given: dict[str, float]) -> 
 def plans(arms: list[str], curriculum: schedule.Schedule, pair_share: float, blocks: int) -> dict[str, tuple]:
     """Arm → (Schedule, plan). An even arm has the shares that its curriculum comes to, so both read the same blocks.
 
-    With pairs, `pair_share` of what is not English is translation pairs. Raises ValueError for an unknown arm.
+    With pairs, `pair_share` of what is not English is translation pairs.
     """
     found = {}
     for name in arms:
-        if name not in ARMS:
-            raise ValueError(f"Arm {name!r} is unknown: choose among {', '.join(ARMS)}.")
         wanted = _with_pairs(curriculum, pair_share) if ARMS[name].pairs else curriculum
         order = schedule.plan(wanted, blocks)
         if not ARMS[name].curriculum:
@@ -160,8 +158,7 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
 def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **labels):
     """Bits and bytes of every held-out text, and retrieval of every item's translation in each language; two frames.
 
-    An item's `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame
-    is empty.
+    `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame is empty.
     """
     model, words = folders.load(folder), folders.tokenizer(folder)
     bits = measure.bits_per_byte(model, words, texts["text"].tolist())
@@ -205,7 +202,7 @@ def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
     english = bits.assign(language=bits["language"].where(bits["language"] == "en", OTHERS))
     contrast.note(record, "bits_per_byte_of_seed", english, contrast.BITS, ["arm", "seed", "language"])
     measures = [("bits_per_byte", bits, contrast.BITS), ("retrieval", hits, contrast.ratio("correct", "answers", "share"))]
-    for name, rows, score in measures[:1 + (len(hits) > 0)]:
+    for name, rows, score in [one for one in measures if len(one[1])]:
         known = set(rows["arm"])
         contrast.note(record, name, rows, score, ["arm", LANGUAGES])
         contrast.from_first(record, f"{name}_gain", rows, score, [LANGUAGES], "arm")
@@ -225,10 +222,7 @@ def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str
 
 
 def compress(record, profile: str, names: list[str], base, samples: dict[str, list[str]]):
-    """Bytes a token of each tokenizer over the base's, in every language, and the share of tokens that are unknown.
-
-    `samples` are texts by language. What cannot be had is told and noted.
-    """
+    """Bytes a token of each tokenizer that can be had over the base's, by language, and the share of unknown tokens."""
     before = {code: tokenizer.counts(folders.tokenizer(base), texts) for code, texts in samples.items()}
     for name in names:
         try:

@@ -55,12 +55,11 @@ REASONS = ("malformed", "cut off", "empty", "link", "other script", "other langu
 
 @dataclass(frozen=True)
 class Settings:
-    """How tasks of one language are made and checked.
+    """How tasks of one language of `text.LANGUAGES` are made and checked.
 
     `first_prompts` are those of round 1, `prompts` those of each later round; a demonstration has at most
     `longest` characters; instructions are kept below Rouge-L `threshold`, inputs up to Rouge-L `overlap` with theirs,
-    and `script_share` is the least share of an instruction's letters that are of the language's script. Raises
-    ValueError for a language that `text.LANGUAGES` does not know.
+    and `script_share` is the least share of an instruction's letters that are of the language's script.
     """
 
     language: str
@@ -75,10 +74,6 @@ class Settings:
     overlap: float = 0.5
     script_share: float = 0.5
     seed: int = 0
-
-    def __post_init__(self):
-        if self.language not in text.LANGUAGES:
-            raise ValueError(f"Tasks in {self.language!r} cannot be checked; use {', '.join(sorted(text.LANGUAGES))}.")
 
 
 def limit(limits: list[str], language: str) -> float:
@@ -119,10 +114,7 @@ def published() -> list[str]:
 
 
 def released(language: str) -> pandas.DataFrame:
-    """MultiAlpaca's tasks in a language as published: instruction, input (None when empty), output.
-
-    Raises assets.AssetError for a language without a file here, NotAvailable when the file cannot be had.
-    """
+    """MultiAlpaca's tasks in a language as published, as `read` gives them; assets.AssetError when they cannot be had."""
     return read(assets.file(RELEASED, f"multialpaca/{language}.jsonl"))
 
 
@@ -178,9 +170,8 @@ def parse(reply: str, cut: bool = False) -> list[dict]:
     """The tasks of a reply in their order, each with `reason`: empty, or why it is none.
 
     A task begins at an instruction, its parts stand behind their labels, numbers and rules between tasks are passed
-    over; a part that is missing (input apart) or stands twice makes it malformed. The last task of a reply that was
-    `cut` at the token limit is cut off. A reply without any label gives no task. A part whose own text has a line
-    that begins with a label (a program's `Input:`) makes its task malformed too: such tasks are lost, and counted.
+    over; a part that is missing (input apart) or stands twice makes it malformed, also where a part's own text has a line
+    that begins with a label (a program's `Input:`). The last task of a reply `cut` at the token limit is cut off.
     """
     marks, groups = list(LABEL.finditer(reply)), []
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)]):
@@ -200,10 +191,8 @@ def examine(task: dict, pool: novelty.Pool, settings: Settings) -> dict:
     task = {**task, "input": None if inside else task["input"], "blanked": inside, "near": None}
     reason = task.get("reason") or _unfit(task, settings)
     if not reason:
-        task["near"] = pool.near(task["instruction"])
+        task["near"] = pool.near_or_new(task["instruction"])
         reason = "similar" if task["near"] else ""
-    if not reason:
-        pool.add(task["instruction"])
     return {**task, "reason": reason}
 
 
@@ -211,11 +200,9 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
     """All rounds of a language: (tasks, replies), two frames.
 
     Tasks, rejected ones too, have round, prompt, instruction, input, output, reason, blanked, near; replies have round,
-    outcome (tasks, unparsed, error), cut, tokens, seconds and error. Raises ValueError when the seeds are too few for a
-    prompt, and what the teacher raises when it cannot be asked. After the last round nothing is asked again.
+    outcome (tasks, unparsed, error), cut, tokens, seconds and error. Raises what the teacher raises when it cannot be
+    asked. After the last round nothing is asked again.
     """
-    if len(seeds) < settings.seed_demonstrations + settings.generated_demonstrations:
-        raise ValueError(f"{len(seeds)} seed tasks in {settings.language} are too few for a prompt: raise `longest`.")
     pool = novelty.Pool(settings.language, settings.threshold, [task["instruction"] for task in seeds])
     tasks, replies = [], []
     for number in range(1, settings.rounds + 1):

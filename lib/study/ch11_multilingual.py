@@ -215,21 +215,15 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
 
 
 def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], folder: Path, more=()) -> set[str]:
-    """Strings of everything asked: task rows, XCOPA in the languages, `names` of the harness, and `more` texts.
-
-    The harness' copy of XCOPA's files lies in `folder`.
-    """
+    """Strings of everything asked: task rows, XCOPA (copied to `folder`), `names` of the harness, and `more` texts."""
     tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names, folder)]
     return benchmarks.asked(rows).union(more, *tasks)
 
 
 def unasked(pool: dict[str, pandas.DataFrame], asked: set[str], record, **labels) -> dict[str, pandas.DataFrame]:
     """Instruction rows by language without those that give away what is asked (`corpus.unasked`), counted by language."""
-    found = {code: rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
-                               reply=[prompts.answer(row) for row in rows.to_dict("records")])
-             for code, rows in pool.items()}
     return {code: corpus.unasked(rows, ["text", "prompt", "reply"], asked, record, language=code, **labels)
-            .drop(columns=["prompt", "reply"]) for code, rows in found.items()}
+            for code, rows in pool.items()}
 
 
 def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
@@ -333,8 +327,8 @@ def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
 def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
     """Rows, bytes and tokens of each set of instructions by language, as facts."""
     for kind, rows in drawn.items():
-        texts = [f"{prompts.messages(row)[0]['content']} {prompts.answer(row)}" for row in rows.to_dict("records")]
-        rows = rows.assign(tokens=[len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids])
+        read = tokenizer((rows["prompt"] + " " + rows["reply"]).tolist(), add_special_tokens=False).input_ids
+        rows = rows.assign(tokens=[len(ids) for ids in read])
         for code, part in rows.groupby("language", sort=False):
             labels = {"instructions": kind, "language": code, "seed": seed}
             record.fact("instruction_rows", len(part), "rows", **labels)
@@ -396,10 +390,11 @@ def _rows(tasks: list[dict], language: str) -> pandas.DataFrame:
 
 
 def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
-    """The rows of at most `longest` characters, asked and answered, with a column of their size in bytes."""
+    """The rows of at most `longest` characters, with columns prompt and reply as they are tuned on, and bytes of both."""
     rows = rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest].reset_index(drop=True)
-    return rows.assign(bytes=[len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
-                              for row in rows.to_dict("records")])
+    rows = rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
+                       reply=[prompts.answer(row) for row in rows.to_dict("records")])
+    return rows.assign(bytes=[len(string.encode()) for string in rows["prompt"] + rows["reply"]])
 
 
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:

@@ -27,12 +27,8 @@ def rouge_l(a: str, b: str, language: str) -> float:
 
 def repeats(instructions: Iterable[str], language: str, threshold: float = 0.7) -> list[bool]:
     """For each instruction, whether Rouge-L F with an earlier one that is none itself reaches the threshold."""
-    pool, found = Pool(language, threshold), []
-    for instruction in instructions:
-        found.append(pool.near(instruction) is not None)
-        if not found[-1]:
-            pool.add(instruction)
-    return found
+    pool = Pool(language, threshold)
+    return [pool.near_or_new(instruction) is not None for instruction in instructions]
 
 
 class Pool:
@@ -56,6 +52,13 @@ class Pool:
         close = process.extract(spelled, self._spelled, limit=None, scorer=Indel.normalized_similarity,
                                 score_cutoff=self.threshold - ROUNDING)
         return next((self.instructions[place] for other, _, place in close if _f(spelled, other) >= self.threshold), None)
+
+    def near_or_new(self, instruction: str) -> str | None:
+        """`near`, or None and the instruction is in the pool."""
+        found = self.near(instruction)
+        if found is None:
+            self.add(instruction)
+        return found
 
     def _spell(self, instruction: str) -> str:
         """Tokens as a string of one character each, which RapidFuzz compares fastest."""

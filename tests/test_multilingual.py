@@ -288,8 +288,8 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"},
          {"instruction": "x" * 99, "input": "", "output": "y"}], []))
-    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(
-        [{"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}]))
+    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: [
+        {"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}])
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es"])
     monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
     found = multilingual.pools("smoke", [], ["en", "es"], "seed tasks", True, 50, 0)

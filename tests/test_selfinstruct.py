@@ -262,7 +262,7 @@ def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):
     lines = path.read_text("utf8").splitlines()
     assert len(lines) == (tasks["reason"] == "").sum() and '"input": null' in lines[0]
     assert list(json.loads(lines[0])) == ["instruction", "input", "output"]
-    assert selfinstruct.read(path)["input"].isna().all()
+    assert {task["input"] for task in selfinstruct.read(path)} == {None}
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def record(output, monkeypatch):
 def test_every_task_is_counted_in_the_record(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
     selfinstruct.note(record, _settings(), tasks, replies)
-    selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""])
+    selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""].to_dict("records"))
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
     record.write()
     facts, metrics = records.facts("smoke", "10_multialpaca"), records.metrics("smoke", "10_multialpaca")
@@ -299,12 +299,12 @@ def test_shares_rest_on_replies_and_the_yield_on_what_was_asked_for(record):
 
 def test_exhibits_say_what_the_record_says(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
-    kept = tasks[tasks["reason"] == ""]
+    kept = tasks[tasks["reason"] == ""].to_dict("records")
     selfinstruct.note(record, _settings(), tasks, replies)
     record.fact("seeds", 4, "tasks", language="en", origin="released tasks")
     selfinstruct.card(record, "en", "generated", kept)
     selfinstruct.card(record, "es", "released", kept)
-    selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
+    selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)].to_dict("records"), _settings()))
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
     frame, reading = exhibits.TABLES["C10-T1"].build("smoke")
     assert (frame["kept"] + frame[list(selfinstruct.REASONS)].sum(axis=1)).tolist() == frame["tasks"].tolist()
@@ -366,7 +366,7 @@ def test_the_culture_filter_is_a_parameter(files):
 
 def test_seeds_come_from_the_language_where_they_can(files):
     own = [{"instruction": "چرا آسمان آبی است؟", "input": None, "output": "برای نور."}] * 3
-    released = selfinstruct.released("es").to_dict("records")
+    released = selfinstruct.released("es")
     spanish, persian = _settings(language="es"), _settings(language="fa")
     found, origin = selfinstruct.choose_seeds({"released": released, "derived": [], "seed": SEEDS}, spanish, 4)
     assert origin == "released" and len(found) == 3 and all("cosas" in task["instruction"] for task in found)

@@ -38,19 +38,16 @@ def score(model, tokenizer, sentences, translated: int, texts: dict, language: s
     return found, pandas.concat(bits), answers
 
 
-def note(record, retrieved, bits, translated):
-    """Puts item-level scores of all runs (columns arm, seed) into the record, each with n and interval."""
-    runs, tasks = ["arm", "seed"], {"direction": "task"}
-    contrast.note(record, "retrieval_accuracy", retrieved.rename(columns=tasks), contrast.CORRECT, [*runs, "task", "layer"])
-    contrast.note(record, "retrieval_accuracy_mean", retrieved, contrast.CORRECT, runs)
-    contrast.note(record, "bits_per_byte", bits, contrast.BITS, [*runs, "language"])
-    contrast.note(record, "chrf", translated.rename(columns=tasks), contrast.CHRF_PLUS, [*runs, "task"])
+def note(record, retrieved, bits, translated, couples):
+    """Item-level scores of all runs (columns arm, seed) as metrics, and paired differences of arms, `after` − `before`.
 
-
-def compare(record, retrieved, bits, translated, before: str, after: str):
-    """Paired tests of two arms over the same items, `after` − `before`; retrieval over all layers and directions."""
+    `couples` are those arms. Differences of retrieval are over all layers and directions.
+    """
+    retrieved, translated = (rows.rename(columns={"direction": "task"}) for rows in (retrieved, translated))
+    contrast.note(record, "retrieval_accuracy", retrieved, contrast.CORRECT, ["arm", "seed", "task", "layer"])
     for name, rows, score, by in (("retrieval_accuracy_mean", retrieved, contrast.CORRECT, []),
                                   ("bits_per_byte", bits, contrast.BITS, ["language"]),
-                                  ("chrf", translated.rename(columns={"direction": "task"}), contrast.CHRF_PLUS, ["task"])):
-        if len(rows):
+                                  ("chrf", translated, contrast.CHRF_PLUS, ["task"])):
+        contrast.note(record, name, rows, score, ["arm", "seed", *by])
+        for before, after in couples if len(rows) else ():
             contrast.between(record, f"{name}_difference", rows, score, by, "arm", before, after)

@@ -98,7 +98,7 @@ def seed_tasks(leave_out: list[str]) -> tuple[list[dict], list[str]]:
     `culture-bound` in `leave_out` stands for CULTURE_BOUND. Raises ValueError for a name that no seed task has, and
     assets.NotAvailable when the file cannot be had.
     """
-    rows = _lines(assets.file(SEEDS, "seed_tasks.jsonl"))
+    rows = read(assets.file(SEEDS, "seed_tasks.jsonl"))
     names = {name for entry in leave_out for name in (CULTURE_BOUND if entry == "culture-bound" else [entry])}
     unknown = names - {row["name"] for row in rows}
     if unknown:
@@ -113,14 +113,15 @@ def published() -> list[str]:
     return [Path(path).stem for path in assets.entry(RELEASED)["files"]]
 
 
-def released(language: str) -> pandas.DataFrame:
+def released(language: str) -> list[dict]:
     """MultiAlpaca's tasks in a language as published, as `read` gives them; assets.AssetError when they cannot be had."""
     return read(assets.file(RELEASED, f"multialpaca/{language}.jsonl"))
 
 
-def read(path: Path) -> pandas.DataFrame:
-    """Tasks of a file in the release format: instruction, input (None when empty), output."""
-    return pandas.DataFrame(_lines(path), columns=list(PARTS), dtype=object)
+def read(path: Path) -> list[dict]:
+    """The objects of a JSONL file; in the release format each is a task."""
+    with open(path, encoding="utf8") as stream:
+        return [json.loads(line) for line in stream if line.strip()]
 
 
 def derived(rows: pandas.DataFrame, language: str) -> list[dict]:
@@ -224,12 +225,12 @@ def write(path: Path, tasks: pandas.DataFrame) -> Path:
     return path
 
 
-def survey(tasks: pandas.DataFrame, settings: Settings, rows: int = 0) -> pandas.DataFrame:
+def survey(tasks: list[dict], settings: Settings, rows: int = 0) -> pandas.DataFrame:
     """`rows` tasks of a set (0: all), drawn by the seed, put through the checks of `generate`; no seeds are pooled."""
     if rows:
-        tasks = tasks.sample(min(rows, len(tasks)), random_state=settings.seed).sort_index()
+        tasks = pandas.Series(tasks).sample(min(rows, len(tasks)), random_state=settings.seed).sort_index()
     pool = novelty.Pool(settings.language, settings.threshold)
-    return pandas.DataFrame([examine(task, pool, settings) for task in tasks.to_dict("records")],
+    return pandas.DataFrame([examine(task, pool, settings) for task in tasks],
                             columns=[*PARTS, "reason", "blanked", "near"], dtype=object)
 
 
@@ -285,9 +286,9 @@ def _note_rejected(record: records.Record, found: pandas.DataFrame, labels: dict
         record.fact("rejected", int((found["reason"] == reason).sum()), "tasks", **labels, reason=reason)
 
 
-def card(record: records.Record, language: str, kind: str, tasks: pandas.DataFrame):
+def card(record: records.Record, language: str, kind: str, tasks: list[dict]):
     """Facts of a set of tasks: how many, empty inputs, instructions that stand twice, median characters a part."""
-    labels, tasks = {"language": language, "set": kind}, tasks.reset_index(drop=True)
+    labels, tasks = {"language": language, "set": kind}, pandas.DataFrame(tasks, columns=list(PARTS), dtype=object)
     empty = tasks["input"].isna() | (tasks["input"] == "")
     record.fact("tasks", len(tasks), "tasks", **labels)
     record.fact("empty_inputs", int(empty.sum()), "tasks", **labels)
@@ -395,8 +396,3 @@ def _turns(*parts: str) -> list[dict]:
 
 def _size(task: dict) -> int:
     return sum(len(task[part] or "") for part in PARTS)
-
-
-def _lines(path: Path) -> list[dict]:
-    with open(path, encoding="utf8") as stream:
-        return [json.loads(line) for line in stream if line.strip()]

@@ -100,9 +100,9 @@ def _pool(profile: str, frames, code: str, source: str, made: bool, longest: int
         return _rows(selfinstruct.seed_tasks([])[0], code)
     learned, path, tasks = corpus.language(profile), written(profile, code), []
     if code in selfinstruct.published() and selfinstruct.RELEASED not in lacking:
-        tasks += selfinstruct.released(code).to_dict("records")
+        tasks += selfinstruct.released(code)
     if made and path.exists():
-        tasks += selfinstruct.read(path).to_dict("records")
+        tasks += selfinstruct.read(path)
     if code not in (learned, "en"):
         return _rows([*tasks, *(selfinstruct.spoken(frames[2], code) if lacking else [])], code)
     everything = sum(map(len, frames)) * 2
@@ -117,7 +117,7 @@ def written(profile: str, language: str) -> Path:
 
 def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:
     """What chapter 10 kept, language → rows of at most `longest` characters, with their bytes; no bare language."""
-    found = {path.stem: _short(_rows(selfinstruct.read(path).to_dict("records"), path.stem), longest)
+    found = {path.stem: _short(_rows(selfinstruct.read(path), path.stem), longest)
              for path in sorted(written(profile, "").parent.glob("[a-z][a-z].jsonl"))}
     return {code: rows for code, rows in found.items() if len(rows)}
 

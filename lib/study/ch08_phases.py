@@ -35,8 +35,8 @@ class State(NamedTuple):
 
 def states(count: int) -> list[State]:
     """The unextended base, the extended model that the first phase starts from, and both states of every phase."""
-    return [State(0, "base"), State(0, "extended"), *(State(phase, stage) for phase in range(1, count + 1)
-                                                      for stage in STAGES)]
+    later = [State(phase, stage) for phase in range(1, count + 1) for stage in STAGES]
+    return [State(0, "base"), State(0, "extended"), *later]
 
 
 def folder(profile: str, state: State, seed: int):

@@ -174,12 +174,12 @@ def parse(reply: str, cut: bool = False) -> list[dict]:
     over; a part that is missing (input apart) or stands twice makes it malformed, also where a part's own text has a line
     that begins with a label (a program's `Input:`). The last task of a reply `cut` at the token limit is cut off.
     """
-    marks, groups = list(LABEL.finditer(reply)), []
-    for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)]):
-        part, content = mark[1].lower(), _content(reply[mark.end():end])
-        if part == "instruction" or not groups:
+    _, *pieces = LABEL.split(reply)
+    groups = []
+    for part, content in zip(pieces[::2], pieces[1::2]):
+        if part.lower() == "instruction" or not groups:
             groups.append([])
-        groups[-1].append((part, content))
+        groups[-1].append((part.lower(), _content(content)))
     return [{**_parsed(group), **({"reason": "cut off"} if cut and group is groups[-1] else {})} for group in groups]
 
 

@@ -1,7 +1,7 @@
 """Is an instruction new? Rouge-L against every pooled one, exact, by RapidFuzz.
 
-Tokens are `scoring.words`, letter by letter in scripts that write no spaces (`text.words`). 10,000 instructions take some
-ten seconds.
+Tokens are `scoring.words`, letter by letter in scripts that write no spaces (`text.words`). 10,000 instructions take a few
+seconds (`benchmarks/pool.py`).
 """
 from collections.abc import Iterable, Sequence
 

@@ -145,9 +145,9 @@ def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: i
     origin = next((name for name, tasks in candidates.items() if tasks), "none")
     short = [task for task in candidates.get(origin, []) if _size(task) <= settings.longest]
     random.Random(f"{settings.seed} {settings.language}").shuffle(short)
-    short = short[:TRIED * count]
-    repeated = novelty.repeats([task["instruction"] for task in short], settings.language, settings.threshold)
-    return [task for task, bad in zip(short, repeated) if not bad][:count], origin
+    pool = novelty.Pool(settings.language, settings.threshold)
+    new = [task for task in short[:TRIED * count] if pool.near_or_new(task["instruction"]) is None]
+    return new[:count], origin
 
 
 def translated(english: list[dict], teacher, journal: Journal, settings: Settings, source: str) -> tuple[list[dict], int]:

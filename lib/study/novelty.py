@@ -25,12 +25,6 @@ def rouge_l(a: str, b: str, language: str) -> float:
     return _f(tokens(a, language), tokens(b, language))
 
 
-def repeats(instructions: Iterable[str], language: str, threshold: float = 0.7) -> list[bool]:
-    """For each instruction, whether Rouge-L F with an earlier one that is none itself reaches the threshold."""
-    pool = Pool(language, threshold)
-    return [pool.near_or_new(instruction) is not None for instruction in instructions]
-
-
 class Pool:
     """Instructions of one language; `near` finds the one that a new instruction is too like."""
 

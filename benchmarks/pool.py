@@ -27,7 +27,7 @@ THRESHOLD = 0.7
 def instructions(count: int, seed: int) -> list[str]:
     """`count` different instructions, shuffled: the published ones, and from them copies that lack or repeat words."""
     draw = random.Random(seed)
-    real = [text for language in selfinstruct.published() for text in selfinstruct.released(language)["instruction"]]
+    real = [task["instruction"] for language in selfinstruct.published() for task in selfinstruct.released(language)]
     made = dict.fromkeys(draw.sample(real, min(count, len(real))))
     while len(made) < count:
         made[perturbed(draw.choice(real), draw)] = None
@@ -45,12 +45,10 @@ def perturbed(text: str, draw: random.Random) -> str:
 
 def deduplicate(texts: list[str]) -> tuple[list[bool], list[int]]:
     """For each text whether it is similar to a pooled one, and how many were pooled before it."""
-    pool, similar, sizes = novelty.Pool(LANGUAGE, THRESHOLD, texts), [], []
+    pool, similar, sizes = novelty.Pool(LANGUAGE, THRESHOLD), [], []
     for text in texts:
-        sizes.append(len(pool))
-        similar.append(pool.near(text) is not None)
-        if not similar[-1]:
-            pool.add(text)
+        sizes.append(len(pool.instructions))
+        similar.append(pool.near_or_new(text) is not None)
     return similar, sizes
 
 

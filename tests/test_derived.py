@@ -81,9 +81,12 @@ def test_too_little_text_gives_no_rows_and_no_error():
 
 @pytest.mark.parametrize("published", [True, False])
 def test_the_exam_is_one_whoever_asks(published, monkeypatch):
-    monkeypatch.setattr(stages, "tests", lambda *arguments: "published")
-    found = stages.known_tests(published, [None, PAIRS, None, _items()], "fa", ["fa"], ["sentiment"], [], [])
-    assert isinstance(found, str) == published
+    row = {"id": "fa/sentiment/0", "benchmark": "Llama-Persian", "text": "خوب", "answer": 0}
+    monkeypatch.setattr(benchmarks, "released", lambda setting, task: benchmarks.framed([row]))
+    monkeypatch.setattr(benchmarks, "parsinlu", lambda task: benchmarks.framed([row, {**row, "text": "بد"}]))
+    found = stages.known_tests(published, [None, PAIRS, None, _items()], "fa", ["fa"], ["sentiment"], [], ["sentiment"])
+    assert set(found["benchmark"]) == {"Llama-Persian" if published else derived.BENCHMARK}
+    assert not published or found["text"].tolist() == ["خوب", "بد"]
 
 
 def test_what_they_hold_is_noted_like_a_file(output):

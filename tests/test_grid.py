@@ -263,8 +263,8 @@ def test_sets_come_from_the_files_the_corpus_and_chapter_10(monkeypatch, output)
     monkeypatch.setattr(multilingual.assets, "absent", lambda *_: [])
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"}], []))
-    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(
-        [{"instruction": f"Di {code}", "input": None, "output": "hola"}]))
+    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: [
+        {"instruction": f"Di {code}", "input": None, "output": "hola"}])
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es", "pt"])
     monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
     path = multilingual.written("smoke", "de")

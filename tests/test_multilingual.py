@@ -15,7 +15,7 @@ from lib.study import contrast
 from lib.study.ch11_multilingual import Run
 
 ACCURACY, TRANSLATED = multilingual.SCORES["accuracy"], multilingual.SCORES["chrf"]
-CHAPTER = multilingual.CHAPTER
+CHAPTER = "11_multilingual_benchmark"
 
 
 @pytest.fixture
@@ -143,6 +143,7 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
         instruction("Apa sebabnya?\norang itu membuka keran air di dapur"), instruction("Tulis sesuatu.", persian[0]),
         instruction("Siapa?", f"{persian[1]} و بس"), instruction("Mengapa langit biru?"),
         {**instruction("Translate", 0, choices=["The cat sat on the mat today", "No."]), "task": "other_mcq"}])
+    pool = multilingual._short(pool, 900)
     record = records.Record(CHAPTER, {"profile": "test"}, {})
     kept = multilingual.unasked({"id": pool}, asked, record, instructions="made")["id"]
     assert kept["text"].tolist() == ["Mengapa langit biru?"] and list(kept) == list(pool)
@@ -287,8 +288,8 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
     monkeypatch.setattr(multilingual.selfinstruct, "seed_tasks", lambda _: (
         [{"instruction": "Say hi", "input": None, "output": "hi"},
          {"instruction": "x" * 99, "input": "", "output": "y"}], []))
-    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: pandas.DataFrame(
-        [{"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}]))
+    monkeypatch.setattr(multilingual.selfinstruct, "released", lambda code: [
+        {"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}])
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es"])
     monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
     found = multilingual.pools("smoke", [], ["en", "es"], "seed tasks", True, 50, 0)

@@ -54,12 +54,10 @@ def test_verdicts_are_those_of_comparing_with_every_one(language, threshold):
     pool, found = novelty.Pool(language, threshold), []
     for text in texts:
         expected.append(any(novelty.rouge_l(text, other, language) >= threshold for other in pooled))
-        found.append(pool.near(text) is not None)
+        found.append(pool.near_or_new(text) is not None)
         if not expected[-1]:
             pooled.append(text)
-            pool.add(text)
-    assert found == expected and 3 < sum(expected) < 90
-    assert novelty.repeats(texts, language, threshold) == expected
+    assert found == expected and 3 < sum(expected) < 90 and pool.instructions == pooled
 
 
 def test_the_very_threshold_counts_as_similar_as_rouge_score_rounds_it():
@@ -75,4 +73,4 @@ def test_the_most_similar_is_named_and_nothing_is_like_no_words():
     for text in ("Name two rivers in Asia", "Name two long rivers in Asia", "!!!"):
         pool.add(text)
     assert pool.near("name two long rivers of Asia") == "Name two long rivers in Asia"
-    assert pool.near("?") is None and len(pool) == 3
+    assert pool.near("?") is None and len(pool.instructions) == 3

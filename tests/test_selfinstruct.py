@@ -65,7 +65,7 @@ def _generate(folder, teacher, **changes):
 
 def _reason(task, pooled=(), **changes):
     settings = _settings(**changes)
-    pool = selfinstruct.filled(list(pooled), settings)
+    pool = novelty.Pool(settings.language, settings.threshold, pooled)
     return selfinstruct.examine({"input": None, "output": "An answer.", **task}, pool, settings)["reason"]
 
 
@@ -156,11 +156,6 @@ def test_limits_by_language():
             selfinstruct.limit(bad, "fa")
 
 
-def test_a_language_that_cannot_be_checked_is_refused():
-    with pytest.raises(ValueError, match="'eo' cannot be checked; use ar, az"):
-        _settings(language="eo")
-
-
 def test_a_gloss_is_no_other_script():
     glossed = {"instruction": "好きな食べ物は何ですか？ (What is your favorite food?)"}
     assert _reason(glossed, language="ja") == "other script"
@@ -192,7 +187,8 @@ def test_rounds_show_seeds_first_and_a_generated_task_later(tmp_path):
     assert "Write the other 17" in Listener.heard[0][0] and "written in English" in Listener.heard[0][0]
     assert set(tasks["reason"]) <= {"", *selfinstruct.REASONS} and (tasks["reason"] == "").sum() >= 4
     kept = tasks.loc[tasks["reason"] == "", "instruction"].tolist()
-    assert not any(novelty.repeats([seed["instruction"] for seed in SEEDS] + kept, "en"))
+    pool = novelty.Pool("en", instructions=[seed["instruction"] for seed in SEEDS])
+    assert not any(pool.near_or_new(instruction) for instruction in kept)
 
 
 def test_a_stopped_run_comes_to_the_same_tasks_and_asks_nothing_twice(tmp_path):
@@ -261,18 +257,13 @@ def test_another_teacher_or_seed_is_asked_anew(tmp_path):
     assert teacher.asked == 8
 
 
-def test_too_few_seeds_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="too few"):
-        selfinstruct.generate(SEEDS[:2], Teacher(), Journal(tmp_path / "r.jsonl"), _settings(), "")
-
-
 def test_the_set_is_written_as_multialpaca_is_and_read_back(tmp_path):
     tasks, _, _ = _generate(tmp_path, Teacher())
     path = selfinstruct.write(tmp_path / "en.jsonl", tasks)
     lines = path.read_text("utf8").splitlines()
     assert len(lines) == (tasks["reason"] == "").sum() and '"input": null' in lines[0]
     assert list(json.loads(lines[0])) == ["instruction", "input", "output"]
-    assert selfinstruct.read(path)["input"].isna().all()
+    assert {task["input"] for task in selfinstruct.read(path)} == {None}
 
 
 @pytest.fixture
@@ -284,7 +275,7 @@ def record(output, monkeypatch):
 def test_every_task_is_counted_in_the_record(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
     selfinstruct.note(record, _settings(), tasks, replies)
-    selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""])
+    selfinstruct.card(record, "en", "generated", tasks[tasks["reason"] == ""].to_dict("records"))
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
     record.write()
     facts, metrics = records.facts("smoke", "10_multialpaca"), records.metrics("smoke", "10_multialpaca")
@@ -309,12 +300,12 @@ def test_shares_rest_on_replies_and_the_yield_on_what_was_asked_for(record):
 
 def test_exhibits_say_what_the_record_says(record, tmp_path):
     tasks, replies, _ = _generate(tmp_path, Teacher(fails_at={2}))
-    kept = tasks[tasks["reason"] == ""]
+    kept = tasks[tasks["reason"] == ""].to_dict("records")
     selfinstruct.note(record, _settings(), tasks, replies)
     record.fact("seeds", 4, "tasks", language="en", origin="released tasks")
     selfinstruct.card(record, "en", "generated", kept)
     selfinstruct.card(record, "es", "released", kept)
-    selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)], _settings()))
+    selfinstruct.note_survey(record, "es", selfinstruct.survey(tasks[list(selfinstruct.PARTS)].to_dict("records"), _settings()))
     record.rows("examples", selfinstruct.examples(tasks, "en", 1))
     frame, reading = exhibits.TABLES["C10-T1"].build("smoke")
     assert (frame["kept"] + frame[list(selfinstruct.REASONS)].sum(axis=1)).tolist() == frame["tasks"].tolist()
@@ -376,7 +367,7 @@ def test_the_culture_filter_is_a_parameter(files):
 
 def test_seeds_come_from_the_language_where_they_can(files):
     own = [{"instruction": "چرا آسمان آبی است؟", "input": None, "output": "برای نور."}] * 3
-    released = selfinstruct.released("es").to_dict("records")
+    released = selfinstruct.released("es")
     spanish, persian = _settings(language="es"), _settings(language="fa")
     found, origin = selfinstruct.choose_seeds({"released": released, "derived": [], "seed": SEEDS}, spanish, 4)
     assert origin == "released" and len(found) == 3 and all("cosas" in task["instruction"] for task in found)

@@ -11,6 +11,7 @@ from lib.study import ch07_stages as stages
 from lib.study import tuning
 from lib.train import training
 
+CHAPTER = "07_base_strength"
 ROW = {"benchmark": "made up", "setting": "en", "task": "sentiment", "language": "en", "category": "",
        "choices": ["positive", "negative"], "flags": []}
 
@@ -86,7 +87,7 @@ def test_fertility_counts_the_questions_that_have_words(output, byte_tokenizer, 
     asked = _rows(english[:3])
     order = _rows([""] * 2).assign(task="word_order", choices=[english[:2]] * 2)
     only = order.assign(language="ckb", setting="ckb")
-    record = records.Record(stages.CHAPTER, {"profile": "test"}, {})
+    record = records.Record(CHAPTER, {"profile": "test"}, {})
     stages.fertility(record, "weak", {"base": folder}, pandas.concat([asked, order, only]))
     (found,) = record.content["metrics"]
     assert (found["language"], found["n"]) == ("en", 3) and found["value"] > 1
@@ -97,14 +98,12 @@ def record(output):
     """A record as the chapter writes it, with all comparisons."""
     runs = stages.plan(["weak", "strong"], ["base", "aligned"], ["full"], ["none", "en"], [0, 1])
     scores = _scores(runs)
-    record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base", "aligned"], "batch_size": 2}, {})
+    record = records.Record(CHAPTER, {"profile": "test", "stages": ["base", "aligned"], "batch_size": 2}, {})
     record.fact("available", True)
     record.rows("examples", [{"language": "en", "source": "made up", "task": "sentiment", "found": 3, "leaked": 1,
                               "kept": 2}])
     stages.note(record, scores)
-    stages.compare(record, scores, ["base", "aligned"])
-    stages.compare_arms(record, scores, ["full"])
-    stages.compare_transfer(record, scores)
+    stages.compare(record, scores, ["base", "aligned"], ["full"])
     stages.compare_translated(record, scores)
     stages.note_generated(record, scores.assign(generated=True, invalid=scores["correct"] * 1.0, hypothesis="A"))
     log = [{"step": step, "tokens": 10 * step, "loss": 3 / step} for step in (1, 2, 3)]
@@ -144,7 +143,7 @@ def test_translations_of_three_seeds_are_two_items(output):
     told = pandas.DataFrame([{**run, "seed": seed, "setting": "fa", "task": "translation", "language": "fa", "item": item,
                               "invalid": False, "hypothesis": f"it is late {'now' * seed}", "reference": "it is late now"}
                              for seed in range(3) for item in ("a", "b")])
-    record = records.Record(stages.CHAPTER, {"profile": "test"}, {})
+    record = records.Record(CHAPTER, {"profile": "test"}, {})
     stages.note_generated(record, told)
     chrf = next(row for row in record.content["metrics"] if row["metric"] == "chrf")
     assert (chrf["n"], chrf["trainings"]) == (2, 3) and chrf["high"] - chrf["low"] > 10
@@ -152,7 +151,7 @@ def test_translations_of_three_seeds_are_two_items(output):
 
 def test_exhibits_stand_on_the_record_alone(record):
     for id, exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.items():
-        if exhibit.chapter == stages.CHAPTER and id != "P1-T1":
+        if exhibit.chapter == CHAPTER and id != "P1-T1":
             *_, frame, reading = exhibit.build("test")
             assert len(frame) and reading.endswith("."), id
     frame, reading = exhibits.TABLES["P1-T6"].build("test")
@@ -162,10 +161,10 @@ def test_exhibits_stand_on_the_record_alone(record):
 
 
 def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
-    record = records.Record(stages.CHAPTER, {"profile": "test", "stages": ["base"], "batch_size": 2}, {})
+    record = records.Record(CHAPTER, {"profile": "test", "stages": ["base"], "batch_size": 2}, {})
     record.fact("available", False)
     assert len(stages.draw(benchmarks.framed([]), 3, 100, 0)) == 0
     for exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.values():
-        if exhibit.chapter == stages.CHAPTER:
+        if exhibit.chapter == CHAPTER:
             with pytest.raises(exhibits.Lacking, match="neither test files|leave it out" if exhibit.id != "P1-T1" else ""):
                 exhibits.save(exhibit.id, "test")

@@ -9,7 +9,6 @@ import pandas
 from lib.data import corpus
 from lib.evaluate import measure
 from lib.model import embeddings, folders
-from lib.study import contrast
 
 
 class Arm(NamedTuple):
@@ -24,11 +23,6 @@ ARMS = {"main": Arm("extended", "lora", True), "lora": Arm("extended", "lora", T
         "frozen": Arm("extended", "frozen", True), "full": Arm("extended", "full", True),
         "unextended": Arm("base", "lora", True), "mean-start": Arm("mean-start", "lora", True),
         "no-replay": Arm("extended", "lora", False)}
-
-
-def runs(arms: list[str], seeds: list[int], seed: int, budget: int, arm_budget: int) -> dict[tuple[str, int], int]:
-    """Bytes of text of every run (arm, seed): the main one with its own budget, then each contrast arm with each seed."""
-    return {("main", seed): budget, **{(arm, number): arm_budget for arm in arms for number in seeds}}
 
 
 def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
@@ -52,27 +46,11 @@ def streams(documents, language: str) -> dict[str, Sequence[str]]:
     return {code: texts for code, texts in found.items() if len(texts)}
 
 
-def shares(arm: str, language: str, replay: float) -> dict[str, float]:
-    """Share of bytes of each stream in an arm."""
-    return {language: 1 - replay, "en": replay} if ARMS[arm].replay else {language: 1.0}
-
-
 def score(folder, texts: dict[str, list[str]], **labels) -> pandas.DataFrame:
     """Bits and bytes of every held-out text under the model of a folder, with columns language and the labels."""
     model, tokenizer = folders.load(folder), folders.tokenizer(folder)
     found = [measure.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
     return pandas.concat(found).assign(**labels)
-
-
-def note(record, scores: pandas.DataFrame):
-    """Bits per byte of each arm and language: by seed, and with the seeds pooled."""
-    contrast.note(record, "bits_per_byte", scores, contrast.BITS, ["stage", "arm", "seed", "language"])
-    contrast.note(record, "bits_per_byte_pooled", scores, contrast.BITS, ["stage", "arm", "language"])
-
-
-def compare(record, scores: pandas.DataFrame, before: str, after: str):
-    """Paired difference of two arms, `after` − `before`, over the same texts."""
-    contrast.between(record, "bits_per_byte_difference", scores, contrast.BITS, ["language"], "arm", before, after)
 
 
 def cost(record, arm: str, seed: int, result: dict):
@@ -83,12 +61,7 @@ def cost(record, arm: str, seed: int, result: dict):
         record.fact(fact, result[fact], unit, arm=arm, seed=seed)
     for part, count in result["parts"].items():
         record.fact(f"trainable_{part}", count, "parameters", arm=arm, seed=seed)
-    record.rows("loss", [{"arm": arm, "seed": seed, **row} for row in curve(result["log"])])
-
-
-def curve(log: list[dict]) -> list[dict]:
-    """The log with `bits_per_byte`, the loss in a unit that does not depend on the vocabulary."""
-    frame = pandas.DataFrame(log)
-    spent = frame[["tokens", "bytes"]].diff().fillna(frame[["tokens", "bytes"]])
-    frame["bits_per_byte"] = frame["loss"] / math.log(2) * spent["tokens"] / spent["bytes"]
-    return frame.to_dict("records")
+    log = pandas.DataFrame(result["log"])
+    spent = log[["tokens", "bytes"]].diff().fillna(log[["tokens", "bytes"]])
+    log["bits_per_byte"] = log["loss"] / math.log(2) * spent["tokens"] / spent["bytes"]
+    record.rows("loss", log.assign(arm=arm, seed=seed).to_dict("records"))

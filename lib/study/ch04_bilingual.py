@@ -5,30 +5,19 @@ import pandas
 
 from lib.data import corpus, prompts
 from lib.evaluate import measure
+from lib.study import ch03_pretraining as pretraining
 from lib.study import contrast
-
-ARMS = ("no-pairs", "pairs")
 
 
 def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
-    """Training texts of the mixture: `<language>` and `en`, and `pairs`: a pair is a document in each direction.
-
-    A stream without text is left out.
-    """
-    documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
-    found = {**{code: documents.loc[documents["language"] == code, "text"] for code in (language, "en")},
-             "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
-                       for pair in pairs.itertuples() for direction in prompts.directions(language)]}
-    return {name: corpus.column(texts) for name, texts in found.items() if len(texts)}
+    """Training texts, where there are any: `<language>`, `en`, and `pairs`, each pair a document in each direction."""
+    found = [prompts.pair_document(pair.english, pair.target, direction, language)
+             for pair in pairs[pairs["split"] == "train"].itertuples() for direction in prompts.directions(language)]
+    return pretraining.streams(documents, language) | ({"pairs": corpus.column(found)} if found else {})
 
 
 def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[str, float]:
-    """Shares of bytes of each stream in an arm; the English replay is the same in both.
-
-    Raises ValueError for an unknown arm, or when pairs and replay leave less than nothing for the language itself.
-    """
-    if arm not in ARMS:
-        raise ValueError(f"Arm {arm!r} is unknown: choose among {', '.join(ARMS)}.")
+    """Shares of bytes of each stream in an arm, English replay the same in both; ValueError when they exceed the whole."""
     given = {"pairs": pair_share, "en": replay} if arm == "pairs" else {"en": replay}
     if sum(given.values()) > 1:
         raise ValueError(f"pair_share {pair_share} and replay {replay} are more than the whole: lower one of them.")
@@ -49,19 +38,16 @@ def score(model, tokenizer, sentences, translated: int, texts: dict, language: s
     return found, pandas.concat(bits), answers
 
 
-def note(record, retrieved, bits, translated):
-    """Puts item-level scores of all runs (columns arm, seed) into the record, each with n and interval."""
-    runs, tasks = ["arm", "seed"], {"direction": "task"}
-    contrast.note(record, "retrieval_accuracy", retrieved.rename(columns=tasks), contrast.CORRECT, [*runs, "task", "layer"])
-    contrast.note(record, "retrieval_accuracy_mean", retrieved, contrast.CORRECT, runs)
-    contrast.note(record, "bits_per_byte", bits, contrast.BITS, [*runs, "language"])
-    contrast.note(record, "chrf", translated.rename(columns=tasks), contrast.CHRF_PLUS, [*runs, "task"])
+def note(record, retrieved, bits, translated, couples):
+    """Item-level scores of all runs (columns arm, seed) as metrics, and paired differences of arms, `after` − `before`.
 
-
-def compare(record, retrieved, bits, translated, before: str, after: str):
-    """Paired tests of two arms over the same items, `after` − `before`; retrieval over all layers and directions."""
+    `couples` are those arms. Differences of retrieval are over all layers and directions.
+    """
+    retrieved, translated = (rows.rename(columns={"direction": "task"}) for rows in (retrieved, translated))
+    contrast.note(record, "retrieval_accuracy", retrieved, contrast.CORRECT, ["arm", "seed", "task", "layer"])
     for name, rows, score, by in (("retrieval_accuracy_mean", retrieved, contrast.CORRECT, []),
                                   ("bits_per_byte", bits, contrast.BITS, ["language"]),
-                                  ("chrf", translated.rename(columns={"direction": "task"}), contrast.CHRF_PLUS, ["task"])):
-        if len(rows):
+                                  ("chrf", translated, contrast.CHRF_PLUS, ["task"])):
+        contrast.note(record, name, rows, score, ["arm", "seed", *by])
+        for before, after in couples if len(rows) else ():
             contrast.between(record, f"{name}_difference", rows, score, by, "arm", before, after)

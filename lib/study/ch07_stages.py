@@ -15,8 +15,8 @@ from lib.study import ch04_bilingual as bilingual
 from lib.study import contrast, tuning
 from lib.train import training
 
-CHAPTER = "07_base_strength"
 RUN = ["base", "stage", "method", "trained_on"]
+TASKS = contrast.unions("task", {"all": pandas.Series.notna})
 GENERATED = {"generated": "generated_accuracy", "invalid": "invalid", "f1": "f1", "rougeL": "rouge_l"}
 
 
@@ -44,29 +44,22 @@ def plan(bases: list[str], stages: list[str], methods: list[str], trained_on: li
     return list(dict.fromkeys(found)) + [Run(bases[0], stages[-1], "none", "none", 0)] * ("none" in trained_on)
 
 
-def tests(settings: list[str], tasks: list[str], parsinlu: list[str]) -> pandas.DataFrame:
-    """The released rows of the settings and tasks, then ParsiNLU's test rows that are none of these, labelled."""
-    found = pandas.concat([benchmarks.released(setting, task) for setting in settings for task in tasks
+def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
+                parsinlu: list[str]) -> pandas.DataFrame:
+    """The released rows of the settings and tasks, then ParsiNLU's test rows that are none of these, labelled.
+
+    Where they are not `published`, what the corpus (`frames`: documents, pairs, dialogues, items) gives in their place:
+    the setting `fa` is then its language, and its tasks are asked whatever `tasks` names.
+    """
+    if not published:
+        return derived.tests(frames[3], frames[1], language, settings, texts)
+    found = pandas.concat([benchmarks.released(setting, task) for setting in settings for task in [*tasks, *texts]
                            if task in benchmarks.FILES[setting]], ignore_index=True)
-    more = [benchmarks.parsinlu(task) for task in parsinlu]
-    if not more:
-        return benchmarks.labelled(found)
-    more = pandas.concat(more, ignore_index=True)
+    more = pandas.concat([benchmarks.framed([]), *map(benchmarks.parsinlu, parsinlu)], ignore_index=True)
     again = more["text"].isin(set(found["text"]))
     if again.any():
         print(f"{again.sum()} of {len(again)} ParsiNLU rows are among the released ones and are asked once.")
     return benchmarks.labelled(pandas.concat([found, more[~again]], ignore_index=True))
-
-
-def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
-                parsinlu: list[str]) -> pandas.DataFrame:
-    """The `published` tests, or those that the corpus (`frames`: documents, pairs, dialogues, items) gives in their place.
-
-    The setting `fa` is then the corpus's language, and its tasks are asked whatever `tasks` names.
-    """
-    if published:
-        return tests(settings, [*tasks, *texts], parsinlu)
-    return derived.tests(frames[3], frames[1], language, settings, texts)
 
 
 def draw(known: pandas.DataFrame, count: int, longest: int, seed: int) -> pandas.DataFrame:
@@ -154,14 +147,9 @@ def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFr
     return likely, tuning.score(*ready, spoken, out, None, max_new_tokens, batch_size).assign(**labels)
 
 
-def tasks(rows: pandas.DataFrame):
-    """The rows of each task, then of all: what `contrast.groups` parts rows by."""
-    return [*(({"task": task}, part) for task, part in rows.groupby("task", sort=False)), ({"task": "all"}, rows)]
-
-
 def note(record, scores: pandas.DataFrame):
     """Accuracy and chance of every run by setting and task, and over all; without flagged rows apart; seeds pooled."""
-    for where, rows in contrast.groups(scores, [*RUN, "setting", "language", tasks]):
+    for where, rows in contrast.groups(scores, [*RUN, "setting", "language", TASKS]):
         name, sound = _measure(where), rows[~rows["flagged"].astype(bool)]
         contrast.note(record, name, rows, contrast.CORRECT, [], **where)
         record.fact(f"{name}_chance", rows["chance"].mean(), "share", **where)
@@ -169,35 +157,36 @@ def note(record, scores: pandas.DataFrame):
             contrast.note(record, f"{name}_unflagged", sound, contrast.CORRECT, [], **where)
 
 
-def compare(record, scores: pandas.DataFrame, stages: list[str]):
-    """Each stage against the one before and the first, by base: `accuracy_difference`, in both languages' own tests.
+def compare(record, scores: pandas.DataFrame, stages: list[str], methods: list[str]):
+    """Every paired difference of `contrasts` over the same items, by language, setting and task, and over all tasks."""
+    for name, rows, column, before, after, labels in contrasts(scores, stages, methods):
+        contrast.between(record, name, rows, contrast.CORRECT, ["language", "setting", TASKS], column, before, after,
+                         **labels)
 
-    With two bases also `accuracy_gain_by_base`, the second's accuracy minus the first's at the last stage. The seeds are
-    those of the tuning on task rows; every stage before it was trained once, so these rest on one training.
+
+def contrasts(scores: pandas.DataFrame, stages: list[str], methods: list[str]):
+    """What is compared in both languages' own tests: (name, rows, column, before, after, labels).
+
+    accuracy_difference: each stage against the one before and the first, by base. The seeds are those of the tuning on
+    task rows; every stage before it was trained once, so these rest on one training. accuracy_gain_by_base: the second
+    base against the first at the last stage. At the first base's last stage, arm_difference: frozen and full against
+    LoRA; transfer_difference: tuning on each language's task rows against no tuning.
     """
-    rows = _direct(_staged(scores))
-    for base, part in rows.groupby("base", sort=False):
+    rows = scores[scores["setting"] != "translate-test"]
+    bases, staged, last = list(rows["base"].unique()), _staged(rows), rows[rows["stage"] == stages[-1]]
+    for base in bases:
         for before, after in contrast.comparisons(stages):
-            _differences(record, "accuracy_difference", part, "stage", before, after, base=base, trainings=1)
-    bases, last = list(rows["base"].unique()), rows[rows["stage"] == stages[-1]]
+            yield ("accuracy_difference", staged[staged["base"] == base], "stage", before, after,
+                   {"base": base, "trainings": 1})
     if len(bases) > 1:
-        _differences(record, "accuracy_gain_by_base", last, "base", bases[0], bases[1], trainings=1)
-
-
-def compare_arms(record, scores: pandas.DataFrame, methods: list[str]):
-    """Frozen and full against LoRA at the first base's last stage: `arm_difference`, labels method and against."""
-    rows = _direct(_last(scores, "trained_on", "both"))
-    for method in [method for method in methods if method != "lora"]:
-        _differences(record, "arm_difference", rows, "method", "lora", method)
-
-
-def compare_transfer(record, scores: pandas.DataFrame):
-    """What tuning on each language's task rows changes against no tuning: `transfer_difference`, in both languages."""
-    rows = scores[scores["method"].isin(["none", "lora"])]
-    rows = _direct(_last(rows)) if len(rows) else rows
-    if "none" in set(rows["trained_on"]):
-        for language in [code for code in rows["trained_on"].unique() if code != "none"]:
-            _differences(record, "transfer_difference", rows, "trained_on", "none", language)
+        yield "accuracy_gain_by_base", _staged(last), "base", *bases[:2], {"trainings": 1}
+    last = last[last["base"] == bases[0]]
+    for method in methods:
+        yield "arm_difference", last[last["trained_on"] == "both"], "method", "lora", method, {}
+    if "none" in set(last["trained_on"]):
+        last = last[last["method"].isin(["none", "lora"])]
+        for language in [code for code in last["trained_on"].unique() if code != "none"]:
+            yield "transfer_difference", last, "trained_on", "none", language, {}
 
 
 def compare_translated(record, scores: pandas.DataFrame):
@@ -207,7 +196,7 @@ def compare_translated(record, scores: pandas.DataFrame):
     rows = rows.assign(item=rows["item"].str.split("/", n=1).str[1])
     both = rows[rows.groupby(["base", "stage", "item"])["setting"].transform("nunique") == 2]
     own, translated = (both[(both["setting"] == "translate-test") == side] for side in (False, True))
-    contrast.compare(record, "translate_test_difference", own, translated, contrast.CORRECT, ["base", "stage", tasks])
+    contrast.compare(record, "translate_test_difference", own, translated, contrast.CORRECT, ["base", "stage", TASKS])
 
 
 def note_generated(record, answers: pandas.DataFrame):
@@ -267,20 +256,3 @@ def _measure(labels: dict) -> str:
 def _staged(scores: pandas.DataFrame) -> pandas.DataFrame:
     """Rows of the runs that are compared as stages."""
     return scores[(scores["method"] == "lora") & (scores["trained_on"] == "both")]
-
-
-def _last(scores: pandas.DataFrame, column: str | None = None, value: str = "") -> pandas.DataFrame:
-    """Rows of the first base's last stage, from which methods and languages are compared."""
-    first = scores[(scores["base"] == scores["base"].iloc[0])]
-    rows = first[first["stage"] == first["stage"].iloc[-1]]
-    return rows[rows[column] == value] if column else rows
-
-
-def _direct(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Rows asked in their own language: everything but translated input."""
-    return rows[rows["setting"] != "translate-test"]
-
-
-def _differences(record, name: str, rows: pandas.DataFrame, column: str, before: str, after: str, **labels):
-    """Paired differences of two values of a column over the same items, by language and task, and over all tasks."""
-    contrast.between(record, name, rows, contrast.CORRECT, ["language", "setting", tasks], column, before, after, **labels)

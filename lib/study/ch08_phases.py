@@ -1,4 +1,5 @@
 """PersianMind's schedule: phases of bilingual text, each followed by instructions, and what its models are worth."""
+import itertools
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,8 +10,8 @@ from lib.data import prompts
 from lib.engine import paths
 from lib.evaluate import benchmarks, derived, measure
 from lib.model import folders, formats
-from lib.study import ch03_pretraining as pretraining
 from lib.study import ch04_bilingual as bilingual
+from lib.study import ch07_stages as stages
 from lib.study import contrast, tuning
 from lib.train import training
 
@@ -32,12 +33,10 @@ class State(NamedTuple):
         return self.stage if self.phase == 0 else f"phase {self.phase}" + (" text" if self.stage == "text" else "")
 
 
-STARTS = [State(0, "base"), State(0, "extended")]
-
-
 def states(count: int) -> list[State]:
     """The unextended base, the extended model that the first phase starts from, and both states of every phase."""
-    return STARTS + [State(phase, stage) for phase in range(1, count + 1) for stage in STAGES]
+    later = [State(phase, stage) for phase in range(1, count + 1) for stage in STAGES]
+    return [State(0, "base"), State(0, "extended"), *later]
 
 
 def folder(profile: str, state: State, seed: int):
@@ -48,10 +47,7 @@ def folder(profile: str, state: State, seed: int):
 
 
 def streams(documents, pairs, language: str, count: int, seed: int) -> list[dict[str, Sequence[str]]]:
-    """Training texts of each phase, as in bilingual pretraining (`bilingual.streams`); no two phases share a text.
-
-    English or pairs of fewer texts than phases are left out.
-    """
+    """Texts of each phase (`bilingual.streams`), none in two phases; English or pairs of fewer texts are left out."""
     whole = {name: texts for name, texts in bilingual.streams(documents, pairs, language).items()
              if name == language or len(texts) >= count}
     orders = {name: list(range(len(texts))) for name, texts in whole.items()}
@@ -70,10 +66,7 @@ def own(rows, phase: int, count: int):
 
 
 def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) -> dict[str, dict]:
-    """One phase from the state before it: text in packed blocks, then instruction rows; results by stage.
-
-    `settings` are training.Settings by stage; both models are merged and kept, as starts of what follows.
-    """
+    """One phase from the state before it, text in packed blocks, then instruction rows: `settings` → results, by stage."""
     seed = settings["text"].seed
     before = State(phase - 1, "instructions") if phase > 1 else State(0, "extended")
     text, tuned = (folder(profile, State(phase, stage), seed) for stage in STAGES)
@@ -82,26 +75,17 @@ def train(profile: str, phase: int, blocks, rows, settings: dict, style: str) ->
     return dict(zip(STAGES, (first, second)))
 
 
-def score(profile: str, state: State, seed: int, texts: dict[str, list[str]]) -> pandas.DataFrame:
-    """Bits, bytes and tokens of every held-out text under a state's model, with columns phase, stage and seed."""
-    return pretraining.score(folder(profile, state, seed), texts, phase=state.phase, stage=state.stage, seed=seed)
-
-
 def note(record, scores: pandas.DataFrame):
-    """Perplexity and bits per byte of every state and language, over all seeds."""
+    """Perplexity and bits per byte of every state and language over all seeds, and paired differences of the latter.
+
+    Each state is held against the one before it, the last against both starts: `against` is `text` for a phase's
+    instructions against its text, else the name of the other state. The phase `all` takes all phases together.
+    """
     for name, score in (("perplexity", PERPLEXITY), ("bits_per_byte", contrast.BITS)):
         contrast.note(record, name, scores, score, ["phase", "stage", "language"])
-
-
-def compare(record, scores: pandas.DataFrame):
-    """Paired differences of bits per byte: each state against the one before it, the last against both starts.
-
-    `against` is `text` for a phase's instructions against its text, else the name of the other state. The phase `all`
-    takes instructions and text of all phases together.
-    """
     rows = {State(**where): part for where, part in contrast.groups(scores, ["phase", "stage"])}
     known = list(rows)
-    for before, after in [*zip(known, known[1:]), *((start, known[-1]) for start in known[:2])]:
+    for before, after in [*itertools.pairwise(known), *((start, known[-1]) for start in known[:2])]:
         against = before.stage if before.phase == after.phase else before.name
         contrast.compare(record, "bits_per_byte_difference", rows[before], rows[after], contrast.BITS, ["language"],
                          phase=after.phase, stage=after.stage, against=against)
@@ -162,9 +146,7 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
     rows = translated.rename(columns={"direction": "task", "stage": label})
     for name, score in (("chrf", contrast.CHRF_PLUS), ("bleu", contrast.BLEU_INTL), ("invalid", contrast.INVALID)):
         contrast.note(record, name, rows, score, [label, "task"])
-    names = rows[label].unique()
-    for name in names[1:]:
-        contrast.between(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label, names[0], name)
+    contrast.from_first(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label)
 
 
 def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
@@ -193,13 +175,10 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
 
 def note_formats(record, choices: pandas.DataFrame):
     """Accuracy of each format over the same questions, and its paired difference to the first format."""
-    rows = choices.rename(columns={"stage": "precision"})
-    if rows.empty:
-        return
-    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
-    kinds = rows["precision"].unique()
-    for kind in kinds[1:]:
-        contrast.between(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision", kinds[0], kind)
+    if len(choices):
+        rows = choices.rename(columns={"stage": "precision"})
+        contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
+        contrast.from_first(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision")
 
 
 def transferable(items, language: str, longest: int) -> list[str]:
@@ -214,28 +193,20 @@ def transferable(items, language: str, longest: int) -> list[str]:
 
 
 def transfer_rows(items, tasks: list[str], language: str, count: int, longest: int, seed: int) -> dict:
-    """Training rows of choice tasks by what is tuned on: the language, `en`, and `both`, each of `count` rows.
-
-    Raises ValueError when a language has none.
-    """
+    """Training rows of choice tasks by what is tuned on: the language, `en`, and `both`, `count` each; ValueError for none."""
     train = items[(items["split"] == "train") & items["task"].isin(tasks) & (items["question"].str.len() <= longest)]
     train = train.sample(frac=1, random_state=seed)
     sides = {code: train[train["language"] == code].head(count) for code in (language, "en")}
     if missing := [code for code, rows in sides.items() if rows.empty]:
         raise ValueError(f"No training item of {', '.join(tasks)} in {', '.join(missing)} has at most {longest} "
                          "characters: choose other transfer_tasks, or raise longest_question.")
-    both = pandas.concat([rows.head(count // 2) for rows in sides.values()])
-    return {**sides, "both": both.sample(frac=1, random_state=seed)}
+    return {**sides, "both": stages.mixed(sides, "both", count, seed)}
 
 
 def note_transfer(record, answers: pandas.DataFrame):
-    """Accuracy by what was tuned on, task, language and seed, and paired differences to the untuned model (`none`).
-
-    Differences are over all tasks of a language.
-    """
+    """Accuracy by what was tuned on, task, language and seed; by language also paired differences to no tuning (`none`)."""
     rows = answers.rename(columns={"stage": "trained_on"})
     contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "seed", "task", "language"])
     for language, part in rows.groupby("language", sort=False):
         record.fact("chance", (1 / part["choices"]).mean(), "share", part="transfer", language=language)
-    for kind in rows["trained_on"].unique()[1:]:
-        contrast.between(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on", "none", kind)
+    contrast.from_first(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on")

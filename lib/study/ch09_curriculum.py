@@ -13,11 +13,10 @@ from lib.engine import assets, paths, records, statistics
 from lib.evaluate import measure, similarity
 from lib.model import folders, tokenizer
 from lib.study import contrast
-from lib.train import training
 
-CHAPTER = "09_curriculum"
-PAIRS, OTHERS, START = "pairs", "non-English", "start"
+PAIRS, OTHERS = "pairs", "non-English"
 ITEMS = "multi-way items"
+LANGUAGES = contrast.unions("language", {OTHERS: lambda codes: codes != "en"})
 HUB = re.compile(r"([\w.-]+/[\w.-]+@[\w.-]+)(?::(.+))?")
 BYTES = 8  # of text drawn for a token wanted: more than any tokenizer makes of one
 
@@ -63,34 +62,33 @@ def script(code: str, units: list[dict]) -> str:
 
 
 def texts(documents, multiway, owned) -> pandas.DataFrame:
-    """Training texts (stream, source, text) of all languages, and of `pairs`: an item is a document each way."""
+    """Training texts (stream, source, text, bytes) of all languages, and of `pairs`: an item is a document each way."""
     train = [frame[frame["split"] == "train"] for frame in (documents, owned)]
     items = multiway[multiway["split"] == "train"]
     found = [frame.rename(columns={"language": "stream"})[["stream", "source", "text"]] for frame in train]
     found += [pandas.DataFrame({"stream": code, "source": ITEMS, "text": items[code]}) for code in corpus.foreign(multiway)]
     pairs = [prompts.pair_document(english, other, direction, code) for code in corpus.foreign(multiway)
              for english, other in zip(items["en"], items[code]) for direction in prompts.directions(code)]
-    return pandas.concat([*found, pandas.DataFrame({"stream": PAIRS, "source": ITEMS, "text": pairs})],
-                         ignore_index=True)
+    found = pandas.concat([*found, pandas.DataFrame({"stream": PAIRS, "source": ITEMS, "text": pairs})],
+                          ignore_index=True)
+    return found.assign(bytes=[len(string.encode()) for string in found["text"]])
 
 
 def divide(material: pandas.DataFrame, heat: float, given: dict[str, float]) -> dict[str, float]:
     """Shares of the languages in the non-English part: `given` ones, else by temperature from their bytes of text."""
     if given:
         return {code: share / sum(given.values()) for code, share in given.items()}
-    sizes = material["text"].map(lambda string: len(string.encode())).groupby(material["stream"]).sum()
+    sizes = material.groupby("stream")["bytes"].sum()
     return schedule.temperature(sizes.drop(["en", PAIRS], errors="ignore").to_dict(), heat)
 
 
 def plans(arms: list[str], curriculum: schedule.Schedule, pair_share: float, blocks: int) -> dict[str, tuple]:
     """Arm → (Schedule, plan). An even arm has the shares that its curriculum comes to, so both read the same blocks.
 
-    With pairs, `pair_share` of what is not English is translation pairs. Raises ValueError for an unknown arm.
+    With pairs, `pair_share` of what is not English is translation pairs.
     """
     found = {}
     for name in arms:
-        if name not in ARMS:
-            raise ValueError(f"Arm {name!r} is unknown: choose among {', '.join(ARMS)}.")
         wanted = _with_pairs(curriculum, pair_share) if ARMS[name].pairs else curriculum
         order = schedule.plan(wanted, blocks)
         if not ARMS[name].curriculum:
@@ -110,12 +108,10 @@ def pack(material: pandas.DataFrame, orders: list[list[str]], words, length: int
     inner = {name: schedule.plan(schedule.constant(_sources(material, name, length)), count)
              for name, count in most.items()}
     wanted = Counter(f"{name}/{source}" for name, order in inner.items() for source in order)
-    grouped = {f"{stream}/{source}": corpus.column(part["text"]) for (stream, source), part
-               in material.groupby(["stream", "source"], sort=False)}
-    quotas = {name: min(count * length * BYTES, sum(len(string.encode()) for string in grouped[name]))
-              for name, count in wanted.items()}
-    total = sum(quotas.values())
-    drawn = mixture.documents(grouped, {name: quota / total for name, quota in quotas.items()}, total, seed)
+    parts = {f"{stream}/{source}": part for (stream, source), part in material.groupby(["stream", "source"], sort=False)}
+    quotas = {name: min(count * length * BYTES, int(parts[name]["bytes"].sum())) for name, count in wanted.items()}
+    total, strings = sum(quotas.values()), {name: corpus.column(part["text"]) for name, part in parts.items()}
+    drawn = mixture.documents(strings, {name: quota / total for name, quota in quotas.items()}, total, seed)
     packed = mixture.blocks(drawn, words, length)
     places = pandas.Series(range(len(packed))).groupby(packed["stream"][:]).apply(list)
     return {name: schedule.arrange({source: packed.select(places.get(f"{name}/{source}", []))
@@ -159,17 +155,10 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
     return pandas.DataFrame(found)
 
 
-def train(profile: str, arm: str, start, blocks: datasets.Dataset, settings: training.Settings):
-    """Trains an arm on its blocks in their order: (folder of its adapter, result.json)."""
-    folder = paths.run(profile, CHAPTER) / f"{arm}-{settings.seed}"
-    return folder, training.pretrain(folder, start, blocks, settings)
-
-
 def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **labels):
     """Bits and bytes of every held-out text, and retrieval of every item's translation in each language; two frames.
 
-    An item's `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame
-    is empty.
+    `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame is empty.
     """
     model, words = folders.load(folder), folders.tokenizer(folder)
     bits = measure.bits_per_byte(model, words, texts["text"].tolist())
@@ -204,38 +193,24 @@ def note_text(record, arm: str, blocks: datasets.Dataset, length: int, boundarie
 
 
 def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
-    """Bits per byte and retrieval of every arm by language, and of every seed in short.
+    """Bits per byte and retrieval of every arm by language, bits of every seed in short, and paired differences.
 
-    Language `non-English` takes a text in all its languages, so that its interval rests on texts, not on translations.
+    `…_gain` is that of every arm on the start, `…_effect` that of curriculum and of pairs, over the arms that differ in
+    nothing else. Language `non-English` takes a text in all its languages, so that its interval rests on texts, not on
+    translations. Without `hits` there is no retrieval.
     """
-    for name, (rows, score) in _measures(bits, hits).items():
-        contrast.note(record, name, rows, score, ["arm", languages])
-    for where, rows in contrast.groups(bits, ["arm", "seed", languages]):
-        if where["language"] in (OTHERS, "en"):
-            contrast.note(record, "bits_per_byte_of_seed", rows, contrast.BITS, [], **where)
-
-
-def compare(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
-    """Paired differences, text by text: `…_gain` of every arm on the start, `…_effect` of curriculum and of pairs.
-
-    An effect is over the arms that differ in nothing else. Negative bits per byte are better.
-    """
-    for name, (rows, score) in _measures(bits, hits).items():
-        known = rows["arm"].unique()
-        for arm in [arm for arm in known if arm != START]:
-            contrast.between(record, f"{name}_gain", rows, score, [languages], "arm", START, arm)
+    english = bits.assign(language=bits["language"].where(bits["language"] == "en", OTHERS))
+    contrast.note(record, "bits_per_byte_of_seed", english, contrast.BITS, ["arm", "seed", "language"])
+    measures = [("bits_per_byte", bits, contrast.BITS), ("retrieval", hits, contrast.ratio("correct", "answers", "share"))]
+    for name, rows, score in [one for one in measures if len(one[1])]:
+        known = set(rows["arm"])
+        contrast.note(record, name, rows, score, ["arm", LANGUAGES])
+        contrast.from_first(record, f"{name}_gain", rows, score, [LANGUAGES], "arm")
         for effect, couples in EFFECTS.items():
-            sides = list(zip(*(couple for couple in couples if set(couple) <= set(known))))
+            sides = list(zip(*(couple for couple in couples if set(couple) <= known)))
             if sides:
                 contrast.compare(record, f"{name}_effect", *(rows[rows["arm"].isin(side)] for side in sides), score,
-                                 [languages], effect=effect)
-
-
-def languages(rows: pandas.DataFrame):
-    """The rows of each language, then of all but English: what `contrast.groups` parts rows by."""
-    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
-    others = rows[rows["language"] != "en"]
-    return found + [({"language": OTHERS}, others)] * (len(others) > 0)
+                                 [LANGUAGES], effect=effect)
 
 
 def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str]]:
@@ -247,10 +222,7 @@ def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str
 
 
 def compress(record, profile: str, names: list[str], base, samples: dict[str, list[str]]):
-    """Bytes a token of each tokenizer over the base's, in every language, and the share of tokens that are unknown.
-
-    `samples` are texts by language. What cannot be had is told and noted.
-    """
+    """Bytes a token of each tokenizer that can be had over the base's, by language, and the share of unknown tokens."""
     before = {code: tokenizer.counts(folders.tokenizer(base), texts) for code, texts in samples.items()}
     for name in names:
         try:
@@ -297,15 +269,8 @@ def _with_pairs(curriculum: schedule.Schedule, share: float) -> schedule.Schedul
 
 def _sources(material: pandas.DataFrame, stream: str, length: int) -> dict[str, float]:
     """Shares of a stream's sources by their bytes; ValueError when it has no text."""
-    part = material[material["stream"] == stream]
-    sizes = part["text"].map(lambda string: len(string.encode())).groupby(part["source"], sort=False).sum()
+    sizes = material[material["stream"] == stream].groupby("source", sort=False)["bytes"].sum()
     if sizes.empty:
         raise ValueError(f"There is no training text in {stream!r}: take it out of `division`, or name a corpus.")
     sizes = sizes[(sizes >= 2 * length * BYTES) | (sizes == sizes.max())]
     return (sizes / sizes.sum()).to_dict()
-
-
-def _measures(bits: pandas.DataFrame, hits: pandas.DataFrame) -> dict[str, tuple]:
-    """Measure → its rows and score; retrieval only where it was made."""
-    measures = {"bits_per_byte": (bits, contrast.BITS), "retrieval": (hits, contrast.ratio("correct", "answers", "share"))}
-    return {name: measure for name, measure in measures.items() if len(measure[0])}

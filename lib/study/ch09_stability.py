@@ -81,16 +81,15 @@ def start(folder: Path, tokenizer, layers: int, hidden: int, heads: int, length:
     return folders.save(model, tokenizer, folder)
 
 
-def settings(run: Run, rule: spikes.Rule, **common) -> training.Settings:
-    """Full training as the run says: one rate for all parameters, watched by the rule; `common` are further fields."""
-    return training.Settings(method="full", learning_rate=run.rate, rows_learning_rate=run.rate, seed=run.seed,
-                             precision=run.precision, guard=dataclasses.replace(rule, on_spike=run.on_spike), **common)
-
-
 def train(run: Run, folder: Path, start: Path, blocks, rule: spikes.Rule, **common) -> dict:
-    """Trains the run in `folder` as `settings` has it; in this process, since only there a guard can watch a step."""
+    """Trains all parameters in `folder` at the run's rate, watched by the rule; `common` are further fields of Settings.
+
+    In this process, since only there a guard can watch a step.
+    """
+    settings = training.Settings(method="full", learning_rate=run.rate, rows_learning_rate=run.rate, seed=run.seed,
+                                 precision=run.precision, guard=dataclasses.replace(rule, on_spike=run.on_spike), **common)
     with launch.using(launch.Launch()):
-        return training.pretrain(folder / run.folder, start, blocks, settings(run, rule, **common))
+        return training.pretrain(folder / run.folder, start, blocks, settings)
 
 
 def score(run: Run, folder: Path, texts: list[str], length: int) -> pandas.DataFrame:
@@ -103,7 +102,9 @@ def score(run: Run, folder: Path, texts: list[str], length: int) -> pandas.DataF
 def note(record, run: Run, result: dict):
     """The run's curves, every spike with what was done, and their counts."""
     log, labels = result["log"], {"run": run.name, **run._asdict()}
-    record.rows("stability", [{**labels, **{curve: [_short(row[curve]) for row in log] for curve in CURVES}}])
+    # Five digits of a number: a curve has many.
+    curves = {name: [row[name] and float(f"{row[name]:.5g}") for row in log] for name in CURVES}
+    record.rows("stability", [{**labels, **curves}])
     met = [row for row in log if row["spike"]]
     record.rows("spikes", [{**labels, **{name: row[name] for name in (*CURVES, "spike", "action")}} for row in met])
     record.fact("stability_steps", len(log), "steps", **labels)
@@ -137,8 +138,3 @@ def _contrasts(cases: dict[str, Run]) -> list[tuple[str, str]]:
         pairs += [(other, name) for other, by in cases.items() if by.rate == run.rate and by.on_spike == run.on_spike
                   and (by.precision, run.precision) in FORMATS]
     return list(dict.fromkeys(pairs))
-
-
-def _short(value):
-    """Five digits of a number: a curve has many."""
-    return value if value is None else float(f"{value:.5g}")

@@ -7,7 +7,6 @@ them: a run that was stopped goes on where it was and comes to the same tasks.
 """
 import functools
 import json
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +55,11 @@ REASONS = ("malformed", "cut off", "empty", "link", "other script", "other langu
 
 @dataclass(frozen=True)
 class Settings:
-    """How tasks of one language are made and checked.
+    """How tasks of one language of `text.LANGUAGES` are made and checked.
 
     `first_prompts` are those of round 1, `prompts` those of each later round; a demonstration has at most
     `longest` characters; instructions are kept below Rouge-L `threshold`, inputs up to Rouge-L `overlap` with theirs,
-    and `script_share` is the least share of an instruction's letters that are of the language's script. Raises
-    ValueError for a language that `text.LANGUAGES` does not know.
+    and `script_share` is the least share of an instruction's letters that are of the language's script.
     """
 
     language: str
@@ -76,10 +74,6 @@ class Settings:
     overlap: float = 0.5
     script_share: float = 0.5
     seed: int = 0
-
-    def __post_init__(self):
-        if self.language not in text.LANGUAGES:
-            raise ValueError(f"Tasks in {self.language!r} cannot be checked; use {', '.join(sorted(text.LANGUAGES))}.")
 
 
 def limit(limits: list[str], language: str) -> float:
@@ -104,7 +98,7 @@ def seed_tasks(leave_out: list[str]) -> tuple[list[dict], list[str]]:
     `culture-bound` in `leave_out` stands for CULTURE_BOUND. Raises ValueError for a name that no seed task has, and
     assets.NotAvailable when the file cannot be had.
     """
-    rows = _lines(assets.file(SEEDS, "seed_tasks.jsonl"))
+    rows = read(assets.file(SEEDS, "seed_tasks.jsonl"))
     names = {name for entry in leave_out for name in (CULTURE_BOUND if entry == "culture-bound" else [entry])}
     unknown = names - {row["name"] for row in rows}
     if unknown:
@@ -119,17 +113,15 @@ def published() -> list[str]:
     return [Path(path).stem for path in assets.entry(RELEASED)["files"]]
 
 
-def released(language: str) -> pandas.DataFrame:
-    """MultiAlpaca's tasks in a language as published: instruction, input (None when empty), output.
-
-    Raises assets.AssetError for a language without a file here, NotAvailable when the file cannot be had.
-    """
+def released(language: str) -> list[dict]:
+    """MultiAlpaca's tasks in a language as published, as `read` gives them; assets.AssetError when they cannot be had."""
     return read(assets.file(RELEASED, f"multialpaca/{language}.jsonl"))
 
 
-def read(path: Path) -> pandas.DataFrame:
-    """Tasks of a file in the release format: instruction, input (None when empty), output."""
-    return pandas.DataFrame(_lines(path), columns=list(PARTS), dtype=object)
+def read(path: Path) -> list[dict]:
+    """The objects of a JSONL file; in the release format each is a task."""
+    with open(path, encoding="utf8") as stream:
+        return [json.loads(line) for line in stream if line.strip()]
 
 
 def derived(rows: pandas.DataFrame, language: str) -> list[dict]:
@@ -153,15 +145,15 @@ def choose_seeds(candidates: dict[str, list[dict]], settings: Settings, count: i
     origin = next((name for name, tasks in candidates.items() if tasks), "none")
     short = [task for task in candidates.get(origin, []) if _size(task) <= settings.longest]
     random.Random(f"{settings.seed} {settings.language}").shuffle(short)
-    short = short[:TRIED * count]
-    repeated = novelty.repeats([task["instruction"] for task in short], settings.language, settings.threshold)
-    return [task for task, bad in zip(short, repeated) if not bad][:count], origin
+    pool = novelty.Pool(settings.language, settings.threshold)
+    new = [task for task in short[:TRIED * count] if pool.near_or_new(task["instruction"]) is None]
+    return new[:count], origin
 
 
 def translated(english: list[dict], teacher, journal: Journal, settings: Settings, source: str) -> tuple[list[dict], int]:
     """Seed tasks as the teacher translates them, a prompt each: (tasks, how many came back unusable)."""
     name = text.LANGUAGES[settings.language].name
-    turns = [[_user(f"{TRANSLATION.format(language=name)}\n\n{_shown(1, task)}")] for task in english]
+    turns = [_turns(TRANSLATION.format(language=name), _shown(1, task)) for task in english]
     found = [_tasks(reply) for reply in journal.ask(teacher, turns, 0, source)]
     good = [tasks[0] for tasks in found if len(tasks) == 1 and not _unfit(tasks[0], settings)]
     return [{part: task[part] for part in PARTS} for task in good], len(english) - len(good)
@@ -172,23 +164,22 @@ def prompt(demonstrations: list[dict], asked: int, language: str) -> list[dict]:
     given = len(demonstrations)
     request = REQUEST.format(total=given + asked, given=given, asked=asked, language=text.LANGUAGES[language].name)
     shown = [_shown(number, task) for number, task in enumerate(demonstrations, 1)]
-    return [_user("\n\n".join([request, *shown]))]
+    return _turns(request, *shown)
 
 
 def parse(reply: str, cut: bool = False) -> list[dict]:
     """The tasks of a reply in their order, each with `reason`: empty, or why it is none.
 
     A task begins at an instruction, its parts stand behind their labels, numbers and rules between tasks are passed
-    over; a part that is missing (input apart) or stands twice makes it malformed. The last task of a reply that was
-    `cut` at the token limit is cut off. A reply without any label gives no task. A part whose own text has a line
-    that begins with a label (a program's `Input:`) makes its task malformed too: such tasks are lost, and counted.
+    over; a part that is missing (input apart) or stands twice makes it malformed, also where a part's own text has a line
+    that begins with a label (a program's `Input:`). The last task of a reply `cut` at the token limit is cut off.
     """
-    marks, groups = list(LABEL.finditer(reply)), []
-    for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(reply)]):
-        part, content = mark[1].lower(), _content(reply[mark.end():end])
-        if part == "instruction" or not groups:
+    _, *pieces = LABEL.split(reply)
+    groups = []
+    for part, content in zip(pieces[::2], pieces[1::2]):
+        if part.lower() == "instruction" or not groups:
             groups.append([])
-        groups[-1].append((part, content))
+        groups[-1].append((part.lower(), _content(content)))
     return [{**_parsed(group), **({"reason": "cut off"} if cut and group is groups[-1] else {})} for group in groups]
 
 
@@ -201,28 +192,20 @@ def examine(task: dict, pool: novelty.Pool, settings: Settings) -> dict:
     task = {**task, "input": None if inside else task["input"], "blanked": inside, "near": None}
     reason = task.get("reason") or _unfit(task, settings)
     if not reason:
-        task["near"] = pool.near(task["instruction"])
+        task["near"] = pool.near_or_new(task["instruction"])
         reason = "similar" if task["near"] else ""
-    if not reason:
-        pool.add(task["instruction"])
     return {**task, "reason": reason}
-
-
-def identify(string: str) -> str:
-    """The likeliest code in `text.LANGUAGES` (py3langid; Lui & Baldwin 2012): one it lacks counts as a neighbour."""
-    return _identifier().classify(string)[0]
 
 
 def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, source: str):
     """All rounds of a language: (tasks, replies), two frames.
 
     Tasks, rejected ones too, have round, prompt, instruction, input, output, reason, blanked, near; replies have round,
-    outcome (tasks, unparsed, error), cut, tokens, seconds and error. Raises ValueError when the seeds are too few for a
-    prompt, and what the teacher raises when it cannot be asked. After the last round nothing is asked again.
+    outcome (tasks, unparsed, error), cut, tokens, seconds and error. Raises what the teacher raises when it cannot be
+    asked. After the last round nothing is asked again.
     """
-    if len(seeds) < settings.seed_demonstrations + settings.generated_demonstrations:
-        raise ValueError(f"{len(seeds)} seed tasks in {settings.language} are too few for a prompt: raise `longest`.")
-    pool, tasks, replies = filled([task["instruction"] for task in seeds], settings), [], []
+    pool = novelty.Pool(settings.language, settings.threshold, [task["instruction"] for task in seeds])
+    tasks, replies = [], []
     for number in range(1, settings.rounds + 1):
         kept = [task for task in tasks if not task["reason"] and _size(task) <= settings.longest]
         answers = journal.ask(teacher, _prompts(seeds, kept, number, settings), number, source)
@@ -235,30 +218,19 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
     return pandas.DataFrame(tasks, columns=columns, dtype=object), pandas.DataFrame(replies, columns=REPLY)
 
 
-def filled(instructions: list[str], settings: Settings) -> novelty.Pool:
-    """A pool that holds these instructions."""
-    pool = novelty.Pool(settings.language, settings.threshold)
-    for instruction in instructions:
-        pool.add(instruction)
-    return pool
-
-
 def write(path: Path, tasks: pandas.DataFrame) -> Path:
-    """The kept tasks in the release format, a JSON object a line, input null when empty; written through a rename."""
-    kept = tasks[tasks["reason"] == ""]
-    lines = [json.dumps(_task(*row), ensure_ascii=False) for row in kept[list(PARTS)].itertuples(index=False)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf8")
-    os.replace(temporary, path)
+    """The kept tasks in the release format, a JSON object a line, input null when empty."""
+    kept = tasks.loc[tasks["reason"] == "", list(PARTS)].itertuples(index=False)
+    path.write_text("".join(json.dumps(_task(*row), ensure_ascii=False) + "\n" for row in kept), encoding="utf8")
     return path
 
 
-def survey(tasks: pandas.DataFrame, settings: Settings, rows: int = 0) -> pandas.DataFrame:
+def survey(tasks: list[dict], settings: Settings, rows: int = 0) -> pandas.DataFrame:
     """`rows` tasks of a set (0: all), drawn by the seed, put through the checks of `generate`; no seeds are pooled."""
     if rows:
-        tasks = tasks.sample(min(rows, len(tasks)), random_state=settings.seed).sort_index()
+        tasks = pandas.Series(tasks).sample(min(rows, len(tasks)), random_state=settings.seed).sort_index()
     pool = novelty.Pool(settings.language, settings.threshold)
-    return pandas.DataFrame([examine(task, pool, settings) for task in tasks.to_dict("records")],
+    return pandas.DataFrame([examine(task, pool, settings) for task in tasks],
                             columns=[*PARTS, "reason", "blanked", "near"], dtype=object)
 
 
@@ -273,10 +245,8 @@ def note(record: records.Record, settings: Settings, tasks: pandas.DataFrame, re
         record.fact("asked", settings.asked * len(round_), "tasks", **labels)
         record.fact("generated", len(found), "tasks", **labels)
         record.fact("blanked", int(found["blanked"].sum()), "inputs", **labels)
-        for reason in ("", *REASONS):
-            count = int((found["reason"] == reason).sum())
-            which = {"reason": reason} if reason else {}
-            record.fact("rejected" if reason else "kept", count, "tasks", **labels, **which)
+        record.fact("kept", int((found["reason"] == "").sum()), "tasks", **labels)
+        _note_rejected(record, found, labels)
         for outcome in ("tasks", "unparsed", "error"):
             record.fact("replies", int((round_["outcome"] == outcome).sum()), "replies", **labels, outcome=outcome)
         if len(found):
@@ -303,19 +273,22 @@ def note_shares(record: records.Record, settings: Settings, tasks: pandas.DataFr
 
 def note_survey(record: records.Record, language: str, found: pandas.DataFrame):
     """What the same checks reject in a published set, and the share of tasks that they keep (n counts tasks)."""
-    record.fact("surveyed", len(found), "tasks", language=language, set="released")
-    for reason in REASONS:
-        count = int((found["reason"] == reason).sum())
-        record.fact("rejected", count, "tasks", language=language, set="released", reason=reason)
+    labels = {"language": language, "set": "released"}
+    record.fact("surveyed", len(found), "tasks", **labels)
+    _note_rejected(record, found, labels)
     if len(found):
         kept = (found["reason"] == "").sum()
-        record.metric("survival_overall", statistics.wilson(kept, len(found)), "share", language=language,
-                      set="released")
+        record.metric("survival_overall", statistics.wilson(kept, len(found)), "share", **labels)
 
 
-def card(record: records.Record, language: str, kind: str, tasks: pandas.DataFrame):
+def _note_rejected(record: records.Record, found: pandas.DataFrame, labels: dict):
+    for reason in REASONS:
+        record.fact("rejected", int((found["reason"] == reason).sum()), "tasks", **labels, reason=reason)
+
+
+def card(record: records.Record, language: str, kind: str, tasks: list[dict]):
     """Facts of a set of tasks: how many, empty inputs, instructions that stand twice, median characters a part."""
-    labels, tasks = {"language": language, "set": kind}, tasks.reset_index(drop=True)
+    labels, tasks = {"language": language, "set": kind}, pandas.DataFrame(tasks, columns=list(PARTS), dtype=object)
     empty = tasks["input"].isna() | (tasks["input"] == "")
     record.fact("tasks", len(tasks), "tasks", **labels)
     record.fact("empty_inputs", int(empty.sum()), "tasks", **labels)
@@ -328,13 +301,13 @@ def card(record: records.Record, language: str, kind: str, tasks: pandas.DataFra
 
 def examples(tasks: pandas.DataFrame, language: str, count: int) -> list[dict]:
     """The first `count` tasks of every reason, kept ones first, as rows for the record."""
-    chosen = tasks.groupby("reason").head(count).sort_values("reason", kind="stable")
-    rows = chosen[["round", *PARTS, "reason", "near"]].to_dict("records")
-    return [{"language": language, **row} for row in rows]
+    chosen = tasks.groupby("reason").head(count).sort_values("reason", kind="stable").assign(language=language)
+    return chosen[["language", "round", *PARTS, "reason", "near"]].to_dict("records")
 
 
 @functools.cache
 def _identifier() -> LanguageIdentifier:
+    """Gives the likeliest code in `text.LANGUAGES` (Lui and Baldwin 2012): a language it lacks counts as a neighbour."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(set(text.LANGUAGES) & set(identifier.labels))
     return identifier
@@ -351,7 +324,7 @@ def _unfit(task: dict, settings: Settings) -> str:
         return "link"
     if text.script_share(instruction, text.script(language)) < settings.script_share:
         return "other script"
-    if identify(instruction) != language:
+    if _identifier().classify(instruction)[0] != language:
         return "other language"
     repeated = task["input"] and novelty.rouge_l(instruction, task["input"], language) > settings.overlap
     return "repeats input" if repeated else ""
@@ -417,14 +390,9 @@ def _shown(number: int, task: dict) -> str:
             f"{number}. Output: {task['output']}\n###")
 
 
-def _user(content: str) -> dict:
-    return {"role": "user", "content": content}
+def _turns(*parts: str) -> list[dict]:
+    return [{"role": "user", "content": "\n\n".join(parts)}]
 
 
 def _size(task: dict) -> int:
     return sum(len(task[part] or "") for part in PARTS)
-
-
-def _lines(path: Path) -> list[dict]:
-    with open(path, encoding="utf8") as stream:
-        return [json.loads(line) for line in stream if line.strip()]

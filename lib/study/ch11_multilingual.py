@@ -21,7 +21,6 @@ from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import contrast
 
-CHAPTER = "11_multilingual_benchmark"
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
@@ -33,7 +32,10 @@ NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "X
          "belebele": "Belebele"}
 CODES = {"jp": "ja", "eng": "en", "pes": "fa", "arb": "ar", "hin": "hi", "swh": "sw", "urd": "ur", "zho": "zh"}
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
-AVERAGE = "average"
+# The rows of each language, then of all; of translations also of those from and into English.
+PARTS = contrast.unions("language", {
+    "from English": lambda codes: codes.str.startswith("en-"), "into English": lambda codes: codes.str.endswith("-en"),
+    "average": pandas.Series.notna}, least=2)
 ASKED = ("zero-shot", "one-shot")
 
 
@@ -78,10 +80,9 @@ def pools(profile: str, frames, languages: list[str], source: str, made: bool, l
     are not at hand, English is derived too, and other languages are the corpus's dialogues. Rows of more than `longest`
     characters are left out. Raises ValueError for a language without rows, though not where its file is what lacks.
     """
-    learned, lacking = corpus.language(profile), assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
-    found = {code: _pool(profile, frames, code, learned, source, made, longest, seed, lacking)
+    lacking = assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
+    short = {code: _short(_pool(profile, frames, code, source, made, longest, seed, lacking), longest)
              for code in dict.fromkeys(languages)}
-    short = {code: _short(rows, longest) for code, rows in found.items()}
     bare = [code for code, rows in short.items() if rows.empty]
     if bare and not lacking:
         raise ValueError(f"There is no instruction of at most {longest} characters in {', '.join(bare)}: raise "
@@ -91,18 +92,22 @@ def pools(profile: str, frames, languages: list[str], source: str, made: bool, l
     return {code: rows for code, rows in short.items() if len(rows)}
 
 
-def _pool(profile: str, frames, code: str, learned: str, source: str, made: bool, longest: int, seed: int, lacking):
-    """A language's instructions of every origin that is at hand."""
-    if code == "en" and (source == "hub" or selfinstruct.SEEDS not in lacking):
-        return _alpaca(source)
-    published, path = code in selfinstruct.published() and selfinstruct.RELEASED not in lacking, written(profile, code)
-    parts = [_rows(selfinstruct.released(code), code)] if published else []
-    parts += [_rows(selfinstruct.read(path), code)] if made and path.exists() else []
-    parts += [_derived(frames, code, learned, longest, seed)] if code in (learned, "en") else []
-    if lacking and code not in (learned, "en"):
-        talk = frames[2].query("language == @code and split == 'train'")
-        parts += [_rows(talk.rename(columns={"prompt": "instruction", "reply": "output"}).assign(input=""), code)]
-    return pandas.concat(parts) if parts else _rows(pandas.DataFrame(), code)
+def _pool(profile: str, frames, code: str, source: str, made: bool, longest: int, seed: int, lacking) -> pandas.DataFrame:
+    """A language's instructions of every origin that is at hand; derived ones are all but translations."""
+    if code == "en" and source == "hub":
+        return _rows(pandas.read_parquet(next(assets.fetch("alpaca").rglob("*.parquet"))).to_dict("records"), code)
+    if code == "en" and selfinstruct.SEEDS not in lacking:
+        return _rows(selfinstruct.seed_tasks([])[0], code)
+    learned, path, tasks = corpus.language(profile), written(profile, code), []
+    if code in selfinstruct.published() and selfinstruct.RELEASED not in lacking:
+        tasks += selfinstruct.released(code)
+    if made and path.exists():
+        tasks += selfinstruct.read(path)
+    if code not in (learned, "en"):
+        return _rows([*tasks, *(selfinstruct.spoken(frames[2], code) if lacking else [])], code)
+    everything = sum(map(len, frames)) * 2
+    rows, _ = prompts.instructions(*frames, learned, everything, everything, longest, seed)
+    return pandas.concat([_rows(tasks, code), rows[(rows["language"] == code) & (rows["task"] != "translation")]])
 
 
 def written(profile: str, language: str) -> Path:
@@ -124,18 +129,18 @@ def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, 
     nearest to that of the English row in its place. A set without any language in `found` is left out. Raises ValueError
     when a language has too few rows.
     """
-    pools = {"en": ["en"], "multilingual": languages}
-    pools = {kind: [code for code in codes if code in found] for kind, codes in pools.items()}
-    needed = {code: -(-count // len(pools["multilingual"])) for code in pools["multilingual"]}
-    needed |= {code: count for code in pools["en"]}
-    few = {code: len(found[code]) for code, number in needed.items() if len(found[code]) < number}
+    pools = {kind: {code: found[code] for code in codes if code in found}
+             for kind, codes in (("en", ["en"]), ("multilingual", languages))}
+    pools = {kind: pool for kind, pool in pools.items() if pool}
+    few = {code: len(rows) for pool in pools.values() for code, rows in pool.items() if len(rows) < count / len(pool)}
     if few:
-        raise ValueError(f"{count} instructions a set need {needed}, but there are only {few}: lower examples, or "
-                         "raise longest_example.")
-    first = next((codes[0] for codes in pools.values() if codes), None)
-    drawn = found[first].sample(count, random_state=seed).reset_index(drop=True) if first else pandas.DataFrame()
-    return {kind: drawn if kind == "en" else matched({code: found[code] for code in codes}, drawn["bytes"], seed)
-            for kind, codes in pools.items() if codes}
+        raise ValueError(f"For {count} instructions a set, as many of every language, there are only {few}: lower "
+                         "examples, or raise longest_example.")
+    if not pools:
+        return {}
+    first = next(rows for pool in pools.values() for rows in pool.values())
+    drawn = first.sample(count, random_state=seed).reset_index(drop=True)
+    return {kind: drawn if kind == "en" else matched(pool, drawn["bytes"], seed) for kind, pool in pools.items()}
 
 
 def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:
@@ -163,13 +168,12 @@ def questions(languages: list[str], count: int, longest: int, seed: int) -> tupl
     lengths = found["text"].str.len().groupby(found["item"]).max()
     found = found[found["item"].map(lengths) <= longest]
     first = found[found["language"] == languages[0]]
-    passage = dict(zip(first["item"], first["text"].str.rsplit("\n", n=1).str[0]))
-    order = sorted(set(passage.values()), key=lambda text: corpus.digest(seed, text))
+    passages = first["text"].str.rsplit("\n", n=1).str[0]
+    order = sorted(set(passages), key=lambda text: corpus.digest(seed, text))
     if len(order) < 2:
         raise ValueError(f"XQuAD has {len(order)} passages of at most {longest} characters in {', '.join(languages)}, "
                          "and one is shown, one asked: raise longest_passage.")
-    spread = pandas.DataFrame({"item": passage.keys(), "passage": [order.index(text) for text in passage.values()]})
-    spread["turn"] = spread.groupby("passage").cumcount()
+    spread = first.assign(passage=passages.map(order.index), turn=first.groupby(passages).cumcount())
     spread = spread.sort_values(["turn", "passage"])
     shown = spread.loc[spread["passage"] == 0, "item"].head(1)
     asked = spread.loc[spread["passage"] > 0, "item"].head(count)
@@ -211,21 +215,15 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
 
 
 def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], folder: Path, more=()) -> set[str]:
-    """Strings of everything asked: task rows, XCOPA in the languages, `names` of the harness, and `more` texts.
-
-    The harness' copy of XCOPA's files lies in `folder`.
-    """
+    """Strings of everything asked: task rows, XCOPA (copied to `folder`), `names` of the harness, and `more` texts."""
     tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names, folder)]
     return benchmarks.asked(rows).union(more, *tasks)
 
 
 def unasked(pool: dict[str, pandas.DataFrame], asked: set[str], record, **labels) -> dict[str, pandas.DataFrame]:
     """Instruction rows by language without those that give away what is asked (`corpus.unasked`), counted by language."""
-    found = {code: rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
-                               reply=[prompts.answer(row) for row in rows.to_dict("records")])
-             for code, rows in pool.items()}
     return {code: corpus.unasked(rows, ["text", "prompt", "reply"], asked, record, language=code, **labels)
-            .drop(columns=["prompt", "reply"]) for code, rows in found.items()}
+            for code, rows in pool.items()}
 
 
 def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
@@ -256,8 +254,10 @@ def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: 
     untuned = run.instructions == "none"
     tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
     found = measure.answer(model, tokenizer, rows, max_new_tokens, batch_size, shown if untuned else None)
-    return found.assign(language=found["setting"], asked=_manner(shown),
-                        item=found["item"].str.rsplit("/", n=1).str[-1], **run._asdict())
+    # Not the same for tuned models and others.
+    manner = ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
+    return found.assign(language=found["setting"], asked=manner, item=found["item"].str.rsplit("/", n=1).str[-1],
+                        **run._asdict())
 
 
 def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Path, batch_size: int):
@@ -273,7 +273,7 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
 
 def note(record, answers: pandas.DataFrame):
     """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
-    for where, rows in contrast.groups(answers, ["base", "instructions", "task", "benchmark", "asked", parts]):
+    for where, rows in contrast.groups(answers, ["base", "instructions", "task", "benchmark", "asked", PARTS]):
         for name in MEASURES[where["task"]]:
             if name not in SHARES or SHARES[name] in rows and rows[SHARES[name]].notna().all():
                 contrast.note(record, name, rows, SCORES[name], [], **where)
@@ -298,7 +298,7 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
             rows = sides[1][sides[1]["task"] == task]
             for score in [score for score in measures if score != "invalid"]:
                 contrast.compare(record, f"{score}_difference", sides[0], rows, SCORES[score],
-                                 ["task", "benchmark", "asked", parts], **labels)
+                                 ["task", "benchmark", "asked", PARTS], **labels)
 
 
 def compare_scoring(record, answers: pandas.DataFrame):
@@ -311,7 +311,7 @@ def compare_scoring(record, answers: pandas.DataFrame):
     same = zero.merge(one[[*keys, "seed", "language", "item"]])
     for name, before, after in (("normalisation_difference", zero, zero.assign(acc=zero["acc_norm"])),
                                 ("shots_difference", same, one)):
-        contrast.compare(record, name, before, after, SCORES["accuracy"], [*keys, parts])
+        contrast.compare(record, name, before, after, SCORES["accuracy"], [*keys, PARTS])
 
 
 def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
@@ -324,22 +324,11 @@ def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
                     for base in dict.fromkeys(run.base for run in runs) if base != first]
 
 
-def parts(rows: pandas.DataFrame):
-    """The rows of each language, then of all; of translations also of those from and into English."""
-    codes = rows["language"]
-    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
-    for name, chosen in (("from English", codes.str.startswith("en-")), ("into English", codes.str.endswith("-en")),
-                         (AVERAGE, codes.notna())):
-        if codes[chosen].nunique() > 1:
-            found.append(({"language": name}, rows[chosen]))
-    return found
-
-
 def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
     """Rows, bytes and tokens of each set of instructions by language, as facts."""
     for kind, rows in drawn.items():
-        texts = [f"{prompts.messages(row)[0]['content']} {prompts.answer(row)}" for row in rows.to_dict("records")]
-        rows = rows.assign(tokens=[len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids])
+        read = tokenizer((rows["prompt"] + " " + rows["reply"]).tolist(), add_special_tokens=False).input_ids
+        rows = rows.assign(tokens=[len(ids) for ids in read])
         for code, part in rows.groupby("language", sort=False):
             labels = {"instructions": kind, "language": code, "seed": seed}
             record.fact("instruction_rows", len(part), "rows", **labels)
@@ -374,11 +363,6 @@ SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.
           "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}
 
 
-def _manner(shown) -> str:
-    """How spoken answers are asked for, which is not the same for tuned models and others."""
-    return ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
-
-
 def _tasks(languages: list[str], names: list[str], folder: Path) -> list[tuple]:
     """(settings by name, folders to look in): XCOPA in the languages from its files, and `names` of the harness by hub."""
     local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
@@ -398,40 +382,24 @@ def _benchmark(name: str) -> str:
     return "XCOPA" if name == "copa" else NAMES.get(regex.split("[_-]", name)[0], name)
 
 
-def _alpaca(source: str) -> pandas.DataFrame:
-    """Alpaca's seed tasks, or from the hub its generated instructions."""
-    if source == "hub":
-        file = next(assets.fetch("alpaca").rglob("*.parquet"))
-        return _rows(pandas.read_parquet(file), "en")
-    return _rows(pandas.DataFrame(selfinstruct.seed_tasks([])[0]), "en")
-
-
-def _rows(tasks: pandas.DataFrame, language: str) -> pandas.DataFrame:
-    """Tasks of instruction, input and output as task rows."""
+def _rows(tasks: list[dict], language: str) -> pandas.DataFrame:
+    """Tasks of instruction, input (None when empty) and output as task rows."""
     found = [{"task": "dialogue", "language": language, "answer": task["output"],
-              "text": f"{task['instruction']}\n{task['input'] or ''}".strip()}
-             for task in tasks.astype(object).where(tasks.notna(), None).to_dict("records")]
+              "text": f"{task['instruction']}\n{task['input'] or ''}".strip()} for task in tasks]
     return pandas.DataFrame(found, columns=["task", "language", "text", "answer"])
 
 
-def _derived(frames, language: str, learned: str, longest: int, seed: int) -> pandas.DataFrame:
-    """All derived instructions of the corpus in its language or in English, translations apart."""
-    everything = sum(map(len, frames)) * 2
-    rows, _ = prompts.instructions(*frames, learned, everything, everything, longest, seed)
-    return rows[(rows["language"] == language) & (rows["task"] != "translation")]
-
-
 def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
-    """The rows of at most `longest` characters, asked and answered, with a column of their size in bytes."""
+    """The rows of at most `longest` characters, with columns prompt and reply as they are tuned on, and bytes of both."""
     rows = rows[rows["text"].str.len() + rows["answer"].astype(str).str.len() <= longest].reset_index(drop=True)
-    return rows.assign(bytes=[len(f"{prompts.messages(row)[0]['content']}{prompts.answer(row)}".encode())
-                              for row in rows.to_dict("records")])
+    rows = rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
+                       reply=[prompts.answer(row) for row in rows.to_dict("records")])
+    return rows.assign(bytes=[len(string.encode()) for string in rows["prompt"] + rows["reply"]])
 
 
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
     """Task rows of multi-way items, both directions of every language."""
-    found = [{**dict.fromkeys(benchmarks.COLUMNS), "id": f"{direction}/{pair['item']}", "benchmark": "multi-way items",
-              "setting": direction, "category": "", "flags": [],
-              **prompts.translation(pair["en"], pair[code], direction, code)}
-             for code in languages for direction in prompts.directions(code) for pair in pairs.to_dict("records")]
-    return pandas.DataFrame(found, columns=benchmarks.COLUMNS, dtype=object)
+    return benchmarks.framed({"id": f"{direction}/{pair['item']}", "benchmark": "multi-way items", "setting": direction,
+                              **prompts.translation(pair["en"], pair[code], direction, code)}
+                             for code in languages for direction in prompts.directions(code)
+                             for pair in pairs.to_dict("records"))

@@ -110,6 +110,13 @@ def between(record, name: str, rows: pandas.DataFrame, score: Score, by: list, c
     compare(record, name, *sides, score, by, **labels, **{column: after}, against=before)
 
 
+def from_first(record, name: str, rows: pandas.DataFrame, score: Score, by: list, column: str, /, **labels):
+    """`between` the first value of a column and each of the others."""
+    values = rows[column].unique()
+    for value in values[1:]:
+        between(record, name, rows, score, by, column, values[0], value, **labels)
+
+
 def comparisons(stages: list[str]) -> list[tuple[str, str]]:
     """Neighbouring stages, then the first against every later one, each pair once."""
     return list(dict.fromkeys([*itertools.pairwise(stages), *((stages[0], stage) for stage in stages[1:])]))
@@ -122,6 +129,21 @@ def groups(rows: pandas.DataFrame, by: list):
     for key, chosen in rows.groupby(columns, sort=False) if columns else [((), rows)]:
         for labels, piece in part(chosen):
             yield {**dict(zip(columns, key)), **labels}, piece
+
+
+def unions(column: str, parts: dict[str, Callable], least: int = 1) -> Callable:
+    """A last entry of `by`: the rows of each value of a column, then those of every part of its values.
+
+    `parts` maps what a part is called to the function that tells which values are in it; one of fewer values than
+    `least` is left out.
+    """
+    def found(rows):
+        yield from (({column: value}, own) for value, own in rows.groupby(column, sort=False))
+        for name, within in parts.items():
+            own = rows[within(rows[column])]
+            if own[column].nunique() >= least:
+                yield {column: name}, own
+    return found
 
 
 def _table(rows: pandas.DataFrame, score: Score):

@@ -35,9 +35,9 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
         raise ValueError(f"Every run gains {scores['gain'].iloc[0]:.3g} in every language: there is nothing to model.")
     columns = design(scores)
     # One group with two crossed sets of random intercepts: MixedLM's way of saying that neither is within the other.
-    random = {name: pandas.get_dummies(values, dtype=float).to_numpy()
-              for name, values in (("run", run), ("language", scores["language"]))}
-    model = MixedLM(scores["gain"].to_numpy(float), columns, numpy.ones(len(scores)), exog_vc=_components(random))
+    random = [pandas.get_dummies(values, dtype=float) for values in (run, scores["language"])]
+    components = VCSpec(["run", "language"], [[list(each)] for each in random], [[each.to_numpy()] for each in random])
+    model = MixedLM(scores["gain"].to_numpy(float), columns, numpy.ones(len(scores)), exog_vc=components)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of 0, which small grids often have, is warned of
         found = model.fit(reml=True)
@@ -87,13 +87,6 @@ def factor(term: str) -> str:
     if term == MEANS:
         return MEANS
     return "language" if term == SHARE else "rank" if term.startswith(RANK) else "bits"
-
-
-def _components(random: dict[str, numpy.ndarray]):
-    """The random intercepts as MixedLM takes them: their names, and their columns in the one group."""
-    names = list(random)
-    return VCSpec(names, [[[f"{name} {at}" for at in range(random[name].shape[1])]] for name in names],
-                  [[random[name]] for name in names])
 
 
 def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int, runs: int) -> dict[str, Difference]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lib.data import corpus
 
-REPLY = {"prompt", "round", "text", "finish", "error", "seconds", "tokens"}
+REPLY = ("prompt", "round", "text", "finish", "error", "seconds", "tokens")
 
 
 class Journal:
@@ -38,9 +38,7 @@ class Journal:
                    or again and self.replies[key]["finish"] == "error"}
         for reply, key in zip(teacher.ask(list(missing.values())) if missing else (), missing, strict=True):
             self.close()
-            # Half a surrogate pair, which a truncated reply may end in, cannot be written.
-            whole = reply.text.encode("utf8", "replace").decode("utf8")
-            self._write({"prompt": key, "round": number, **reply._asdict(), "text": whole})
+            self._write({"prompt": key, "round": number, **reply._asdict()})
         self._round = corpus.digest(*keys)
         return [self.replies[key] for key in keys]
 
@@ -49,24 +47,21 @@ class Journal:
         if self._round and self._round not in self._closed:
             self._write({"closed": self._round})
 
-    def _read(self, line: bytes):
-        try:
-            self._take(json.loads(line))
-        except (ValueError, TypeError):
-            self.damaged += 1
-
-    def _take(self, row: dict):
-        """Remembers a line. Raises TypeError or ValueError for one that is no reply and closes no round."""
-        if "closed" in row:
-            self._closed.add(row["closed"])
-        elif REPLY - set(row):
-            raise ValueError(f"A reply lacks {', '.join(sorted(REPLY - set(row)))}.")
-        else:
-            self.replies[row["prompt"]] = row
-
     def _write(self, row: dict):
-        with open(self.path, "a", encoding="utf8") as stream:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        # Half a surrogate pair, which a truncated reply may end in, cannot be written.
+        line = json.dumps(row, ensure_ascii=False).encode("utf8", "replace")
+        with open(self.path, "ab") as stream:
+            stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        self._take(row)
+        self._read(line)
+
+    def _read(self, line: bytes):
+        try:
+            row = json.loads(line)
+            if "closed" in row:
+                self._closed.add(row["closed"])
+            else:
+                self.replies[row["prompt"]] = {name: row[name] for name in REPLY}
+        except (ValueError, TypeError, KeyError):
+            self.damaged += 1

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
@@ -50,37 +50,13 @@ class Reply(NamedTuple):
     tokens: int = 0
 
 
-class Teacher(Protocol):
-    """What `open` gives."""
-
-    def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
-        """One reply a prompt (chat turns), in their order, each as soon as it and those before it are there.
-
-        Raises TeacherError when the teacher cannot be asked at all. One bad reply is a Reply with an error instead.
-        """
-
-
-def open(name: str, *, endpoint: str = "", max_new_tokens: int, temperature: float, seed: int, timeout: float,
-         retries: int, batch_size: int) -> Teacher:
-    """The teacher `name`: a base as `folders.base` knows it, or, with `endpoint`, a model of that server.
-
-    `endpoint` is a base URL such as http://127.0.0.1:8000/v1. Temperature 0 is greedy; above it, `seed` makes a local
-    model's replies repeatable and is handed to a server, which may heed it. `batch_size` prompts are answered at a
-    time. `timeout` (seconds a request) and `retries` are for servers only. Nothing is loaded or asked before `ask`.
-    Raises ValueError for an endpoint that is no such URL, or that holds a password or a query.
-    """
-    if not endpoint:
-        return Local(name, max_new_tokens, temperature, seed, batch_size)
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or "@" in url.netloc:
-        raise ValueError(f"The endpoint must be a plain base URL like http://127.0.0.1:8000/v1, its key in {KEY} and "
-                         f"not in the URL; this one begins with {f'{url.scheme}://{url.hostname}'!r}.")
-    return Endpoint(name, endpoint.rstrip("/"), max_new_tokens, temperature, seed, timeout, retries, batch_size)
-
-
 @dataclass(frozen=True)
-class Endpoint:
-    """A model of an OpenAI-compatible server."""
+class Teacher:
+    """What `open` gives; nothing is loaded or asked before `ask`.
+
+    Temperature 0 is greedy; above it, `seed` makes a local model's replies repeatable and is handed to a server, which
+    may heed it. `batch_size` prompts are answered at a time. `timeout` (seconds a request) and `retries` are for servers.
+    """
     name: str
     endpoint: str
     max_new_tokens: int
@@ -89,6 +65,31 @@ class Endpoint:
     timeout: float
     retries: int
     batch_size: int
+
+    def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
+        """One reply a prompt (chat turns), in their order, each as soon as it and those before it are there.
+
+        Raises TeacherError when the teacher cannot be asked at all. One bad reply is a Reply with an error instead.
+        """
+        raise NotImplementedError
+
+
+def open(name: str, endpoint: str = "", **settings) -> Teacher:
+    """The teacher `name`: a base as `folders.base` knows it, or, with `endpoint`, a model of that server.
+
+    `endpoint` is a base URL such as http://127.0.0.1:8000/v1; `settings` are the other fields of Teacher. Raises
+    ValueError for an endpoint that is no such URL, or that holds a password or a query.
+    """
+    url = urlsplit(endpoint)
+    bad = url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or "@" in url.netloc
+    if endpoint and bad:
+        raise ValueError(f"The endpoint must be a plain base URL like http://127.0.0.1:8000/v1, its key in {KEY} and "
+                         f"not in the URL; this one begins with {f'{url.scheme}://{url.hostname}'!r}.")
+    return (Endpoint if endpoint else Local)(name, endpoint.rstrip("/"), **settings)
+
+
+class Endpoint(Teacher):
+    """A model of an OpenAI-compatible server."""
 
     def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
         """See Teacher: TeacherError when no server answers, or it refuses key or model, and nothing was got before.
@@ -124,12 +125,8 @@ class Endpoint:
             if error.status_code in (401, 403, 404):
                 raise TeacherError(self._refusal(error)) from None
             found = Reply("", "error", f"HTTP {error.status_code}: {_said(error)}")
-        except openai.APITimeoutError as error:
-            self._reachable(error)
-            found = Reply("", "error", f"no reply within {self.timeout:g} s (attempts: {self.retries + 1})")
         except openai.APIConnectionError as error:
-            self._reachable(error)
-            found = Reply("", "error", f"the connection broke off: {_shown(error.__cause__ or error)}")
+            found = Reply("", "error", self._lost(error))
         except (ValueError, openai.OpenAIError) as error:
             found = Reply("", "error", f"the reply cannot be read: {_shown(error)}")
         return found._replace(seconds=time.perf_counter() - began)
@@ -145,11 +142,14 @@ class Endpoint:
                 raise
             return send(max_completion_tokens=self.max_new_tokens)
 
-    def _reachable(self, error) -> None:
+    def _lost(self, error: openai.APIConnectionError) -> str:
         if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
             raise TeacherError(
                 f"No server answers at {self.endpoint} ({_shown(error.__cause__)}): start it or correct the endpoint; "
                 "with an empty endpoint a local model is the teacher.") from None
+        if isinstance(error, openai.APITimeoutError):
+            return f"no reply within {self.timeout:g} s (attempts: {self.retries + 1})"
+        return f"the connection broke off: {_shown(error.__cause__ or error)}"
 
     def _refusal(self, error) -> str:
         if error.status_code == 404:
@@ -160,14 +160,8 @@ class Endpoint:
         return f"{self.endpoint} refuses {given} (HTTP {error.status_code}): set {KEY} in the environment."
 
 
-@dataclass(frozen=True)
-class Local:
+class Local(Teacher):
     """A transformers model on this machine. It is loaded at the first prompt."""
-    name: str
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    batch_size: int
 
     def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
         """See Teacher: a reply rests on seed, prompt and settings, not on the other prompts (but for rounding)."""

@@ -30,7 +30,7 @@ sweep: $(INSTALLED) ## run a chapter over lists of parameters: SWEEP=params/swee
 	@$(BIN)/python -m lib.engine.sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
 
 test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS="-m 'not chain'" leaves that out
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(BIN)/python -c "from lib.engine import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"

@@ -26,6 +26,11 @@ LLAMA_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' 
                   "{% endif %}{% endfor %}")
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first, so that no process waits for it alone in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("chain") is None)
+
+
 @pytest.fixture(autouse=True)
 def reach(monkeypatch):
     """Nothing asks the network what it reaches; what a test fetches it has to lay out itself."""

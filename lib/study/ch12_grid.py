@@ -67,6 +67,15 @@ class Exam(NamedTuple):
     seed: int
 
 
+def _level(name: str):
+    return lambda codes: (codes != "en") & codes.map(levels.level).isin(name.split(" and "))
+
+
+# The rows of each language, then of those but English by resource level, and of all but English.
+PARTS = contrast.unions("language", {name: _level(name) for name in (*levels.BOUNDS, LOWER)}
+                        | {OTHERS: lambda codes: codes != "en"})
+
+
 def plan(bases: list[str], sets: list[str], ranks: list[int], bits: list[int], seeds: list[int],
          crossed: bool = False) -> list[Run]:
     """Every model: each base untuned in each format, then the first base and set at every rank and format.
@@ -218,18 +227,9 @@ def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     return frame
 
 
-def parts(rows: pandas.DataFrame):
-    """The rows of each language, then of those but English by resource level, and of all but English."""
-    found = [({"language": code}, part) for code, part in rows.groupby("language", sort=False)]
-    foreign = rows[rows["language"] != "en"]
-    level = foreign["language"].map(levels.level)
-    found += [({"language": name}, foreign[level.isin(name.split(" and "))]) for name in (*levels.BOUNDS, LOWER)]
-    return [(labels, part) for labels, part in (*found, ({"language": OTHERS}, foreign)) if len(part)]
-
-
 def note(record, answers: pandas.DataFrame):
     """Every score by cell, benchmark, and language or level, seeds pooled; chance as a fact."""
-    for where, rows in contrast.groups(answers, [*KEYS, "task", "benchmark", parts]):
+    for where, rows in contrast.groups(answers, [*KEYS, "task", "benchmark", PARTS]):
         for name in MEASURES[where["task"]]:
             contrast.note(record, name, rows, multilingual.SCORES[name], [], **where)
     for where, rows in contrast.groups(answers[answers["task"] == "choice"], ["language", "task", "benchmark"]):
@@ -298,7 +298,7 @@ def _differences(record, what: str, before: pandas.DataFrame, after: pandas.Data
     """Notes `<measure>_<what>` of each benchmark, language and level: after − before."""
     for task, name in COMPARED.items():
         contrast.compare(record, f"{name}_{what}", before, after[after["task"] == task], multilingual.SCORES[name],
-                         ["task", "benchmark", parts], **labels)
+                         ["task", "benchmark", PARTS], **labels)
 
 
 def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:

@@ -63,4 +63,4 @@ else:
 
     onstart:
         found = {job.rule.name: workflow.dag.reason(job) for job in workflow.dag.needrun_jobs()}
-        run.announce(PROFILE, run.reasons(PROFILE, found))
+        run.announce(PROFILE, found, config.get("stale", {}))

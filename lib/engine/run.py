@@ -7,14 +7,15 @@
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import yaml
+from ipykernel.parentpoller import ParentPollerUnix
 
 from lib.engine import assets, keys, params, paths, reach, records
 
@@ -100,20 +101,17 @@ class ChapterError(RuntimeError):
     """A chapter that stopped; says which cell and why."""
 
 
-def announce(profile: str, reasons: dict[str, str]):
-    """Prints which chapters will run, why, and how long that took before; keeps this plan for `left`."""
+def announce(profile: str, found: dict, old: dict[str, str]):
+    """Prints which chapters will run, why, and how long that took before; keeps this plan for `left`.
+
+    `found` are Snakemake's reasons, before which go those that make a chapter `old`.
+    """
+    reasons = {chapter: old.get(chapter) or why(found[chapter]) for chapter in chapters() if chapter in found}
     records.write_json(_plan(profile), reasons)
     print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
           f"{_total(profile, reasons)} as they took here before, or else on two cores.")
     for chapter, reason in reasons.items():
         print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
-
-
-def reasons(profile: str, found: dict) -> dict[str, str]:
-    """Why each chapter runs, chapter → a few words, in their order; `found` are Snakemake's reasons."""
-    now = stale(profile)
-    return {chapter: listed(now[chapter]) if chapter in now else why(found[chapter])
-            for chapter in chapters() if chapter in found}
 
 
 def why(reason) -> str:
@@ -156,12 +154,9 @@ def all_chapters(profile: str, options: list[str]) -> int:
     """Runs every stale chapter of a profile and returns the exit status; ParameterError before anything runs."""
     for chapter in chapters():
         params.load(profile, chapter)
-        minutes(profile, chapter)
     tell_reach()
-    again = [str(record(profile, chapter)) for chapter in stale(profile)]
-    options = ["--cores", "all", "--keep-going", *(["--forcerun", *again] if again else []), *options]
     with locked(profile) as lock:
-        return 1 if lock is None else make(lock, profile, options)
+        return make(lock, profile, ["--cores", "all", "--keep-going", *options], old=stale(profile))
 
 
 def tell_reach():
@@ -176,10 +171,14 @@ def tell_reach():
               "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
 
 
-def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> int:
-    """Runs what is stale, of everything or of what the target records need, under the lock; Snakemake's status."""
+def make(lock, profile: str, options: list[str], targets: list[Path] = (), old: dict | None = None) -> int:
+    """Runs what is `old` (chapter → reasons) or older than the records before it, of everything or of what the target
+    records need, under the lock; Snakemake's status."""
     _plan(profile).unlink(missing_ok=True)
-    process = snakemake(lock, [*map(str, targets), *options, "--config", f"profile={profile}"])
+    old = old or {}
+    again = ["--forcerun", *(str(record(profile, chapter)) for chapter in old)] if old else []
+    told = json.dumps({chapter: listed(reasons) for chapter, reasons in old.items()})
+    process = snakemake(lock, [*map(str, targets), *again, *options, "--config", f"profile={profile}", f"stale={told}"])
     try:
         status = process.wait()
     finally:
@@ -193,19 +192,17 @@ def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> in
 
 @contextlib.contextmanager
 def locked(profile: str):
-    """The profile's lock while it is run: its open file, or None after a sentence when another process holds it.
+    """The profile's lock while it is run: its open file. Raises ChapterError when another process holds it.
 
     The system drops it when its holders die; Snakemake's own, which outlives a kill, is not used.
     """
     with open(paths.run(profile, ".") / ".running", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
             lock.seek(0)
-            print(f"Profile {profile} is already being run by process {lock.read().strip()}: "
-                  "wait for it or stop it first.")
-            yield None
-            return
+            raise ChapterError(f"Profile {profile} is already being run by process {lock.read().strip()}: "
+                               "wait for it or stop it first.") from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -267,42 +264,44 @@ def span(value: float | None) -> str:
     return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
 
 
-def end_with(parent: int):
-    """Ends this process, and with it the kernel, when the one that started it was killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
+    """The frame of a command line: what `act` returns of its values and of the options for Snakemake, as exit status.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when everything ran, else 1 after one sentence on what stopped it."""
-    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
-    parser.add_argument("chapter", nargs="?", default="all")
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
+    An error that is for people is told in a sentence, with status 1; a stop by hand gives 130.
+    """
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
-        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
-    began = time.monotonic()
+        ParentPollerUnix(os.getppid()).start()
     try:
         paths.settle()
-        if values.minutes:
-            return note_minutes(values.minutes) or 0
-        if values.chapter == "all":
-            return all_chapters(values.profile, options)
-        reason = _announced(values.profile).get(values.chapter, "you asked for it")
-        print(f"Chapter {values.chapter}: {reason}.", flush=True)
-        run(values.profile, values.chapter)
+        return act(values, options) or 0
     except (params.ParameterError, paths.FolderError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped; the same command continues.", file=sys.stderr)
+        print("Stopped. What is finished is kept; the same command continues.", file=sys.stderr)
         return 130
-    spent = span((time.monotonic() - began) / 60)
-    print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when everything ran."""
+    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
+    parser.add_argument("chapter", nargs="?", default="all")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
+    return command(parser, arguments, _act)
+
+
+def _act(values: argparse.Namespace, options: list[str]) -> int | None:
+    profile, chapter, began = values.profile, values.chapter, time.monotonic()
+    if values.minutes:
+        return note_minutes(values.minutes)
+    if chapter == "all":
+        return all_chapters(profile, options)
+    print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
+    run(profile, chapter)
+    print(f"Chapter {chapter} done in {span((time.monotonic() - began) / 60)}; {left(profile, chapter)}.", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where trainings run: in the chapter's own process, or in several processes that Accelerate launches.
 
-`params/<profile>/launch.yaml` says it for a profile (`params.LAUNCH`), `params/accelerate/` holds configurations of
+`params/<profile>/launch.yaml` says it for a profile (`KEYS`), `params/accelerate/` holds configurations of
 `accelerate launch`. What a training computes depends on neither.
 """
 import contextlib
@@ -19,6 +19,10 @@ import yaml
 
 from lib.engine import params, paths
 
+KEYS = """
+accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
+at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
+"""
 DEEPSPEED = "DEEPSPEED"
 _ERROR = r"(\[rank\d+\]: ?)?[\w.]*(Error|Exception|Interrupt)(: .|$)"  # the last line of a traceback
 
@@ -85,16 +89,19 @@ _current = Launch()
 
 
 def load(profile: str) -> Launch:
-    """The launch of a profile; ParameterError as `params.launch` raises it, or for what Accelerate cannot read."""
-    values = params.launch(profile)
+    """The launch of a profile: its `launch.yaml`, which may be missing. Raises ParameterError as `params.check` does, or
+    for what Accelerate cannot read."""
+    path = paths.parameters(profile, "launch")
+    values = params.compared(params.model(KEYS), params.read(path) if path.exists() else {}, paths.shown(path), "a launch")
     config = paths.accelerate(values["accelerate"]) if values["accelerate"] else None
-    found, shown = Launch(config, values["at_once"]), config and paths.shown(config)
+    found = Launch(config, values["at_once"])
     try:
         processes = found.processes
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise params.ParameterError(f"{shown} is no configuration of `accelerate launch`: {error}.") from error
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise params.ParameterError(f"{paths.shown(path)}: key `accelerate` is {values['accelerate']!r}, but "
+                                    f"{paths.shown(config)} is no configuration of `accelerate launch`: {error}.") from error
     if processes < 1:
-        raise params.ParameterError(f"{shown}: key `num_processes` is {processes}, but it has to be 1 or more.")
+        raise params.ParameterError(f"{paths.shown(config)}: key `num_processes` is {processes}, but it has to be 1 or more.")
     return found
 
 

@@ -27,7 +27,7 @@ import pandas
 import psutil
 from tqdm import tqdm
 
-from lib.engine import keys, params, paths, records, run
+from lib.engine import keys, launch, params, paths, records, run
 from lib.engine.params import ParameterError
 
 KEYS = """
@@ -275,7 +275,7 @@ def _record(profile: str, chapter: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when every cell is done. Without a file it lists and checks the sweep files."""
+    """Command line; 0 when every cell is done. Without a file all parameter files and sweeps are checked."""
     parser = argparse.ArgumentParser(description="Run a chapter over lists of parameter values.")
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--cluster", default="", help="a folder of params/cluster/, e.g. slurm")
@@ -289,6 +289,10 @@ def _act(values: argparse.Namespace, options: list[str]) -> int | None:
         return run_cell(values.cell, values.record)
     if values.file:
         return sweep(values.file, values.cluster, options)
+    for file in params.files():
+        params.load(file.parent.name, file.stem)
+        launch.load(file.parent.name)
+    print(f"{len(params.files())} parameter files are valid.")
     for found in map(load, files()):
         done = sum(cell.record.exists() for cell in found.cells)
         print(f"Sweep {found.name}: {found.chapter} in profile {found.profile}, {done} of {len(found.cells)} cells done")

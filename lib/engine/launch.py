@@ -4,7 +4,6 @@
 `accelerate launch`. What a training computes depends on neither.
 """
 import contextlib
-import importlib.util
 import os
 import re
 import signal
@@ -24,7 +23,7 @@ accelerate = ""  # what launches trainings: a file of params/accelerate/ or a pa
 at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
 """
 DEEPSPEED = "DEEPSPEED"
-_ERROR = r"(\[rank\d+\]: ?)?[\w.]*(Error|Exception|Interrupt)(: .|$)"  # the last line of a traceback
+_ERROR = r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)(?:: .+)?)$"  # the last line of a traceback
 
 
 class Launch(NamedTuple):
@@ -69,13 +68,13 @@ class Launch(NamedTuple):
         return {"launch": told} if self != Launch() else {}
 
     def check(self):
-        """RuntimeError when this machine cannot launch it."""
+        """RuntimeError when this machine has too few GPUs for it."""
+        import torch
         found = self._read() if self.config else None
-        if found and found.distributed_type.value == DEEPSPEED and not importlib.util.find_spec("deepspeed"):
-            raise RuntimeError(f"{paths.shown(self.config)} needs DeepSpeed, which is not installed: "
-                               "`pip install deepspeed`, or name fsdp in the profile's launch.yaml.")
-        needed, here = (found.num_processes // found.num_machines if found else 0), _devices()
-        if found and not found.use_cpu and needed > here:
+        if found is None or found.use_cpu:
+            return
+        needed, here = found.num_processes // found.num_machines, torch.accelerator.device_count()
+        if needed > here:
             raise RuntimeError(f"{paths.shown(self.config)} wants {needed} GPUs of this machine, which has {here}: "
                                "lower num_processes in a copy of it and name that in the profile's launch.yaml.")
 
@@ -162,17 +161,10 @@ def end_with(parent: int):
     os._exit(1)
 
 
-def _devices() -> int:
-    """GPUs, or what else computes, of this machine."""
-    import torch
-    return torch.accelerator.device_count()
-
-
 def _failure(launch: Launch, status: int, log: Path) -> str:
     """One sentence on a launch that failed, and the last lines before its first error."""
-    lines = [line.rstrip() for line in log.read_text(encoding="utf8", errors="replace").splitlines() if line.strip()]
-    errors = [place for place, line in enumerate(lines) if re.match(_ERROR, line)]
-    end = errors[0] + 1 if errors else len(lines)
-    reason = lines[end - 1].split("]: ")[-1] if errors else f"exit status {status}"
-    return (f"A process of {launch.name} failed ({reason}); checkpoints are kept, and the same command continues from "
-            "them. Its last lines, of " + "\n  ".join([f"{paths.shown(log)}:", *lines[max(0, end - 8):end]]))
+    text = log.read_text(encoding="utf8", errors="replace")
+    error = re.search(_ERROR, text, re.M)
+    last = text[:error.end() if error else None].rstrip().split("\n")[-8:]
+    return (f"A process of {launch.name} failed ({error[1] if error else f'exit status {status}'}); checkpoints are kept, "
+            "and the same command continues from them. Its last lines, of " + "\n  ".join([f"{paths.shown(log)}:", *last]))

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
 import threading
@@ -89,25 +90,14 @@ class Job(NamedTuple):
     tokenizer: PreTrainedTokenizerFast | None = None
 
     def save(self, place: Path, **more):
-        """Writes the job, and `more` values beside it, into an empty folder."""
-        shutil.rmtree(place, ignore_errors=True)
-        self.dataset.save_to_disk(place / "dataset")
-        if self.tokenizer:
-            self.tokenizer.save_pretrained(place / "tokenizer")
-        values = {"kind": self.kind, "folder": Path(self.folder).resolve(), "start": Path(self.start).resolve(),
-                  "settings": dataclasses.asdict(self.settings), "merge": self.merge}
-        records.write_json(place / "job.json", {"job": values, **more})
+        """Writes the job, and `more` values beside it, into a folder."""
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "job.pickle").write_bytes(pickle.dumps((self, more)))
 
-    @classmethod
-    def load(cls, place: Path) -> tuple["Job", dict]:
+    @staticmethod
+    def load(place: Path) -> tuple["Job", dict]:
         """The job that `save` wrote, and the values beside it."""
-        more = json.loads((place / "job.json").read_text(encoding="utf8"))
-        values = more.pop("job")
-        guard = values["settings"].pop("guard")
-        values["settings"] = Settings(**values["settings"], guard=guard and spikes.Rule(**guard))
-        values |= {name: Path(values[name]) for name in ("folder", "start")}
-        tokenizer = folders.tokenizer(place / "tokenizer") if (place / "tokenizer").exists() else None
-        return cls(dataset=datasets.load_from_disk(str(place / "dataset")), tokenizer=tokenizer, **values), more
+        return pickle.loads((place / "job.pickle").read_bytes())
 
 
 def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Settings, merge: bool = False) -> dict:

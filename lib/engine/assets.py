@@ -53,8 +53,6 @@ def fetch(name: str) -> Path:
     Raises AssetError when the download fails, a hash differs, a tool is missing or the disk is full.
     """
     asset = entry(name)
-    if asset["kind"] == "files":
-        raise AssetError(f"{name} consists of single files: ask for one with file({name!r}, path).")
     if asset["kind"] == "hub":
         return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
     if not (_home(name) / "provenance.json").exists():
@@ -97,13 +95,9 @@ def _had(name: str, path: str) -> bool:
 
 
 def provenance(name: str) -> dict[str, str]:
-    """Version and sha256 of what lies in the cache (for apt it may be newer than the registry's), and the licence."""
-    asset = entry(name)
-    found = {"version": asset.get("version", asset.get("commit")), "sha256": asset.get("sha256", "")}
-    if asset["kind"] in PACKAGES:
-        fetch(name)
-        found = json.loads((_home(name) / "provenance.json").read_text(encoding="utf8"))
-    return {**found, "licence": asset["licence"]}
+    """Version and sha256 of a package in the cache (for apt it may be newer than the registry's), and the licence."""
+    found = json.loads(fetch(name).with_name("provenance.json").read_text(encoding="utf8"))
+    return {**found, "licence": entry(name)["licence"]}
 
 
 def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None) -> Path:
@@ -140,19 +134,12 @@ def _install(name: str, asset: dict):
             staged.mkdir()
             _unpack(file, staged / "content", asset.get("keep", ["*"]))
             (staged / "provenance.json").write_text(json.dumps(found), encoding="utf8")
-            _move(staged, home)
+            staged.rename(home)
     except OSError as error:
+        if (home / "provenance.json").exists():
+            return  # another process was faster
         raise AssetError(f"{name} could not be stored in {paths.cache()}: {error}; make room, or set COMPANION_CACHE to "
                          "another folder.") from error
-
-
-def _move(staged: Path, home: Path):
-    """Renames into place; another process that was faster wins."""
-    try:
-        staged.rename(home)
-    except OSError:
-        if not (home / "provenance.json").exists():
-            raise
 
 
 def _verify(name: str, asset: dict, file: Path, version: str) -> str:

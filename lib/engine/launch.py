@@ -22,7 +22,6 @@ KEYS = """
 accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
 at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
 """
-DEEPSPEED = "DEEPSPEED"
 _ERROR = r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)(?:: .+)?)$"  # the last line of a traceback
 
 
@@ -47,7 +46,7 @@ class Launch(NamedTuple):
     def format(self) -> str:
         """What its checkpoints are written for, where a launch of another kind cannot read them; else empty."""
         kind = self._read().distributed_type.value if self.config else ""
-        return {"FSDP": "FSDP", DEEPSPEED: f"{DEEPSPEED} {self.processes}"}.get(kind, "")
+        return {"FSDP": "FSDP", "DEEPSPEED": f"DEEPSPEED {self.processes}"}.get(kind, "")
 
     def accumulation(self, batch_size: int) -> int:
         """In how many parts, one after the other, each process computes its share of a batch.

@@ -7,7 +7,6 @@
 import argparse
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -24,11 +23,8 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
             "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
             "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
-            "12_rank_and_precision": ["05_sft", "10_multialpaca"],
-            "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
-                          "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
-                          "11_multilingual_benchmark", "12_rank_and_precision"],
-            "14_paper": ["13_carbon"]}
+            "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
+UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
@@ -51,19 +47,25 @@ def before(chapter: str) -> list[str]:
 
 
 def inputs(profile: str, chapter: str) -> list[Path]:
-    """The records that a chapter rests on: it is stale when one of them is newer, or as `stale` says."""
+    """The records that a chapter rests on."""
     return [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
 
 
 def stale(profile: str) -> dict[str, list[str]]:
-    """Chapter → what its record was made with, or without, that is otherwise now; chapters without a record left out."""
+    """Chapter → why it has to run, in their order: its record is missing, older than one before it, or was made with, or
+    without, what is otherwise now."""
     found = {}
     for chapter in chapters():
-        if record(profile, chapter).exists():
-            made = records.read(record(profile, chapter))
-            regained = [title for name, title in made.get("lacking", {}).items() if not assets.absent(name)]
-            found[chapter] = [*(f"{title} can be had now" for title in regained),
-                              *keys.outdated(made, params.load(profile, chapter))]
+        place = record(profile, chapter)
+        if place.exists():
+            made, written = records.read(place), place.stat().st_mtime
+            found[chapter] = [
+                *(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
+                *keys.outdated(made, params.load(profile, chapter)),
+                *(f"{file.parent.name} is new" for file in inputs(profile, chapter)
+                  if found[file.parent.name] or file.stat().st_mtime > written)]
+        else:
+            found[chapter] = ["it has no record yet"]
     return {chapter: reasons for chapter, reasons in found.items() if reasons}
 
 
@@ -75,10 +77,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    if given is None:
-        values = params.load(profile, chapter)
-        given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
-    params.check(chapter, given, "the given parameters")
+    given = given or params.load(profile, chapter)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
     executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
@@ -99,31 +98,6 @@ def run(profile: str, chapter: str, given: dict | None = None):
 
 class ChapterError(RuntimeError):
     """A chapter that stopped; says which cell and why."""
-
-
-def announce(profile: str, found: dict, old: dict[str, str]):
-    """Prints which chapters will run, why, and how long that took before; keeps this plan for `left`.
-
-    `found` are Snakemake's reasons, before which go those that make a chapter `old`.
-    """
-    reasons = {chapter: old.get(chapter) or why(found[chapter]) for chapter in chapters() if chapter in found}
-    records.write_json(_plan(profile), reasons)
-    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
-          f"{_total(profile, reasons)} as they took here before, or else on two cores.")
-    for chapter, reason in reasons.items():
-        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
-
-
-def why(reason) -> str:
-    """Snakemake's reason for a job in a few words."""
-    if reason.missing_output or reason.incomplete_output:
-        return "it has no record yet"
-    newer = [*reason.updated_input, *reason.updated_input_run]
-    if newer:
-        return f"{', '.join(sorted(Path(path).parent.name for path in newer))} {'is' if len(newer) == 1 else 'are'} new"
-    if reason.forced:
-        return "it was stopped before its end, or you asked for it"
-    return str(reason) or "its inputs changed"
 
 
 def left(profile: str, done: str) -> str:
@@ -156,7 +130,7 @@ def all_chapters(profile: str, options: list[str]) -> int:
         params.load(profile, chapter)
     tell_reach()
     with locked(profile) as lock:
-        return make(lock, profile, ["--cores", "all", "--keep-going", *options], old=stale(profile))
+        return make(lock, profile, chapters(), ["--cores", "all", "--keep-going", *options])
 
 
 def tell_reach():
@@ -171,21 +145,26 @@ def tell_reach():
               "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
 
 
-def make(lock, profile: str, options: list[str], targets: list[Path] = (), old: dict | None = None) -> int:
-    """Runs what is `old` (chapter → reasons) or older than the records before it, of everything or of what the target
-    records need, under the lock; Snakemake's status."""
-    _plan(profile).unlink(missing_ok=True)
-    old = old or {}
-    again = ["--forcerun", *(str(record(profile, chapter)) for chapter in old)] if old else []
-    told = json.dumps({chapter: listed(reasons) for chapter, reasons in old.items()})
-    process = snakemake(lock, [*map(str, targets), *again, *options, "--config", f"profile={profile}", f"stale={told}"])
+def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
+    """Says which of the wanted chapters are stale, why, and how long they took before, and runs them under the lock;
+    Snakemake's status."""
+    plan = {chapter: listed(reasons) for chapter, reasons in stale(profile).items() if chapter in wanted}
+    if not plan:
+        print(f"Nothing to be done: all {len(wanted)} chapters of profile {profile} are up to date.")
+        return 0
+    records.write_json(_plan(profile), plan)
+    print(f"Profile {profile}: {len(plan)} of {len(wanted)} chapters to run, {_total(profile, plan)} as they took here "
+          "before, or else on two cores.")
+    for chapter, reason in plan.items():
+        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+    targets = [str(record(profile, chapter)) for chapter in plan]
+    process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"])
     try:
         status = process.wait()
     finally:
         process.kill()
-    if status == 0 and not _plan(profile).exists():
-        print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
-    elif status != 0:
+        _plan(profile).unlink()
+    if status:
         print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
     return status
 

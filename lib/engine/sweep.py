@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +58,12 @@ class Cell(NamedTuple):
     @property
     def folder(self) -> Path:
         """The cell's own output folder."""
-        return _home(self.parameters["profile"], self.chapter) / self.key
+        return paths.output().resolve() / "runs" / self.parameters["profile"] / "sweeps" / self.chapter / self.key
 
     @property
     def record(self) -> Path:
         """Where its record lies once it is done."""
-        return self.folder / _record(self.parameters["profile"], self.chapter)
+        return self.folder / "runs" / self.parameters["profile"] / self.chapter / "record.json"
 
     @property
     def error(self) -> str:
@@ -89,7 +88,7 @@ class Sweep(NamedTuple):
     @property
     def home(self) -> Path:
         """Where its cells lie, and its table."""
-        return _home(self.profile, self.chapter)
+        return self.cells[0].folder.parent
 
 
 def load(path: Path) -> Sweep:
@@ -110,8 +109,7 @@ def load(path: Path) -> Sweep:
     except ParameterError as error:
         raise ParameterError(f"{source}: {error}") from error
     cells = [Cell(chapter, params.check(chapter, base | fixed | chosen, source), chosen) for chosen in varied]
-    counts = Counter(cell.key for cell in cells)
-    twice = next((cell for cell in cells if counts[cell.key] > 1), None)
+    twice = next((cell for place, cell in enumerate(cells) if cell in cells[:place]), None)
     if twice:
         raise ParameterError(f"{source}: the cell {twice} stands twice; name every value of a list once.")
     needs = {"mem_mb": round(values["memory"] * 1024), "gpu": values["gpus"], "runtime": values["minutes"]}
@@ -132,12 +130,12 @@ def sweep(path: Path, cluster: str = "", options: list[str] = ()) -> int:
     found = load(path)
     options = [*(_cluster(cluster) if cluster else _local(found)), *options]
     with run.locked(found.profile) as lock:
+        missing = [file for file in _before(found) if not file.exists()]
+        if missing and run.make(lock, found.profile, run.before(found.chapter), options):
+            return 1
         waiting = _waiting(found)
         print(f"Sweep {found.name}: {len(found.cells)} cells of {found.chapter} in profile {found.profile}, "
               f"{len(found.cells) - len(waiting)} finished before.", flush=True)
-        missing = [file for file in _before(found) if not file.exists()]
-        if missing and run.make(lock, found.profile, options, missing):
-            return 1
         if waiting:
             _run(lock, found, waiting, options)
     return _report(found)
@@ -189,14 +187,16 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
     for cell in waiting:
         prepare(cell, found.cores)
     plan = records.write_json(found.home / f"{found.name}.json", {
-        "folder": str(found.home), "record": _record(found.profile, found.chapter).as_posix(), "cores": found.cores,
+        "folder": found.home, "record": waiting[0].record.relative_to(waiting[0].folder), "cores": found.cores,
         "resources": found.resources, "waiting": [cell.key for cell in waiting]})
     with open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar:
         engine = run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], stdout=log,
                                stderr=subprocess.STDOUT)
+        running = True
         try:
-            while engine.poll() is None:
+            while running:
                 time.sleep(0.5)
+                running = engine.poll() is None
                 bar.update(sum(cell.record.exists() for cell in waiting) - bar.n)
         finally:
             engine.wait()
@@ -262,16 +262,6 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
                              f"{lengths or 'none'}; name each parameter once, and give those lists one length.")
     rows = [dict(zip(together, values)) for values in zip(*together.values())] or [{}]
     return [dict(zip(grid, values)) | row for *values, row in itertools.product(*grid.values(), rows)]
-
-
-def _home(profile: str, chapter: str) -> Path:
-    """Where the cells of a chapter lie, and the tables of its sweeps."""
-    return paths.output().resolve() / "runs" / profile / "sweeps" / chapter
-
-
-def _record(profile: str, chapter: str) -> Path:
-    """Where a record lies in an output folder."""
-    return run.record(profile, chapter).relative_to(paths.output())
 
 
 def main(arguments: list[str] | None = None) -> int:

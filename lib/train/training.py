@@ -133,8 +133,7 @@ class _Progress(TrainerCallback):
 
     def __init__(self, tokens, sizes, batch_size: int):
         steps = range(0, len(tokens), batch_size)
-        self.tokens = numpy.cumsum([tokens[step:step + batch_size].sum() for step in steps])
-        self.sizes = numpy.cumsum([sizes[step:step + batch_size].sum() for step in steps])
+        self.tokens, self.sizes = (numpy.add.reduceat(counts, steps).cumsum() for counts in (tokens, sizes))
 
     def on_train_begin(self, args, state, control, **rest):
         self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0

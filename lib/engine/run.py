@@ -52,21 +52,24 @@ def inputs(profile: str, chapter: str) -> list[Path]:
 
 
 def stale(profile: str) -> dict[str, list[str]]:
-    """Chapter → why it has to run, in their order: its record is missing, older than one before it, or was made with, or
-    without, what is otherwise now."""
+    """Chapter → why it has to run, in their order; those that are up to date are left out."""
     found = {}
     for chapter in chapters():
-        place = record(profile, chapter)
-        if place.exists():
-            made, written = records.read(place), place.stat().st_mtime
-            found[chapter] = [
-                *(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
-                *keys.outdated(made, params.load(profile, chapter)),
-                *(f"{file.parent.name} is new" for file in inputs(profile, chapter)
-                  if found[file.parent.name] or file.stat().st_mtime > written)]
-        else:
-            found[chapter] = ["it has no record yet"]
-    return {chapter: reasons for chapter, reasons in found.items() if reasons}
+        reasons = why(record(profile, chapter), params.load(profile, chapter), inputs(profile, chapter))
+        reasons = reasons or [f"{name} is new" for name in UPSTREAM[chapter] if name in found]
+        found |= {chapter: reasons} if reasons else {}
+    return found
+
+
+def why(place: Path, values: dict, before: list[Path]) -> list[str]:
+    """Why a record has to be made, each reason in a few words: it is not there, was made with, or without, what is
+    otherwise now, or is older than one `before` it."""
+    if not place.exists():
+        return ["it has no record yet"]
+    made, written = records.read(place), place.stat().st_mtime
+    return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
+            *keys.outdated(made, values),
+            *(f"{file.parent.name} is new" for file in before if file.exists() and file.stat().st_mtime > written)]
 
 
 def run(profile: str, chapter: str, given: dict | None = None):

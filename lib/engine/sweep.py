@@ -26,7 +26,7 @@ import pandas
 import psutil
 from tqdm import tqdm
 
-from lib.engine import keys, launch, params, paths, records, run
+from lib.engine import launch, params, paths, records, run
 from lib.engine.params import ParameterError
 
 KEYS = """
@@ -122,7 +122,7 @@ def files() -> list[Path]:
 
 
 def sweep(path: Path, cluster: str = "", options: list[str] = ()) -> int:
-    """Runs the cells that have no record, the chapters before them first if missing; 0 when every cell is done.
+    """Runs the cells without a record or with an old one, after what is missing before them; 0 when every cell is done.
 
     Locally as many cells at a time as the machine's cores, memory and GPUs allow; with `cluster` as
     `params/cluster/<cluster>/config.yaml` says. `options` go to Snakemake. Raises ParameterError before anything runs.
@@ -130,10 +130,11 @@ def sweep(path: Path, cluster: str = "", options: list[str] = ()) -> int:
     found = load(path)
     options = [*(_cluster(cluster) if cluster else _local(found)), *options]
     with run.locked(found.profile) as lock:
-        missing = [file for file in _before(found) if not file.exists()]
+        before = [run.record(found.profile, name) for name in run.before(found.chapter)]
+        missing = [file for file in before if not file.exists()]
         if missing and run.make(lock, found.profile, run.before(found.chapter), options):
             return 1
-        waiting = _waiting(found)
+        waiting = [cell for cell in found.cells if run.why(cell.record, cell.parameters, before)]
         print(f"Sweep {found.name}: {len(found.cells)} cells of {found.chapter} in profile {found.profile}, "
               f"{len(found.cells) - len(waiting)} finished before.", flush=True)
         if waiting:
@@ -214,18 +215,6 @@ def _report(found: Sweep) -> int:
         print(f"Cell {cell.key} ({cell}) {why}", file=sys.stderr)
     print(f"{len(found.cells) - len(unfinished)} of {len(found.cells)} cells of sweep {found.name} done: {paths.shown(place)}")
     return bool(unfinished)
-
-
-def _before(found: Sweep) -> list[Path]:
-    """The records that the cells rest on."""
-    return [run.record(found.profile, name) for name in run.before(found.chapter)]
-
-
-def _waiting(found: Sweep) -> list[Cell]:
-    """The cells without a record, and those whose record other code or other chapters before them have made old."""
-    newest = max((file.stat().st_mtime for file in _before(found) if file.exists()), default=0)
-    return [cell for cell in found.cells if not cell.record.exists() or cell.record.stat().st_mtime < newest
-            or keys.outdated(records.read(cell.record), cell.parameters)]
 
 
 def _local(found: Sweep) -> list[str]:

@@ -297,12 +297,7 @@ def _measured(trainer, tokens, sizes) -> dict:
     fields += ["spike", "action"] if trainer.guard else []
     return {"seconds": seconds, "tokens": int(tokens.sum()), "bytes": int(sizes.sum()),
             "tokens_per_second": float(tokens.sum() / seconds),
-            "log": [{field: _known(entry.get(field)) for field in fields} for entry in log]}
-
-
-def _known(value):
-    """The value, or None where a run that diverged has none: JSON knows no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            "log": [{field: records.known(entry.get(field)) for field in fields} for entry in log]}
 
 
 def _sizes(model) -> dict:

@@ -39,7 +39,6 @@ figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records 
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)
 
 check: $(INSTALLED) ## check every parameter file and sweep against its notebook
-	@$(BIN)/python -m lib.engine.params
 	@$(BIN)/python -m lib.engine.sweep
 
 clean: ## remove runs/ and what tools left; downloads and .venv stay

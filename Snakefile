@@ -1,5 +1,5 @@
-# The graph of the chapters. A chapter is stale when a record before it is newer; `lib.engine.run` names those that are
-# stale for what they rest on besides (notebook, parameters, code, packages, files). `make reproduce` is the local case; executor plugins (SLURM, Kubernetes) take the same file.
+# The graph of the chapters. `lib.engine.run` names those that are stale. `make reproduce` is the local case; executor
+# plugins (SLURM, Kubernetes) take the same file.
 # With `--config sweep=<plan>` it is the graph of a sweep's cells instead: lib/engine/sweep.py writes the plan.
 import json
 import shlex
@@ -60,7 +60,3 @@ else:
                 profile=PROFILE,
             shell:
                 "cd {params.root} && exec {params.python} -m lib.engine.run {params.chapter} --profile {params.profile} --child"
-
-    onstart:
-        found = {job.rule.name: workflow.dag.reason(job) for job in workflow.dag.needrun_jobs()}
-        run.announce(PROFILE, run.reasons(PROFILE, found))

@@ -110,8 +110,8 @@ def test_every_profile_fits(path, profile):
 
 def test_no_parameter_file_stands_without_its_notebook():
     known = {path.stem for path in NOTEBOOKS}
-    assert {file.stem for file in params.files_of()} == known
-    assert {file.parent.name for file in params.files_of()} == set(PROFILES)
+    assert {file.stem for file in params.files()} == known
+    assert {file.parent.name for file in params.files()} == set(PROFILES)
 
 
 def test_the_papers_values_stand_in_their_profile():

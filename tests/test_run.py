@@ -110,7 +110,7 @@ def test_code_that_is_reached_makes_a_chapter_stale_but_comments_and_presentatio
     assert "because lib/engine/statistics.py changed" in printed and "2 of 2 chapters" in printed, printed
 
 
-def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
+def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch):
     import fcntl
     monkeypatch.setenv("COMPANION_OUTPUT", str(house))
     monkeypatch.setattr(run, "chapters", list)
@@ -119,8 +119,8 @@ def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4242")
         lock.flush()
-        assert run.all_chapters("smoke", []) == 1
-    assert "already being run by process 4242" in capsys.readouterr().out
+        with pytest.raises(run.ChapterError, match="already being run by process 4242"):
+            run.all_chapters("smoke", [])
 
 
 def test_a_relative_output_is_where_the_command_was_given(house):

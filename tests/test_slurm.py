@@ -15,7 +15,7 @@ import pytest
 from lib.engine import paths, records
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-SWEEP = "profile: smoke\nchapter: 02_tokenizer\nmemory: 500 MB\nminutes: 60\ngrid: {rows: [3, 4]}\n"
+SWEEP = "profile: smoke\nchapter: 02_tokenizer\nmemory: 0.5\nminutes: 60\ngrid: {rows: [3, 4]}\n"
 # Of the node's GPUs there are device files, and that is all that SLURM asks for.
 DEVICES = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 CONFIGURATION = """ClusterName=companion

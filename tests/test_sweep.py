@@ -7,9 +7,9 @@ import nbformat
 import pandas
 import pytest
 
-from lib.engine import params, paths, records, run, sweep
+from lib.engine import params, paths, run, sweep
 
-HEAD = "profile: smoke\nchapter: 02_tokenizer\nmemory: 500 MB\n"
+HEAD = "profile: smoke\nchapter: 02_tokenizer\nmemory: 0.5\n"
 # The swept chapter reads the one before it, counts, and does not like seven.
 LAST = '''from lib.engine import paths, statistics
 assert records.load(profile, "01_corpus")["chapter"] == "01_corpus"
@@ -43,7 +43,7 @@ def test_a_grid_is_a_cross_product_and_zipped_lists_go_together(small):
     assert [cell.varied for cell in found.cells] == [
         {"rows": rows, "rate": rate, "seeds": seeds} for rows in (1, 2) for rate, seeds in ((0.5, [0]), (1, [1, 2]))]
     assert found.cells[0].parameters == {"profile": "smoke", "seed": 4, "rows": 1, "file": "", "rate": 0.5, "seeds": [0]}
-    assert (found.cores, found.memory, found.resources) == (1, 500, {"mem_mb": 500})
+    assert (found.cores, found.resources) == (1, {"mem_mb": 512})
 
 
 def test_a_cell_is_known_by_what_it_computes(small):
@@ -58,10 +58,10 @@ def test_a_cell_is_known_by_what_it_computes(small):
     ("gird: {rows: [1]}", ["unknown key `gird`", "`grid`"]),
     ("grid: {row: [1]}", ["unknown key `row` (value 1)", "`rows`"]),
     ("grid: {rows: [1, 10]}", ["`rows` is 10", "[1..9]"]),
-    ("grid: {rows: [1, x]}", ["`rows` is 'x'", "whole number"]),
+    ("grid: {rows: [1, x]}", ["`rows` is 'x'", "valid integer"]),
     ("grid: {rows: 1}", ["`rows` is 1", "list"]),
     ("grid: {rows: []}", ["`rows` is []", "list"]),
-    ("grid: {seeds: [0, 1]}", ["`seeds` is 0", "has to be a list"]),
+    ("grid: {seeds: [0, 1]}", ["`seeds` is 0", "valid list"]),
     ("grid: [rows]", ["`grid`", "list"]),
     ("grid: {rows: [1, 1]}", ["rows=1", "twice"]),
     ("grid: {rate: [1, 1.0]}", ["twice"]),
@@ -83,10 +83,8 @@ def test_a_wrong_line_is_refused_by_name(small, text, words):
 
 @pytest.mark.parametrize("line, words", [("profile: smoke\nchapter: 02_token\ngrid: {rows: [1]}", "02_tokenizer"),
                                          ("profile: smok\nchapter: 02_tokenizer\ngrid: {rows: [1]}", "smoke"),
-                                         ("chapter: 02_tokenizer\ngrid: {rows: [1]}", "`profile` is missing"),
-                                         ("chapter: 02_tokenizer\nprofile: smoke\nmemory: 4\n", "`memory` is 4"),
-                                         ("profile: smoke\nchapter: 02_tokenizer\nmemory: much\ngrid: {rows: [1]}",
-                                          "like `4 GB`")])
+                                         ("chapter: 02_tokenizer\ngrid: {rows: [1]}", "for profile ''"),
+                                         ("chapter: 02_tokenizer\nprofile: smoke\nmemory: 4 GB\n", "`memory` is '4 GB'")])
 def test_a_wrong_head_is_refused_too(small, output, line, words):
     (output / "params/sweeps/tiny.yaml").write_text(line)
     with pytest.raises(params.ParameterError, match=f"^params/sweeps/tiny.yaml: .*{words}"):
@@ -105,18 +103,6 @@ def test_a_cell_that_no_machine_like_this_can_hold_is_refused(small):
     small("cores: 4096\ngrid: {rows: [1]}")
     with pytest.raises(params.ParameterError, match=f"needs 4096 cores.* has {os.cpu_count()} cores"):
         sweep.sweep(paths.PARAMS / "sweeps/tiny.yaml")
-
-
-def test_progress_counts_what_the_cells_noted(small):
-    found = small("grid: {rows: [1, 2, 3, 4, 5]}")
-    for cell in found.cells:
-        sweep.prepare(cell, found.cores)
-    states = [{"state": "running", "attempt": 1}, {"state": "failed", "attempt": 1}, {"state": "failed", "attempt": 2}]
-    for cell, state in zip(found.cells, states):
-        records.write_json(cell.folder / "state.json", state)
-    records.write_json(found.cells[3].record, {})
-    records.write_json(found.cells[3].folder / "state.json", {"state": "done", "seconds": 60})
-    assert sweep.progress(found) == ("1 of 5 cells done, 1 running, 1 failed", "about 3 min left")
 
 
 def test_the_sweeps_and_clusters_of_the_project_are_right():
@@ -156,9 +142,9 @@ def test_a_failed_cell_is_tried_again_and_told_while_the_others_go_on(home):
     status, printed, table = _sweep(home, "rows", [7, 3])
     assert status == 1 and "Traceback" not in printed, printed
     assert "Chapter 01_corpus" in printed and "2 cells of 02_tokenizer in profile smoke, 0 finished before" in printed
-    assert "1 of 2 cells done, 0 running, 1 failed" in printed or "1 of 2 cells done, 1 running" in printed, printed
-    assert "(rows=7) failed 2 times: Chapter 02_tokenizer stopped in cell 4" in printed and "No seven." in printed
-    assert "1 of 2 cells of sweep rows done, 1 not: runs/smoke/sweeps/02_tokenizer/rows.csv" in printed
+    assert "(rows=7) ended without its record" in printed and "Chapter 02_tokenizer stopped in cell 4" in printed
+    assert "1/2" in printed and "No seven." in printed
+    assert "1 of 2 cells of sweep rows done: runs/smoke/sweeps/02_tokenizer/rows.csv" in printed
     assert table.state.to_dict() == {7: "failed", 3: "done"} and "No seven." in table.error[7]
     record = _record(home, table, 3)
     assert record["parameters"]["rows"] == 3 and record["metrics"][0]["value"] == 9

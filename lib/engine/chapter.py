@@ -4,6 +4,7 @@ import warnings
 
 from lib.engine import assets, energy, keys, launch, machine, params, records
 
+SHOWN = ("torch", "transformers", "peft", "trl", "datasets")  # versions that a reader is told; the record has all
 _meters: dict[str, tuple] = {}
 
 
@@ -74,7 +75,7 @@ def _settle(seed: int):
 
 
 def _announce(environment: dict, seed: int):
-    print("  ".join(f"{name} {version}" for name, version in environment["packages"].items()))
+    print(f"Python {environment['python']}", *(f"{name} {environment['packages'][name]}" for name in SHOWN), sep=" · ")
     print(f"device {environment['device']} · dtype {environment['dtype']}: {environment['dtype_reason']} · seed {seed}")
     if "launch" in environment:
         found = environment["launch"]

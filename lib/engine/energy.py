@@ -119,17 +119,12 @@ def intensity(country: str) -> float:
     The numbers are those of codecarbon's table, from Our World in Data. Raises ValueError for a
     country that the table does not have.
     """
-    grid = _grids().get(country)
-    if grid is None:
-        raise ValueError(f"No grid is known for country {country!r}: use one of codecarbon's {len(_grids())} ISO 3166 "
-                         "alpha-3 codes, e.g. IRN, DEU, FRA, USA.")
-    return float(grid["carbon_intensity"])
+    return float(_grid(country)["carbon_intensity"])
 
 
 def grid(country: str) -> str:
     """Name of the country and year of its figure, e.g. `Iran 2023`."""
-    intensity(country)
-    return f"{_grids()[country]['country_name']} {_grids()[country]['year']}"
+    return f"{_grid(country)['country_name']} {_grid(country)['year']}"
 
 
 def co2(kwh: float, country: str) -> float:
@@ -206,5 +201,9 @@ def _method(meter: Meter, found) -> str:
 
 
 @functools.cache
-def _grids() -> dict:
-    return DataSource().get_global_energy_mix_data()
+def _grid(country: str) -> dict:
+    grids = DataSource().get_global_energy_mix_data()
+    if country not in grids:
+        raise ValueError(f"No grid is known for country {country!r}: use one of codecarbon's {len(grids)} ISO 3166 "
+                         "alpha-3 codes, e.g. IRN, DEU, FRA, USA.")
+    return grids[country]

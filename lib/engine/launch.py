@@ -1,10 +1,9 @@
 """Where trainings run: in the chapter's own process, or in several processes that Accelerate launches.
 
-`params/<profile>/launch.yaml` says it for a profile (`params.LAUNCH`), `params/accelerate/` holds configurations of
+`params/<profile>/launch.yaml` says it for a profile (`KEYS`), `params/accelerate/` holds configurations of
 `accelerate launch`. What a training computes depends on neither.
 """
 import contextlib
-import importlib.util
 import os
 import re
 import signal
@@ -19,8 +18,11 @@ import yaml
 
 from lib.engine import params, paths
 
-DEEPSPEED = "DEEPSPEED"
-_ERROR = r"(\[rank\d+\]: ?)?[\w.]*(Error|Exception|Interrupt)(: .|$)"  # the last line of a traceback
+KEYS = """
+accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
+at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
+"""
+_ERROR = r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)(?:: .+)?)$"  # the last line of a traceback
 
 
 class Launch(NamedTuple):
@@ -44,7 +46,7 @@ class Launch(NamedTuple):
     def format(self) -> str:
         """What its checkpoints are written for, where a launch of another kind cannot read them; else empty."""
         kind = self._read().distributed_type.value if self.config else ""
-        return {"FSDP": "FSDP", DEEPSPEED: f"{DEEPSPEED} {self.processes}"}.get(kind, "")
+        return {"FSDP": "FSDP", "DEEPSPEED": f"DEEPSPEED {self.processes}"}.get(kind, "")
 
     def accumulation(self, batch_size: int) -> int:
         """In how many parts, one after the other, each process computes its share of a batch.
@@ -65,13 +67,13 @@ class Launch(NamedTuple):
         return {"launch": told} if self != Launch() else {}
 
     def check(self):
-        """RuntimeError when this machine cannot launch it."""
+        """RuntimeError when this machine has too few GPUs for it."""
+        import torch
         found = self._read() if self.config else None
-        if found and found.distributed_type.value == DEEPSPEED and not importlib.util.find_spec("deepspeed"):
-            raise RuntimeError(f"{paths.shown(self.config)} needs DeepSpeed, which is not installed: "
-                               "`pip install deepspeed`, or name fsdp in the profile's launch.yaml.")
-        needed, here = (found.num_processes // found.num_machines if found else 0), _devices()
-        if found and not found.use_cpu and needed > here:
+        if found is None or found.use_cpu:
+            return
+        needed, here = found.num_processes // found.num_machines, torch.accelerator.device_count()
+        if needed > here:
             raise RuntimeError(f"{paths.shown(self.config)} wants {needed} GPUs of this machine, which has {here}: "
                                "lower num_processes in a copy of it and name that in the profile's launch.yaml.")
 
@@ -85,16 +87,19 @@ _current = Launch()
 
 
 def load(profile: str) -> Launch:
-    """The launch of a profile; ParameterError as `params.launch` raises it, or for what Accelerate cannot read."""
-    values = params.launch(profile)
+    """The launch of a profile: its `launch.yaml`, which may be missing. Raises ParameterError as `params.check` does, or
+    for what Accelerate cannot read."""
+    path = paths.parameters(profile, "launch")
+    values = params.compared(params.model(KEYS), params.read(path) if path.exists() else {}, paths.shown(path), "a launch")
     config = paths.accelerate(values["accelerate"]) if values["accelerate"] else None
-    found, shown = Launch(config, values["at_once"]), config and paths.shown(config)
+    found = Launch(config, values["at_once"])
     try:
         processes = found.processes
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise params.ParameterError(f"{shown} is no configuration of `accelerate launch`: {error}.") from error
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise params.ParameterError(f"{paths.shown(path)}: key `accelerate` is {values['accelerate']!r}, but "
+                                    f"{paths.shown(config)} is no configuration of `accelerate launch`: {error}.") from error
     if processes < 1:
-        raise params.ParameterError(f"{shown}: key `num_processes` is {processes}, but it has to be 1 or more.")
+        raise params.ParameterError(f"{paths.shown(config)}: key `num_processes` is {processes}, but it has to be 1 or more.")
     return found
 
 
@@ -155,17 +160,10 @@ def end_with(parent: int):
     os._exit(1)
 
 
-def _devices() -> int:
-    """GPUs, or what else computes, of this machine."""
-    import torch
-    return torch.accelerator.device_count()
-
-
 def _failure(launch: Launch, status: int, log: Path) -> str:
     """One sentence on a launch that failed, and the last lines before its first error."""
-    lines = [line.rstrip() for line in log.read_text(encoding="utf8", errors="replace").splitlines() if line.strip()]
-    errors = [place for place, line in enumerate(lines) if re.match(_ERROR, line)]
-    end = errors[0] + 1 if errors else len(lines)
-    reason = lines[end - 1].split("]: ")[-1] if errors else f"exit status {status}"
-    return (f"A process of {launch.name} failed ({reason}); checkpoints are kept, and the same command continues from "
-            "them. Its last lines, of " + "\n  ".join([f"{paths.shown(log)}:", *lines[max(0, end - 8):end]]))
+    text = log.read_text(encoding="utf8", errors="replace")
+    error = re.search(_ERROR, text, re.M)
+    last = text[:error.end() if error else None].rstrip().split("\n")[-8:]
+    return (f"A process of {launch.name} failed ({error[1] if error else f'exit status {status}'}); checkpoints are kept, "
+            "and the same command continues from them. Its last lines, of " + "\n  ".join([f"{paths.shown(log)}:", *last]))

@@ -48,8 +48,8 @@ def describe() -> dict:
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Package → version, of those that are installed."""
-    return {name: importlib.metadata.version(name) for name in packages if _installed(name)}
+    """Package → version."""
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def revision() -> dict:
@@ -89,13 +89,6 @@ def device_peak() -> int:
     """The GPU's largest allocation since `reset_peak_memory` where there is one, else `peak_memory`, in bytes."""
     import torch
     return torch.cuda.max_memory_allocated() if device() == "cuda" else peak_memory()
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def _device_name() -> str:

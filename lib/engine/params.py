@@ -4,12 +4,10 @@ The cell tagged `parameters` holds plain literals with a comment each. Its value
 types, and a comment may end in a range `[low..high]` or in choices `[a | b | c]`. `params/<profile>/<chapter>.yaml`
 is flat and overrides the defaults.
 """
-import argparse
 import ast
 import difflib
 import functools
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,11 +30,6 @@ LACKS = {
     "tests": "the corpus has too few test items (add yours as JSONL to `test_files` of 01_corpus)",
     "transfer": "no choice task of the corpus has items to train and to test on in both languages (the source `emoji` of "
                 "01_corpus gives some in a dozen languages)"}
-LAUNCH = """
-accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
-at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
-"""
-KINDS = {str: "a text", bool: "true/false", int: "a whole number", float: "a number", type(None): "nothing (null)"}
 Scalar = str | bool | int | float | None
 
 
@@ -80,25 +73,9 @@ def load(profile: str, chapter: str) -> dict:
     return check(chapter, values, paths.shown(path))
 
 
-def files_of(profile: str = "*") -> list[Path]:
-    """The chapters' parameter files of one profile or of all; `sweeps/` and `accelerate/` are no profiles."""
-    return sorted(file for file in paths.PARAMS.glob(f"{profile}/*.yaml")
-                  if file.parent.name not in ("sweeps", "accelerate") and file != paths.launch(file.parent.name))
-
-
-def launch(profile: str) -> dict:
-    """How the profile's trainings are launched (`LAUNCH`): its `launch.yaml` over the defaults, which may be missing.
-
-    Raises ParameterError as `check` does, or when there is no such configuration.
-    """
-    path = paths.launch(profile)
-    values = compared(model(LAUNCH), read(path) if path.exists() else {}, paths.shown(path), "a launch")
-    name = values["accelerate"]
-    if name and not paths.accelerate(name).is_file():
-        known = ", ".join(sorted(file.stem for file in paths.PARAMS.glob("accelerate/*.yaml"))) or "none"
-        raise ParameterError(f"{paths.shown(path)}: key `accelerate` is {name!r}, but there is no file "
-                             f"{paths.shown(paths.accelerate(name))}; there are: {known}.")
-    return values
+def files() -> list[Path]:
+    """The chapters' parameter files of all profiles."""
+    return sorted(paths.PARAMS.glob("*/[0-9]*.yaml"))
 
 
 def read(path: Path) -> dict:
@@ -129,13 +106,14 @@ def compared(known: type[pydantic.BaseModel], values: dict, source: str, whose: 
         return known.model_validate(values).model_dump()
     except pydantic.ValidationError as errors:
         error = errors.errors()[0]
-    name, fields = error["loc"][0], known.model_fields
+    name, value, fields = error["loc"][0], error["input"], known.model_fields
     if name not in fields:
-        raise ParameterError(f"{source}: unknown key `{name}` (value {error['input']!r}) for {whose}; "
+        raise ParameterError(f"{source}: unknown key `{name}` (value {value!r}) for {whose}; "
                              f"{_nearest(str(name), list(fields), 'key')}.")
-    default, comment = fields[name].default, fields[name].description
-    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {_problem(error, default, comment)}; "
-                         f"the default is {default!r} ({comment}).")
+    number = error["type"] == "float_type" and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
+    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {error['msg'].replace('Input', repr(value), 1)}"
+                         f"{' (YAML reads 1e-3 as text: write 1.0e-3)' if number else ''}; "
+                         f"the default is {fields[name].default!r} ({fields[name].description}).")
 
 
 def lack(name: str) -> str:
@@ -205,50 +183,6 @@ def _type(default, comment: str):
     return kind
 
 
-def _problem(error: dict, default, comment: str) -> str:
-    """What is wrong with a value, as the end of a sentence, from pydantic's error."""
-    value, kind = error["input"], error["type"]
-    if kind == "list_type":
-        return f"it has to be a list, not {_kind(value)}"
-    if kind == "finite_number":
-        return f"{value!r} is not a finite number"
-    limits = comment[comment.rfind("["):]
-    if kind == "literal_error":
-        return f"{value!r} is not one of {limits[1:-1].replace(' |', ',')}"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return f"{value!r} lies outside its range {limits}"
-    sample = next(iter(default), None) if isinstance(default, list) else default
-    needed = "a single value" if sample is None else _kind(sample)
-    number = isinstance(sample, float) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
-    return (f"{value!r} is {_kind(value)} where {needed} is needed"
-            + (", and YAML reads 1e-3 as text: write 1.0e-3" if number else ""))
-
-
-def _kind(value) -> str:
-    return KINDS.get(type(value), f"a {type(value).__name__}")
-
-
 def _nearest(name: str, known: list[str], what: str) -> str:
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
     return f"the nearest valid {what} is `{near[0]}`" if near else f"there is no valid {what}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Checks every parameter file, or those of one profile: `python -m lib.engine.params [profile]`; 1 when one is wrong."""
-    parser = argparse.ArgumentParser(description="Check parameter files against the notebooks.")
-    parser.add_argument("profile", nargs="?", default="*")
-    profile = parser.parse_args(arguments).profile
-    files, launches = files_of(profile), sorted(paths.PARAMS.glob(f"{profile}/launch.yaml"))
-    checks = [(load, file.parent.name, file.stem) for file in files] + [(launch, file.parent.name) for file in launches]
-    errors = []
-    for check, *names in checks:
-        try:
-            check(*names)
-        except ParameterError as error:
-            errors.append(str(error))
-    print("\n".join(errors or [f"{len(checks)} parameter files are valid."]))
-    return bool(errors)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -68,13 +68,8 @@ def notebook(chapter: str) -> Path:
 
 
 def parameters(profile: str, chapter: str) -> Path:
-    """The chapter's parameter file in a profile, e.g. `params/smoke/02_tokenizer.yaml`."""
+    """The chapter's parameter file in a profile, e.g. `params/smoke/02_tokenizer.yaml`; or the profile's `launch.yaml`."""
     return PARAMS / profile / f"{chapter}.yaml"
-
-
-def launch(profile: str) -> Path:
-    """Where a profile says how its trainings are launched: `params/<profile>/launch.yaml`, which may be missing."""
-    return PARAMS / profile / "launch.yaml"
 
 
 def accelerate(name: str) -> Path:

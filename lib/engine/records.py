@@ -57,8 +57,7 @@ class Record:
         """An exact count or a measurement of this run (rows removed, parameters, seconds); NaN is kept as null, in a
         label such as `low` or `high` too."""
         row = {"fact": name, "value": value, "unit": unit, **labels}
-        self.content["facts"].append({key: None if isinstance(found, float) and math.isnan(found) else found
-                                      for key, found in row.items()})
+        self.content["facts"].append({key: known(found) for key, found in row.items()})
 
     def rows(self, name: str, rows: list[dict]):
         """A curve or a list of samples, kept under a name."""
@@ -89,6 +88,11 @@ def _atomically(path: Path, write) -> Path:
     write(temporary)
     os.replace(temporary, path)
     return path
+
+
+def known(value):
+    """The value, or None for a number that JSON does not know: NaN or an infinite one."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value):

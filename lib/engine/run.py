@@ -10,11 +10,11 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import yaml
+from ipykernel.parentpoller import ParentPollerUnix
 
 from lib.engine import assets, keys, params, paths, reach, records
 
@@ -23,11 +23,8 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "07_base_strength": ["05_sft"], "08_phases_and_transfer": ["02_tokenizer"],
             "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
             "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
-            "12_rank_and_precision": ["05_sft", "10_multialpaca"],
-            "13_carbon": ["01_corpus", "02_tokenizer", "03_pretraining", "04_alignment", "05_sft", "06_evaluation",
-                          "07_base_strength", "08_phases_and_transfer", "09_curriculum", "10_multialpaca",
-                          "11_multilingual_benchmark", "12_rank_and_precision"],
-            "14_paper": ["13_carbon"]}
+            "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
+UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
@@ -50,20 +47,29 @@ def before(chapter: str) -> list[str]:
 
 
 def inputs(profile: str, chapter: str) -> list[Path]:
-    """The records that a chapter rests on: it is stale when one of them is newer, or as `stale` says."""
+    """The records that a chapter rests on."""
     return [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
 
 
 def stale(profile: str) -> dict[str, list[str]]:
-    """Chapter → what its record was made with, or without, that is otherwise now; chapters without a record left out."""
+    """Chapter → why it has to run, in their order; those that are up to date are left out."""
     found = {}
     for chapter in chapters():
-        if record(profile, chapter).exists():
-            made = records.read(record(profile, chapter))
-            regained = [title for name, title in made.get("lacking", {}).items() if not assets.absent(name)]
-            found[chapter] = [*(f"{title} can be had now" for title in regained),
-                              *keys.outdated(made, params.load(profile, chapter))]
-    return {chapter: reasons for chapter, reasons in found.items() if reasons}
+        reasons = why(record(profile, chapter), params.load(profile, chapter), inputs(profile, chapter))
+        reasons = reasons or [f"{name} is new" for name in UPSTREAM[chapter] if name in found]
+        found |= {chapter: reasons} if reasons else {}
+    return found
+
+
+def why(place: Path, values: dict, before: list[Path]) -> list[str]:
+    """Why a record has to be made, each reason in a few words: it is not there, was made with, or without, what is
+    otherwise now, or is older than one `before` it."""
+    if not place.exists():
+        return ["it has no record yet"]
+    made, written = records.read(place), place.stat().st_mtime
+    return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
+            *keys.outdated(made, values),
+            *(f"{file.parent.name} is new" for file in before if file.exists() and file.stat().st_mtime > written)]
 
 
 def run(profile: str, chapter: str, given: dict | None = None):
@@ -74,10 +80,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    if given is None:
-        values = params.load(profile, chapter)
-        given = {name: values[name] for name in params.read(paths.parameters(profile, chapter))}
-    params.check(chapter, given, "the given parameters")
+    given = given or params.load(profile, chapter)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
     executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
@@ -98,34 +101,6 @@ def run(profile: str, chapter: str, given: dict | None = None):
 
 class ChapterError(RuntimeError):
     """A chapter that stopped; says which cell and why."""
-
-
-def announce(profile: str, reasons: dict[str, str]):
-    """Prints which chapters will run, why, and how long that took before; keeps this plan for `left`."""
-    records.write_json(_plan(profile), reasons)
-    print(f"Profile {profile}: {len(reasons)} of {len(chapters())} chapters to run, "
-          f"{_total(profile, reasons)} as they took here before, or else on two cores.")
-    for chapter, reason in reasons.items():
-        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
-
-
-def reasons(profile: str, found: dict) -> dict[str, str]:
-    """Why each chapter runs, chapter → a few words, in their order; `found` are Snakemake's reasons."""
-    now = stale(profile)
-    return {chapter: listed(now[chapter]) if chapter in now else why(found[chapter])
-            for chapter in chapters() if chapter in found}
-
-
-def why(reason) -> str:
-    """Snakemake's reason for a job in a few words."""
-    if reason.missing_output or reason.incomplete_output:
-        return "it has no record yet"
-    newer = [*reason.updated_input, *reason.updated_input_run]
-    if newer:
-        return f"{', '.join(sorted(Path(path).parent.name for path in newer))} {'is' if len(newer) == 1 else 'are'} new"
-    if reason.forced:
-        return "it was stopped before its end, or you asked for it"
-    return str(reason) or "its inputs changed"
 
 
 def left(profile: str, done: str) -> str:
@@ -156,12 +131,9 @@ def all_chapters(profile: str, options: list[str]) -> int:
     """Runs every stale chapter of a profile and returns the exit status; ParameterError before anything runs."""
     for chapter in chapters():
         params.load(profile, chapter)
-        minutes(profile, chapter)
     tell_reach()
-    again = [str(record(profile, chapter)) for chapter in stale(profile)]
-    options = ["--cores", "all", "--keep-going", *(["--forcerun", *again] if again else []), *options]
     with locked(profile) as lock:
-        return 1 if lock is None else make(lock, profile, options)
+        return make(lock, profile, chapters(), ["--cores", "all", "--keep-going", *options])
 
 
 def tell_reach():
@@ -176,36 +148,43 @@ def tell_reach():
               "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
 
 
-def make(lock, profile: str, options: list[str], targets: list[Path] = ()) -> int:
-    """Runs what is stale, of everything or of what the target records need, under the lock; Snakemake's status."""
-    _plan(profile).unlink(missing_ok=True)
-    process = snakemake(lock, [*map(str, targets), *options, "--config", f"profile={profile}"])
+def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
+    """Says which of the wanted chapters are stale, why, and how long they took before, and runs them under the lock;
+    Snakemake's status."""
+    plan = {chapter: listed(reasons) for chapter, reasons in stale(profile).items() if chapter in wanted}
+    if not plan:
+        print(f"Nothing to be done: all {len(wanted)} chapters of profile {profile} are up to date.")
+        return 0
+    records.write_json(_plan(profile), plan)
+    print(f"Profile {profile}: {len(plan)} of {len(wanted)} chapters to run, {_total(profile, plan)} as they took here "
+          "before, or else on two cores.")
+    for chapter, reason in plan.items():
+        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+    targets = [str(record(profile, chapter)) for chapter in plan]
+    process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"])
     try:
         status = process.wait()
     finally:
         process.kill()
-    if status == 0 and not _plan(profile).exists():
-        print(f"Nothing to be done: all {len(chapters())} chapters of profile {profile} are up to date.")
-    elif status != 0:
+        _plan(profile).unlink()
+    if status:
         print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
     return status
 
 
 @contextlib.contextmanager
 def locked(profile: str):
-    """The profile's lock while it is run: its open file, or None after a sentence when another process holds it.
+    """The profile's lock while it is run: its open file. Raises ChapterError when another process holds it.
 
     The system drops it when its holders die; Snakemake's own, which outlives a kill, is not used.
     """
     with open(paths.run(profile, ".") / ".running", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
             lock.seek(0)
-            print(f"Profile {profile} is already being run by process {lock.read().strip()}: "
-                  "wait for it or stop it first.")
-            yield None
-            return
+            raise ChapterError(f"Profile {profile} is already being run by process {lock.read().strip()}: "
+                               "wait for it or stop it first.") from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -267,42 +246,44 @@ def span(value: float | None) -> str:
     return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
 
 
-def end_with(parent: int):
-    """Ends this process, and with it the kernel, when the one that started it was killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
+    """The frame of a command line: what `act` returns of its values and of the options for Snakemake, as exit status.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when everything ran, else 1 after one sentence on what stopped it."""
-    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
-    parser.add_argument("chapter", nargs="?", default="all")
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
+    An error that is for people is told in a sentence, with status 1; a stop by hand gives 130.
+    """
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
-        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
-    began = time.monotonic()
+        ParentPollerUnix(os.getppid()).start()
     try:
         paths.settle()
-        if values.minutes:
-            return note_minutes(values.minutes) or 0
-        if values.chapter == "all":
-            return all_chapters(values.profile, options)
-        reason = _announced(values.profile).get(values.chapter, "you asked for it")
-        print(f"Chapter {values.chapter}: {reason}.", flush=True)
-        run(values.profile, values.chapter)
+        return act(values, options) or 0
     except (params.ParameterError, paths.FolderError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped; the same command continues.", file=sys.stderr)
+        print("Stopped. What is finished is kept; the same command continues.", file=sys.stderr)
         return 130
-    spent = span((time.monotonic() - began) / 60)
-    print(f"Chapter {values.chapter} done in {spent}; {left(values.profile, values.chapter)}.", flush=True)
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when everything ran."""
+    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
+    parser.add_argument("chapter", nargs="?", default="all")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
+    return command(parser, arguments, _act)
+
+
+def _act(values: argparse.Namespace, options: list[str]) -> int | None:
+    profile, chapter, began = values.profile, values.chapter, time.monotonic()
+    if values.minutes:
+        return note_minutes(values.minutes)
+    if chapter == "all":
+        return all_chapters(profile, options)
+    print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
+    run(profile, chapter)
+    print(f"Chapter {chapter} done in {span((time.monotonic() - began) / 60)}; {left(profile, chapter)}.", flush=True)
 
 
 if __name__ == "__main__":

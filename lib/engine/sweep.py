@@ -15,35 +15,31 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 import psutil
+from tqdm import tqdm
 
-from lib.engine import keys, params, paths, records, run
+from lib.engine import launch, params, paths, records, run
 from lib.engine.params import ParameterError
 
 KEYS = """
 profile = ""  # whose parameters hold where the sweep names none
 chapter = ""  # what a cell runs
 cores = 1  # processor cores of a cell [1..]
-memory = "4 GB"  # memory of a cell, in GB or MB
+memory = 4.0  # memory of a cell in GB [0.1..]
 gpus = 0  # GPUs of a cell [0..]
 minutes = 0  # longest time of a cell on a cluster, 0: what the cluster's profile says [0..]
 set = {}  # parameter → value, the same in every cell
 grid = {}  # parameter → list of values, every combination is a cell
 zip = {}  # parameter → list of values, taken together: first with first, second with second …
 """
-ATTEMPTS = 2
 
 
 class Cell(NamedTuple):
@@ -62,40 +58,37 @@ class Cell(NamedTuple):
     @property
     def folder(self) -> Path:
         """The cell's own output folder."""
-        return _folder(self.parameters["profile"], self.chapter) / self.key
+        return paths.output().resolve() / "runs" / self.parameters["profile"] / "sweeps" / self.chapter / self.key
 
     @property
     def record(self) -> Path:
         """Where its record lies once it is done."""
-        return self.folder / _record(self.parameters["profile"], self.chapter)
+        return self.folder / "runs" / self.parameters["profile"] / self.chapter / "record.json"
 
     @property
-    def state(self) -> dict:
-        """How far it is: `state` (waiting, running, failed, done), and then `attempt`, `seconds`, `error`, `host`."""
-        found = _noted(self.folder)
-        return found | {"state": "done"} if self.record.exists() else {"state": "waiting"} | found
+    def error(self) -> str:
+        """The last lines of what a cell without a record printed; empty when it never began."""
+        log = self.folder / "log.txt"
+        return " ".join(log.read_text(encoding="utf8").splitlines()[-2:]) if log.exists() else ""
 
     def __str__(self):
         return ", ".join(f"{name}={value}" for name, value in self.varied.items())
 
 
 class Sweep(NamedTuple):
-    """A sweep file, checked: what each cell needs (memory in MB) and the cells."""
+    """A sweep file, checked: what each cell needs beside cores, as Snakemake and its executors name it, and the cells."""
 
     name: str
-    cells: list[Cell]
     profile: str
     chapter: str
     cores: int
-    memory: int
-    gpus: int
-    minutes: int
+    resources: dict[str, int]
+    cells: list[Cell]
 
     @property
-    def resources(self) -> dict[str, int]:
-        """What a cell needs beside cores, as Snakemake and its executors name it."""
-        return {name: value for name, value in (("mem_mb", self.memory), ("gpu", self.gpus), ("runtime", self.minutes))
-                if value}
+    def home(self) -> Path:
+        """Where its cells lie, and its table."""
+        return self.cells[0].folder.parent
 
 
 def load(path: Path) -> Sweep:
@@ -106,14 +99,21 @@ def load(path: Path) -> Sweep:
         raise ParameterError(f"There is no sweep file {path}; there are: {known}.")
     source = paths.shown(path.resolve())
     values = params.compared(params.model(KEYS), params.read(path), source, "a sweep")
-    base, fixed = _profile(values["profile"], values["chapter"], source), values.pop("set")
-    cells = [Cell(values["chapter"], _checked(values["chapter"], base, fixed | chosen, source), chosen)
-             for chosen in _combinations(values.pop("grid"), values.pop("zip"), source)]
-    counts = Counter(cell.key for cell in cells)
-    twice = next((cell for cell in cells if counts[cell.key] > 1), None)
+    profile, chapter, fixed = values["profile"], values["chapter"], values["set"]
+    varied = _combinations(values["grid"], values["zip"], source)
+    if "profile" in fixed | varied[0]:
+        raise ParameterError(f"{source}: `profile` is among the parameters, but a sweep stays within one profile: "
+                             "name it at the top of the file.")
+    try:
+        base = params.load(profile, chapter)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}") from error
+    cells = [Cell(chapter, params.check(chapter, base | fixed | chosen, source), chosen) for chosen in varied]
+    twice = next((cell for place, cell in enumerate(cells) if cell in cells[:place]), None)
     if twice:
         raise ParameterError(f"{source}: the cell {twice} stands twice; name every value of a list once.")
-    return Sweep(path.stem, cells, **values | {"memory": _megabytes(values["memory"], source)})
+    needs = {"mem_mb": round(values["memory"] * 1024), "gpu": values["gpus"], "runtime": values["minutes"]}
+    return Sweep(path.stem, profile, chapter, values["cores"], {name: need for name, need in needs.items() if need}, cells)
 
 
 def files() -> list[Path]:
@@ -122,23 +122,24 @@ def files() -> list[Path]:
 
 
 def sweep(path: Path, cluster: str = "", options: list[str] = ()) -> int:
-    """Runs the cells that have no record, the chapters before them first if missing; 0 when every cell is done.
+    """Runs the cells without a record or with an old one, after what is missing before them; 0 when every cell is done.
 
     Locally as many cells at a time as the machine's cores, memory and GPUs allow; with `cluster` as
     `params/cluster/<cluster>/config.yaml` says. `options` go to Snakemake. Raises ParameterError before anything runs.
     """
     found = load(path)
-    where = _cluster(cluster) if cluster else _local(found)
+    options = [*(_cluster(cluster) if cluster else _local(found)), *options]
     with run.locked(found.profile) as lock:
-        if lock is None:
+        before = [run.record(found.profile, name) for name in run.before(found.chapter)]
+        missing = [file for file in before if not file.exists()]
+        if missing and run.make(lock, found.profile, run.before(found.chapter), options):
             return 1
-        waiting = _waiting(found)
-        _announce(found, waiting, cluster)
-        missing = [run.record(found.profile, name) for name in run.before(found.chapter)]
-        missing = [record for record in missing if not record.exists()]
-        if missing and run.make(lock, found.profile, [*where, *options], missing):
-            return 1
-        return _cells(lock, found, waiting, [*where, *options])
+        waiting = [cell for cell in found.cells if run.why(cell.record, cell.parameters, before)]
+        print(f"Sweep {found.name}: {len(found.cells)} cells of {found.chapter} in profile {found.profile}, "
+              f"{len(found.cells) - len(waiting)} finished before.", flush=True)
+        if waiting:
+            _run(lock, found, waiting, options)
+    return _report(found)
 
 
 def prepare(cell: Cell, cores: int) -> Path:
@@ -150,158 +151,84 @@ def prepare(cell: Cell, cores: int) -> Path:
         if not (own / chapter).is_symlink():
             (own / chapter).symlink_to(os.path.relpath(run.record(profile, chapter).parent, own))
     records.write_json(folder / "cell.json", {"chapter": cell.chapter, "parameters": cell.parameters, "cores": cores})
-    for old in (folder / "state.json", cell.record):
+    for old in (folder / "log.txt", cell.record):
         old.unlink(missing_ok=True)
     return folder
 
 
-def run_cell(folder: Path, wanted: Path | None = None) -> int:
-    """Runs one prepared cell here and notes its state; 0 when its record is written, else 1 after one sentence.
+def run_cell(folder: Path, wanted: Path | None = None):
+    """Runs one prepared cell here; raises as `run.run` does.
 
     The record is copied to where it is `wanted` too: an executor without a shared file system fetches it from there.
     """
     folder = Path(folder).resolve()
     cell = records.read(folder / "cell.json")
     os.environ |= {"COMPANION_OUTPUT": str(folder), "OMP_NUM_THREADS": str(cell["cores"])}
-    began, noted = time.monotonic(), {"attempt": _noted(folder).get("attempt", 0) + 1, "host": socket.gethostname()}
-    records.write_json(folder / "state.json", {"state": "running", **noted})
-    try:
-        run.run(cell["parameters"]["profile"], cell["chapter"], cell["parameters"])
-    except (ParameterError, run.ChapterError) as error:
-        records.write_json(folder / "state.json", {"state": "failed", **noted, "error": str(error)})
-        print(error, file=sys.stderr)
-        return 1
+    run.run(cell["parameters"]["profile"], cell["chapter"], cell["parameters"])
     if wanted and not wanted.exists():
         wanted.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.record(cell["parameters"]["profile"], cell["chapter"]), wanted)
-    noted["seconds"] = round(time.monotonic() - began, 1)
-    records.write_json(folder / "state.json", {"state": "done", **noted})
-    return 0
 
 
 def table(found: Sweep) -> pandas.DataFrame:
-    """The cells, one row each: key, varied parameters, state, seconds, record (from the output folder), error."""
+    """The cells, one row each: key, varied parameters, state (done, failed, waiting), seconds, record (from the output
+    folder), error."""
     rows = []
     for cell in found.cells:
-        state = cell.state
-        record = os.path.relpath(cell.record, paths.output()) if state["state"] == "done" else ""
-        rows.append({"cell": cell.key, **cell.varied, "state": state["state"], "seconds": state.get("seconds"),
-                     "record": record, "error": state.get("error", "").partition("\n")[0]})
+        row = {"cell": cell.key, **cell.varied, "state": "failed" if cell.error else "waiting", "error": cell.error}
+        if cell.record.exists():
+            row |= {"state": "done", "error": "", "seconds": records.read(cell.record)["measured"]["seconds"],
+                    "record": os.path.relpath(cell.record, paths.output())}
+        rows.append(row)
     return pandas.DataFrame(rows)
 
 
-def progress(found: Sweep) -> tuple[str, str]:
-    """How many cells are done, running and failed, and the time that is left, both as a person reads them."""
-    states = [cell.state for cell in found.cells]
-    done = [state for state in states if state["state"] == "done"]
-    running = sum(state["state"] == "running" for state in states)
-    failed = sum(state["state"] == "failed" and state["attempt"] >= ATTEMPTS for state in states)
-    counts = f"{len(done)} of {len(states)} cells done, {running} running, {failed} failed"
-    seconds = [state["seconds"] for state in done if "seconds" in state]
-    each = sum(seconds) / len(seconds) / 60 if seconds else run.minutes(found.profile, found.chapter)
-    to_come = len(states) - len(done) - failed
-    return counts, f"about {run.span(each * to_come / max(running, 1))} left" if each is not None else "time not known"
-
-
-def _cells(lock, found: Sweep, waiting: list[Cell], options: list[str]) -> int:
-    """Runs the waiting cells through Snakemake and reports; 0 when every cell is done."""
+def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
+    """Runs the waiting cells through Snakemake and shows how many are done; a stop by hand lets it end in order."""
     for cell in waiting:
         prepare(cell, found.cores)
-    home = _folder(found.profile, found.chapter)
-    if waiting:
-        plan = records.write_json(home / f"{found.name}.json", {
-            "folder": str(home), "record": _record(found.profile, found.chapter).as_posix(), "cores": found.cores,
-            "resources": found.resources, "waiting": [cell.key for cell in waiting]})
-        with open(home / f"{found.name}.log", "w", encoding="utf8") as log:
-            _watch(found, run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], stdout=log,
-                                        stderr=subprocess.STDOUT))
-    table(found).to_csv(home / f"{found.name}.csv", index=False)
-    return _report(found, home)
+    plan = records.write_json(found.home / f"{found.name}.json", {
+        "folder": found.home, "record": waiting[0].record.relative_to(waiting[0].folder), "cores": found.cores,
+        "resources": found.resources, "waiting": [cell.key for cell in waiting]})
+    with open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar:
+        engine = run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], stdout=log,
+                               stderr=subprocess.STDOUT)
+        running = True
+        try:
+            while running:
+                time.sleep(0.5)
+                running = engine.poll() is None
+                bar.update(sum(cell.record.exists() for cell in waiting) - bar.n)
+        finally:
+            engine.wait()
 
 
-def _watch(found: Sweep, engine: subprocess.Popen):
-    """Prints a line whenever the counts change, until the engine ends; one that is interrupted may end in order."""
-    shown = ""
-    try:
-        while engine.poll() is None:
-            counts, left = progress(found)
-            if counts != shown:
-                print(f"  {counts}, {left}", flush=True)
-                shown = counts
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        engine.wait()
-        raise
-
-
-def _report(found: Sweep, home: Path) -> int:
+def _report(found: Sweep) -> int:
     """Says what became of the cells and where they are; 0 when every cell is done."""
-    unfinished = [cell for cell in found.cells if cell.state["state"] != "done"]
+    place, rows = found.home / f"{found.name}.csv", table(found)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(place, index=False)
+    unfinished = [cell for cell in found.cells if not cell.record.exists()]
     for cell in unfinished:
-        print(f"Cell {cell.key} ({cell}) {_misfortune(cell, home / f'{found.name}.log')}", file=sys.stderr)
-    print(f"{len(found.cells) - len(unfinished)} of {len(found.cells)} cells of sweep {found.name} done"
-          f"{f', {len(unfinished)} not' if unfinished else ''}: {paths.shown(home / f'{found.name}.csv')}")
+        why = (f"ended without its record; {paths.shown(cell.folder / 'log.txt')} ends in: {cell.error}" if cell.error
+               else f"never began; Snakemake's own words are in {paths.shown(place.with_suffix('.log'))}.")
+        print(f"Cell {cell.key} ({cell}) {why}", file=sys.stderr)
+    print(f"{len(found.cells) - len(unfinished)} of {len(found.cells)} cells of sweep {found.name} done: {paths.shown(place)}")
     return bool(unfinished)
-
-
-def _misfortune(cell: Cell, engine: Path) -> str:
-    """Why a cell has no record, as the end of a sentence."""
-    state, log = cell.state, paths.shown(cell.folder / "log.txt")
-    if state["state"] == "waiting":
-        return f"was never started; the engine's own words are in {paths.shown(engine)}."
-    if state["state"] == "running":
-        return (f"ended without a word at attempt {state['attempt']} on {state['host']}: stopped, or out of memory or "
-                f"time; what it printed: {log}.")
-    return f"failed {state['attempt']} times: {state['error']}"
-
-
-def _waiting(found: Sweep) -> list[Cell]:
-    """The cells without a record, and those whose record other code or other chapters before it have made old."""
-    earlier = [run.record(found.profile, name) for name in run.before(found.chapter)]
-    newest = max((file.stat().st_mtime for file in earlier if file.exists()), default=0)
-    return [cell for cell in found.cells if not cell.record.exists() or cell.record.stat().st_mtime < newest
-            or keys.outdated(records.read(cell.record), cell.parameters)]
-
-
-def _announce(found: Sweep, waiting: list[Cell], cluster: str):
-    """Prints what will run, and how many cells at a time."""
-    old = sum(cell.record.exists() for cell in waiting)
-    place = f"on {cluster}" if cluster else f"{_at_a_time(found)} at a time"
-    done = len(found.cells) - len(waiting)
-    print(f"Sweep {found.name}: {len(found.cells)} cells of {found.chapter} in profile {found.profile}, {done} "
-          f"finished before; {place}, cores {found.cores} and memory {found.memory / 1024:.3g} GB each.", flush=True)
-    if old:
-        print(f"  {old} of them rest on other code or other chapters before them than there are now, and run again.")
 
 
 def _local(found: Sweep) -> list[str]:
     """Snakemake's options for this machine; ParameterError when not even one cell fits on it."""
-    if not _at_a_time(found):
-        has = ", ".join(f"{value} {name}" for name, value in _machine(found).items())
-        needs = ", ".join(f"{value} {name}" for name, value in _needs(found).items())
-        raise ParameterError(f"A cell of sweep {found.name} needs {needs}, but this machine has {has}: "
-                             "lower the needs in the sweep file, or use a cluster.")
-    limits = [f"{name}={value}" for name, value in _machine(found).items() if name != "cores"]
-    return ["--cores", "all", "--resources", *limits]
-
-
-def _at_a_time(found: Sweep) -> int:
-    """Cells that fit on this machine together."""
-    has = _machine(found)
-    return min(has[name] // need for name, need in _needs(found).items())
-
-
-def _needs(found: Sweep) -> dict[str, int]:
-    return {"cores": found.cores, **{name: found.resources[name] for name in found.resources if name != "runtime"}}
-
-
-def _machine(found: Sweep) -> dict[str, int]:
-    """Cores, memory in MB, and GPUs when a cell needs one."""
     has = {"cores": os.cpu_count(), "mem_mb": psutil.virtual_memory().total // 2**20}
-    if found.gpus:
+    if "gpu" in found.resources:
         import torch
         has["gpu"] = torch.cuda.device_count()
-    return has
+    needs = {"cores": found.cores, **found.resources}
+    if any(needs[name] > has[name] for name in has):
+        told = [", ".join(f"{numbers[name]} {name}" for name in has) for numbers in (needs, has)]
+        raise ParameterError(f"A cell of sweep {found.name} needs {told[0]}, but this machine has {told[1]}: "
+                             "lower the needs in the sweep file, or use a cluster.")
+    return ["--cores", "all", "--resources", *(f"{name}={value}" for name, value in has.items() if name != "cores")]
 
 
 def _cluster(name: str) -> list[str]:
@@ -326,78 +253,28 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
     return [dict(zip(grid, values)) | row for *values, row in itertools.product(*grid.values(), rows)]
 
 
-def _profile(profile: str, chapter: str, source: str) -> dict:
-    """The chapter's parameters in the profile that the file names."""
-    if not profile or not chapter:
-        missing = "chapter" if profile else "profile"
-        raise ParameterError(f"{source}: key `{missing}` is missing; a sweep needs `profile` and `chapter`.")
-    try:
-        return params.load(profile, chapter)
-    except ParameterError as error:
-        raise ParameterError(f"{source}: {error}") from error
-
-
-def _checked(chapter: str, base: dict, values: dict, source: str) -> dict:
-    """All parameters of a cell."""
-    if "profile" in values:
-        raise ParameterError(f"{source}: key `profile` is {values['profile']!r} among the parameters, but a sweep "
-                             "stays within one profile: name it at the top of the file.")
-    return params.check(chapter, base | values, source)
-
-
-def _megabytes(text: str, source: str) -> int:
-    """`4 GB` or `500 MB` as megabytes of 2²⁰ bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(GB|MB)", text.strip())
-    if not match or not float(match[1]):
-        raise ParameterError(f"{source}: key `memory` is {text!r}, but it has to be like `4 GB` or `500 MB`.")
-    return round(float(match[1]) * (1024 if match[2] == "GB" else 1))
-
-
-def _folder(profile: str, chapter: str) -> Path:
-    """Where the cells of a chapter lie, and the tables of its sweeps."""
-    return paths.output().resolve() / "runs" / profile / "sweeps" / chapter
-
-
-def _record(profile: str, chapter: str) -> Path:
-    """Where a record lies in an output folder."""
-    return run.record(profile, chapter).relative_to(paths.output())
-
-
-def _noted(folder: Path) -> dict:
-    """What a cell last noted of itself; empty before it began."""
-    place = folder / "state.json"
-    return records.read(place) if place.exists() else {}
-
-
-def _overview():
-    """Checks every sweep file and prints how far each is."""
-    for file in files():
-        found = load(file)
-        print(f"{paths.shown(file)}: {found.chapter} in profile {found.profile}, {progress(found)[0]}")
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when every cell is done. Without a file it lists and checks the sweep files."""
+    """Command line; 0 when every cell is done. Without a file all parameter files and sweeps are checked."""
     parser = argparse.ArgumentParser(description="Run a chapter over lists of parameter values.")
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--cluster", default="", help="a folder of params/cluster/, e.g. slurm")
     parser.add_argument("--cell", type=Path, help="run this cell again, alone, from its folder")
     parser.add_argument("--record", type=Path, help="copy the cell's record to this place, if it is another one")
-    parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
-    values, options = parser.parse_known_args(arguments)
-    if values.child:
-        threading.Thread(target=run.end_with, args=[os.getppid()], daemon=True).start()
-    try:
-        paths.settle()
-        if values.cell:
-            return run_cell(values.cell, values.record)
-        return sweep(values.file, values.cluster, options) if values.file else _overview() or 0
-    except (ParameterError, paths.FolderError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. Finished cells are kept; the same command continues.", file=sys.stderr)
-        return 130
+    return run.command(parser, arguments, _act)
+
+
+def _act(values: argparse.Namespace, options: list[str]) -> int | None:
+    if values.cell:
+        return run_cell(values.cell, values.record)
+    if values.file:
+        return sweep(values.file, values.cluster, options)
+    for file in params.files():
+        params.load(file.parent.name, file.stem)
+        launch.load(file.parent.name)
+    print(f"{len(params.files())} parameter files are valid.")
+    for found in map(load, files()):
+        done = sum(cell.record.exists() for cell in found.cells)
+        print(f"Sweep {found.name}: {found.chapter} in profile {found.profile}, {done} of {len(found.cells)} cells done")
 
 
 if __name__ == "__main__":

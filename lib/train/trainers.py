@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
-from transformers import AutoModelForCausalLM, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from lib.data import prompts
@@ -29,8 +29,7 @@ class _Fast:
     def __init__(self, *, settings, **options):
         self.settings, self.pool = settings, None
         super().__init__(**options)
-        for callback in (PrinterCallback, ProgressCallback):
-            self.remove_callback(callback)
+        self.remove_callback(PrinterCallback)
         self.guard, self.watched = spikes.Guard(settings.guard) if settings.guard else None, 0.0
         if self.guard:
             self.add_callback(self.guard)

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
 import threading
@@ -89,25 +90,14 @@ class Job(NamedTuple):
     tokenizer: PreTrainedTokenizerFast | None = None
 
     def save(self, place: Path, **more):
-        """Writes the job, and `more` values beside it, into an empty folder."""
-        shutil.rmtree(place, ignore_errors=True)
-        self.dataset.save_to_disk(place / "dataset")
-        if self.tokenizer:
-            self.tokenizer.save_pretrained(place / "tokenizer")
-        values = {"kind": self.kind, "folder": Path(self.folder).resolve(), "start": Path(self.start).resolve(),
-                  "settings": dataclasses.asdict(self.settings), "merge": self.merge}
-        records.write_json(place / "job.json", {"job": values, **more})
+        """Writes the job, and `more` values beside it, into a folder."""
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "job.pickle").write_bytes(pickle.dumps((self, more)))
 
-    @classmethod
-    def load(cls, place: Path) -> tuple["Job", dict]:
+    @staticmethod
+    def load(place: Path) -> tuple["Job", dict]:
         """The job that `save` wrote, and the values beside it."""
-        more = json.loads((place / "job.json").read_text(encoding="utf8"))
-        values = more.pop("job")
-        guard = values["settings"].pop("guard")
-        values["settings"] = Settings(**values["settings"], guard=guard and spikes.Rule(**guard))
-        values |= {name: Path(values[name]) for name in ("folder", "start")}
-        tokenizer = folders.tokenizer(place / "tokenizer") if (place / "tokenizer").exists() else None
-        return cls(dataset=datasets.load_from_disk(str(place / "dataset")), tokenizer=tokenizer, **values), more
+        return pickle.loads((place / "job.pickle").read_bytes())
 
 
 def pretrain(folder: Path, start: Path, blocks: datasets.Dataset, settings: Settings, merge: bool = False) -> dict:
@@ -143,8 +133,7 @@ class _Progress(TrainerCallback):
 
     def __init__(self, tokens, sizes, batch_size: int):
         steps = range(0, len(tokens), batch_size)
-        self.tokens = numpy.cumsum([tokens[step:step + batch_size].sum() for step in steps])
-        self.sizes = numpy.cumsum([sizes[step:step + batch_size].sum() for step in steps])
+        self.tokens, self.sizes = (numpy.add.reduceat(counts, steps).cumsum() for counts in (tokens, sizes))
 
     def on_train_begin(self, args, state, control, **rest):
         self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
@@ -315,12 +304,7 @@ def _measured(trainer, tokens, sizes) -> dict:
     fields += ["spike", "action"] if trainer.guard else []
     return {"seconds": seconds, "tokens": int(tokens.sum()), "bytes": int(sizes.sum()),
             "tokens_per_second": float(tokens.sum() / seconds),
-            "log": [{field: _known(entry.get(field)) for field in fields} for entry in log]}
-
-
-def _known(value):
-    """The value, or None where a run that diverged has none: JSON knows no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            "log": [{field: records.known(entry.get(field)) for field in fields} for entry in log]}
 
 
 def _sizes(model) -> dict:

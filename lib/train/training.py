@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import datetime
 import io
-import json
 import math
 import os
 import pickle

@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import Lacking, axes, cells, figure, interval, measured, need, noted, table, wide
-from lib.exhibits.panels import errorbars, level
+from lib.exhibits.base import Lacking, figure, measured, need, noted, table
+from lib.exhibits.panels import axes, errorbars, level
+from lib.exhibits.units import cells, interval, wide
 
 CHAPTER = "02_tokenizer"
 TOKENIZERS = ("base", "continued BPE", "appended BPE", "appended SentencePiece")

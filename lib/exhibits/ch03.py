@@ -2,9 +2,10 @@
 import pandas
 
 from lib.engine import records, statistics
-from lib.exhibits.base import PALETTE, axes, cells, figure, interval, measured, need, noted, table, wide
+from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import level
+from lib.exhibits.panels import PALETTE, axes, level
+from lib.exhibits.units import cells, interval, wide
 
 CHAPTER = "03_pretraining"
 # Heading of a cost: its fact and what to divide it by.

@@ -1,7 +1,8 @@
 """Exhibits of bilingual pretraining."""
 from lib.engine import records
-from lib.exhibits.base import WIDE, axes, cells, figure, interval, measured, need, noted, p_value, table, wide
-from lib.exhibits.panels import legend, level
+from lib.exhibits.base import figure, measured, need, noted, table
+from lib.exhibits.panels import WIDE, axes, legend, level
+from lib.exhibits.units import cells, interval, p_value, wide
 
 CHAPTER = "04_alignment"
 SCORES = {"retrieval_accuracy_mean": "retrieval acc@1 %", "bits_per_byte": "bits/byte", "chrf": "chrF++"}

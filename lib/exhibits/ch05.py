@@ -1,6 +1,7 @@
 """Exhibits of instruction tuning."""
 from lib.engine import records
-from lib.exhibits.base import Lacking, axes, figure, noted, table
+from lib.exhibits.base import Lacking, figure, noted, table
+from lib.exhibits.panels import axes
 
 CHAPTER = "05_sft"
 

@@ -2,10 +2,11 @@
 import pandas
 
 from lib.engine import params, records, statistics
-from lib.exhibits.base import cells, figure, interval, measured, need, noted, printed, span, table, wide
+from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.claims import LEAST
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
+from lib.exhibits.units import cells, interval, printed, span, wide
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
 SCORES = ("accuracy", "chrf", "bits_per_byte")

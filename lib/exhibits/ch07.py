@@ -2,9 +2,10 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import PALETTE, WIDE, Lacking, axes, cells, figure, measured, need, noted, span, table, wide
+from lib.exhibits.base import Lacking, figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import legend, points, slant
+from lib.exhibits.panels import PALETTE, WIDE, axes, legend, points, slant
+from lib.exhibits.units import cells, span, wide
 
 CHAPTER = "07_base_strength"
 ABSENT = "neither test files nor items of the corpus are at hand"

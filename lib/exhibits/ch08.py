@@ -3,25 +3,10 @@ import pandas
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.engine import params
-from lib.exhibits.base import (
-    PALETTE,
-    WIDE,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import errorbars, legend, points, slant
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, points, slant
+from lib.exhibits.units import cells, interval, listed, p_value, span, wide
 
 CHAPTER = "08_phases_and_transfer"
 FILES = ("parsinlu",)

@@ -2,26 +2,10 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import (
-    PALETTE,
-    WIDE,
-    Lacking,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import Lacking, figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import errorbars, legend, level, points
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points
+from lib.exhibits.units import cells, interval, listed, p_value, span, wide
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"

@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import params, records
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, measured, noted, reported, table
-from lib.exhibits.panels import MARKERS, errorbars
+from lib.exhibits.base import figure, measured, noted, reported, table
+from lib.exhibits.panels import MARKERS, PALETTE, WIDE, axes, errorbars
+from lib.exhibits.units import interval
 
 CHAPTER = "10_multialpaca"
 LONGEST = 160  # characters shown of each part of a task

@@ -1,24 +1,10 @@
 """Exhibits of the multilingual benchmark: scores beside the paper's, instructions compared, how choices are scored."""
 import pandas
 
-from lib.exhibits.base import (
-    WIDE,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    printed,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import legend, level, points
+from lib.exhibits.panels import WIDE, axes, legend, level, points
+from lib.exhibits.units import cells, interval, listed, printed, span, wide
 
 CHAPTER = "11_multilingual_benchmark"
 FILES, SETS = ("xcopa", "xquad"), ("alpaca-seed-tasks", "multialpaca")

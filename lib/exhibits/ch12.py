@@ -4,25 +4,10 @@ import pandas
 from matplotlib import patheffects
 
 from lib.data import levels
-from lib.exhibits.base import (
-    PALETTE,
-    UNITS,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    printed,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected, differences
-from lib.exhibits.panels import errorbars, legend, level, tiles
+from lib.exhibits.panels import PALETTE, errorbars, legend, level, tiles
+from lib.exhibits.units import UNITS, cells, interval, listed, p_value, printed, span, wide
 
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")

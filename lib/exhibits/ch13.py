@@ -2,7 +2,8 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import PALETTE, axes, figure, reported, table
+from lib.exhibits.base import figure, reported, table
+from lib.exhibits.panels import PALETTE, axes
 
 
 @table("C13-T1", "13_carbon", "Energy, time and CO₂ of every chapter")

@@ -3,8 +3,9 @@ import pandas
 
 from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
-from lib.exhibits.base import PALETTE, UNITS, WIDE, axes, figure, interval, reported, table
-from lib.exhibits.panels import errorbars
+from lib.exhibits.base import figure, reported, table
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars
+from lib.exhibits.units import UNITS, interval
 from lib.model.architecture import Architecture
 
 PROFILES = ("paper", "laptop")

@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import statistics
-from lib.exhibits.base import UNITS, cells, interval, need, p_value, span
+from lib.exhibits.base import need
 from lib.exhibits.claims import LEAST
+from lib.exhibits.units import UNITS, cells, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",

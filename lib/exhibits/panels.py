@@ -1,10 +1,24 @@
-"""Panels of points with their 95 % intervals."""
+"""Figures in the house style, and panels of points with their 95 % intervals."""
+import matplotlib
 import pandas
 from matplotlib import pyplot
 
-from lib.exhibits.base import PALETTE, WIDE, axes, printed
+from lib.exhibits.units import printed
 
+# Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
+COLUMN, WIDE = 3.4, 7.0
+STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8,
+         "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False,
+         "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+         "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
 MARKERS = "os^Dv<>p"
+
+
+def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float = 2.4, **options):
+    """A figure and its axes in the house style; `width` and `height` in inches."""
+    with pyplot.rc_context(STYLE):
+        return pyplot.subplots(rows, columns, figsize=(width, height), **options)
 
 
 def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pandas.DataFrame | None = None,

@@ -33,6 +33,7 @@ from lib.model.tokenizer import encoded, padded, start_token
 
 PROMPTS = ("document", "chat")
 SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
+TRANSLATED = ["direction", "prompt", "item", "source", "reference", "hypothesis", "invalid"]  # columns of `translate`
 SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
 
 
@@ -71,21 +72,20 @@ def embed(model, tokenizer, texts, batch_tokens: int = 1024) -> numpy.ndarray:
     return torch.stack(pooled, 1).numpy()
 
 
-def retrieval(model, tokenizer, english, target, centre: bool = True) -> pandas.DataFrame:
+def retrieval(model, tokenizer, english, target) -> pandas.DataFrame:
     """Is a sentence's nearest neighbour its translation? DataFrame(layer, direction, item, correct).
 
-    Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). `centre` takes each
-    language's mean off first (Libovický et al. 2020), which removes what all sentences of a language share.
-    Raises ValueError unless both lists have the same length, two at least.
+    Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). Raises ValueError unless
+    both lists have the same length, two at least.
     """
     if len(english) != len(target) or len(english) < 2:
         raise ValueError(f"Retrieval needs two or more pairs, got {len(english)} English and {len(target)} sentences.")
-    return nearest(embed(model, tokenizer, english), embed(model, tokenizer, target), centre)
+    return nearest(embed(model, tokenizer, english), embed(model, tokenizer, target))
 
 
-def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
+def nearest(english, target) -> pandas.DataFrame:
     """`retrieval` from vectors [layers, items, width] whose items are paired by position."""
-    similarity = _unit(english, centre) @ _unit(target, centre).transpose(0, 2, 1)
+    similarity = unit(english) @ unit(target).transpose(0, 2, 1)
     items = numpy.arange(english.shape[1])
     frames = [pandas.DataFrame({"layer": layer, "direction": direction, "item": items,
                                 "correct": scores.argmax(axis) == items})
@@ -94,13 +94,21 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
     return pandas.concat(frames, ignore_index=True)
 
 
+def unit(vectors) -> numpy.ndarray:
+    """Vectors [… items, width] of length one, their mean taken off first (Libovický et al. 2020).
+
+    The mean is what all sentences of a language share.
+    """
+    vectors = vectors - vectors.mean(-2, keepdims=True)
+    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 @torch.inference_mode()
 def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16, chat: bool = True) -> list[str]:
     """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
     Prompts are rendered chats, or with `chat` false documents to go on with (`encoded`). An answer ends at one of
-    `folders.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before it (`prompts.spoken`)
-    are cut off.
+    `folders.ends` or after `max_new_tokens`, and is what `prompts.spoken` leaves of it.
     """
     settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
                                 eos_token_id=folders.ends(model, tokenizer))
@@ -266,18 +274,19 @@ def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFram
 def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
-    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as
-    a translation document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is
-    invalid, but still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
+    DataFrame with the columns TRANSLATED, empty without pairs. `document` asks as a translation document begins, `chat`
+    as instruction tuning does; the first line of the answer counts, an invalid one (`scoring.foreign`) too.
     """
-    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
+    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"],
+             **prompts.translation(pair["english"], pair["target"], direction, language)}
             for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
-    asked = [_request(row, tokenizer, language) for row in rows]
-    frame = pandas.DataFrame(rows, columns=["direction", "prompt", "item", "source", "reference"])
-    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=prompt == "chat")
-    frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
-    frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
-    return frame
+    asked = [prompts.document(row) if prompt == "document" else prompts.render(tokenizer, prompts.messages(row))
+             for row in rows]
+    for row, answer in zip(rows, generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=prompt == "chat")):
+        row["hypothesis"] = answer.split("\n")[0].strip()
+        row["invalid"] = scoring.foreign(row["hypothesis"], row["text"], row["to"], row["answer"])
+    frame = pandas.DataFrame(rows).rename(columns={"text": "source", "answer": "reference"})
+    return frame.reindex(columns=TRANSLATED)
 
 
 class _Reader(HFLM):
@@ -324,25 +333,6 @@ def _asked(tokenizer, row: dict, shown) -> str:
         return prompts.render(tokenizer, prompts.messages(row))
     same = [one for one in shown.to_dict("records") if (one["task"], one["setting"]) == (row["task"], row["setting"])]
     return prompts.document(row, *same[:1])
-
-
-def _translation(pair: dict, direction: str, language: str) -> dict:
-    row = prompts.translation(pair["english"], pair["target"], direction, language)
-    return {"source": row["text"], "reference": row["answer"]}
-
-
-def _request(row: dict, tokenizer, language: str) -> str:
-    """The text that asks for a translation, by the row's prompt."""
-    if row["prompt"] == "document":
-        return prompts.pair_prompt(row["source"], row["direction"], language)
-    source, to = prompts.sides(row["direction"])
-    question = {"task": "translation", "language": source, "text": row["source"], "to": to}
-    return prompts.render(tokenizer, prompts.messages(question))
-
-
-def _invalid(row: dict) -> bool:
-    """Whether a translation is none (`scoring.foreign`) in the language of its direction."""
-    return scoring.foreign(row["hypothesis"], row["source"], prompts.sides(row["direction"])[1], row["reference"])
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
@@ -439,9 +429,3 @@ def _nats(model, inputs, targets) -> list[float]:
 def _padded(sequences) -> torch.Tensor:
     """Ids padded on the right, where a causal model's earlier positions cannot see the padding: no mask is needed."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True)
-
-
-def _unit(vectors, centre: bool):
-    """Vectors of length one, after their mean over items is taken off."""
-    vectors = vectors - vectors.mean(1, keepdims=True) if centre else vectors
-    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -44,7 +44,7 @@ def choose_layer(english, target) -> int:
 
 def cosines(a, b) -> numpy.ndarray:
     """Cosine of every vector of a [n, width] with every one of b [m, width], each language's mean taken off first."""
-    return _centred(a) @ _centred(b).T
+    return measure.unit(a) @ measure.unit(b).T
 
 
 def agreement(similarity, known):
@@ -78,7 +78,7 @@ def paraphrases(count: int, longest: int, seed: int) -> pandas.DataFrame:
 
 def pairwise(first, second) -> numpy.ndarray:
     """Cosine of each vector of `first` with its partner in `second`, both [n, width], their common mean taken off."""
-    both = _centred(numpy.concatenate([first, second]))
+    both = measure.unit(numpy.concatenate([first, second]))
     return (both[:len(first)] * both[len(first):]).sum(1)
 
 
@@ -147,12 +147,6 @@ def _pooled(model, tokenizer, texts, batch_size: int = 32) -> numpy.ndarray:
         states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
         found.append((states * mask).sum(1) / mask.sum(1))
     return torch.cat(found)[None].numpy()
-
-
-def _centred(vectors) -> numpy.ndarray:
-    """Vectors [n, width] of length one, after their mean is taken off (as retrieval does)."""
-    vectors = vectors - vectors.mean(0)
-    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _square(values, pairs, n: int) -> numpy.ndarray:

@@ -24,7 +24,7 @@ def tokenizers(profile: str):
                      for row in found.to_dict("records")]
     found["column"] = [MEASURES[metric].format(language=language, unit=units.get(language))
                        for metric, language in zip(found["metric"], found["language"])]
-    frame = wide(found, ["arm", "size"], "column").replace("", "–").set_index(["arm", "size"])
+    frame = wide(found, ["arm", "size"], "column", "cell").replace("", "–").set_index(["arm", "size"])
     facts = noted(profile, CHAPTER, "new_pieces", "zwnj_tokens").astype({"size": int, "value": int})
     facts = facts.pivot(index=["arm", "size"], columns="fact", values="value")
     frame.insert(0, "new pieces", facts["new_pieces"])

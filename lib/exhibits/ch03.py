@@ -4,8 +4,8 @@ import pandas
 from lib.engine import records, statistics
 from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import PALETTE, axes, level
-from lib.exhibits.units import cells, interval, wide
+from lib.exhibits.panels import PALETTE, axes, curves, level
+from lib.exhibits.units import interval, wide
 
 CHAPTER = "03_pretraining"
 # Heading of a cost: its fact and what to divide it by.
@@ -20,7 +20,7 @@ def pretraining_arms(profile: str):
     """Untrained models first, then one row an arm: bits per byte pooled over its seeds, and its cost (mean over seeds)."""
     pooled, facts = measured(profile, CHAPTER, "bits_per_byte_pooled"), noted(profile, CHAPTER)
     pooled["heading"] = pooled["language"] + " bits/byte"
-    frame = wide(pooled.assign(cell=cells(pooled)), ["arm"], "heading").set_index("arm")
+    frame = wide(pooled, ["arm"], "heading").set_index("arm")
     cost = facts.pivot_table("value", "arm", "fact", aggfunc="mean").astype(float).reindex(frame.index)
     seeds = facts[facts["fact"] == "tokens"].groupby("arm").size()
     numbers = {"seeds": seeds.reindex(frame.index), **{name: cost[fact] / by for name, (fact, by) in COSTS.items()}}
@@ -69,17 +69,13 @@ def pretraining_differences(profile: str):
 def pretraining_loss(profile: str):
     """One line an arm, mean over seeds, in bits per byte so that vocabularies compare; a running mean of five points."""
     rows = records.rows(profile, CHAPTER, "loss")
-    curves = rows.groupby(["arm", "seed"])["bits_per_byte"]
-    rows["smooth"] = curves.transform(lambda part: part.rolling(5, min_periods=1).mean())
+    rows["smooth"] = rows.groupby(["arm", "seed"])["bits_per_byte"].transform(
+        lambda curve: curve.rolling(5, min_periods=1).mean())
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
     drawing, panel = axes()
-    ends = []
-    for arm, line in frame.groupby("arm", sort=False):
-        panel.plot(line["bytes"] / 1000, line["smooth"], label=arm)
-        ends.append(f"{arm} {line['smooth'].iloc[0]:.2f} → {line['smooth'].iloc[-1]:.2f}")
+    ends = curves(panel, frame.assign(kilobytes=frame["bytes"] / 1000), "arm", "kilobytes", "smooth")
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
-    panel.legend()
-    return drawing, frame, f"First to last point: {', '.join(ends)} bits/byte of the training mixture."
+    return drawing, frame, f"First to last point: {ends} bits/byte of the training mixture."
 
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")

@@ -19,7 +19,7 @@ def stages(profile: str):
     scores = _scores(profile, *SCORES)
     chance = {_name(row): f"{100 * row['value']:.0f} %" for row in noted(profile, CHAPTER, "chance").to_dict("records")}
     scores["chance"] = [chance.get(name, "") for name in scores["score"]]
-    return wide(scores.assign(cell=cells(scores)), ["score", "unit", "n", "chance"], "stage"), _stages_reading(profile, scores)
+    return wide(scores, ["score", "unit", "n", "chance"], "stage"), _stages_reading(profile, scores)
 
 
 def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
@@ -93,25 +93,19 @@ def stage_accuracy(profile: str):
     found = need(measured(profile, CHAPTER, "accuracy"), "tests")
     chance = noted(profile, CHAPTER, "chance").set_index(["stage", *labels])["value"]
     found["chance"] = [chance[tuple(row)] for row in found[["stage", *labels]].to_numpy()]
-    groups = list(found.groupby(labels, sort=False))
-    drawing, panels = tiles(len(groups), 4, 1.9, sharey=True)
-    for panel, ((task, language, prompt), part) in zip(panels, groups):
+    drawing, panels = tiles(found.groupby(labels, sort=False), 4, 1.9, sharey=True)
+    for panel, (task, language, prompt), part in panels:
         points(panel, part, "stage", "metric")
         level(panel, 100 * part["chance"].iloc[0])
         slant(panel)
         panel.set(title=f"{task} {language}{' (chat)' * (prompt == 'chat')}, n = {part['n'].iloc[0]}", ylim=(0, 100))
-    for panel in panels:
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("accuracy (%)")
-    frame = found[["stage", *labels, "n", "value", "low", "high", "chance"]]
-    return drawing, frame, _accuracy_reading(found)
-
-
-def _accuracy_reading(found: pandas.DataFrame) -> str:
-    above, best = found[found["low"] > found["chance"]], found.loc[found["value"].idxmax()]
-    return (f"{len(above)} of {len(found)} scores lie above chance (dotted) with their whole 95 % interval; highest: "
-            f"{best['task']} {best['language']} {best['stage']}, {interval(best, 0)} % "
-            f"(n = {span(found['n'])} items; demonstration scale).")
+    above, best = (found["low"] > found["chance"]).sum(), found.loc[found["value"].idxmax()]
+    return drawing, found[["stage", *labels, "n", "value", "low", "high", "chance"]], (
+        f"{above} of {len(found)} scores lie above chance (dotted) with their whole 95 % interval; highest: "
+        f"{best['task']} {best['language']} {best['stage']}, {interval(best, 0)} % "
+        f"(n = {span(found['n'])} items; demonstration scale).")
 
 
 @table("P1-T1", TESTS, "The tests: rows, labels as written, and faults", ("llama-persian-tests", "parsinlu"))

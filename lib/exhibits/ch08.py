@@ -6,7 +6,7 @@ from lib.engine import params
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, points, slant
-from lib.exhibits.units import cells, interval, listed, p_value, span, wide
+from lib.exhibits.units import cells, interval, listed, span, wide
 
 CHAPTER = "08_phases_and_transfer"
 FILES = ("parsinlu",)
@@ -26,8 +26,8 @@ FORMATS = ("fp32", "bf16", "int8", "nf4")
 @table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size", FILES)
 def precision_cost(profile: str):
     """A row a format: our scores on the last model, size, speed and memory, beside PersianMind's own row."""
-    facts = noted(profile, CHAPTER).query("precision.notna()")
-    found, theirs = measured(profile, CHAPTER, *PRECISION).query("precision.notna()"), reported("P2-T1")
+    facts, theirs = noted(profile, CHAPTER).query("precision.notna()"), reported("P2-T1")
+    found = measured(profile, CHAPTER, *PRECISION).query("precision.notna()")
     rows = {kind: {"format": kind} for kind in dict.fromkeys([*facts["precision"], *FORMATS[1:]])}
     for row in found.to_dict("records"):
         rows[row["precision"]] |= {"n": row["n"]} if row["metric"] == "accuracy" else {}
@@ -78,10 +78,9 @@ def phase_perplexity(profile: str):
     values["heading"] = values["metric"].str.replace("_", " ") + " " + values["language"]
     changes = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna() and phase != 'all'")
     changes = corrected(changes.drop_duplicates(["phase", "stage", "language"]))
-    texts = [f"{cell}, p {p_value(p)}" for cell, p in zip(cells(changes), changes["holm"])]
-    found = pandas.concat([values.assign(cell=cells(values)),
-                           changes.assign(cell=texts, heading="Δ bits/byte " + changes["language"])])
-    return wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading"), _perplexity_reading(profile)
+    found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
+        cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"])])
+    return wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell"), _perplexity_reading(profile)
 
 
 def _perplexity_reading(profile: str) -> str:
@@ -105,7 +104,7 @@ def questions(profile: str):
     heading = known["item"] + (known["item"] == "reading comprehension").map({True: " F1 %", False: " %"})
     percent = known["value"] * known["unit"].map({"share": 100}).fillna(1)
     known = known.assign(heading=heading, cell=percent.map("{:.1f}".format))
-    return wide(pandas.concat([ours, known]), ["model", "from"], "heading"), _questions_reading(profile, found)
+    return wide(pandas.concat([ours, known]), ["model", "from"], "heading", "cell"), _questions_reading(profile, found)
 
 
 def _questions_reading(profile: str, found: pandas.DataFrame) -> str:
@@ -146,7 +145,7 @@ def sentence_embeddings(profile: str):
     """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
     found = need(measured(profile, CHAPTER, *ENCODINGS).query("encoder.notna()"), "pairs")
     found["heading"] = [ENCODINGS[row["metric"]].format(**row) for row in found.to_dict("records")]
-    frame = wide(found.assign(cell=cells(found)), ["encoder"], "heading")
+    frame = wide(found, ["encoder"], "heading")
     layers = noted(profile, CHAPTER, "layer").drop_duplicates("encoder").set_index("encoder")["value"]
     frame.insert(1, "layer", frame["encoder"].map(layers).astype(int))
     return frame, _embeddings_reading(profile, found[found["metric"] == "retrieval"])
@@ -169,9 +168,9 @@ def transfer(profile: str):
     changes = found[found["metric"] == "transfer_difference"]
     mean = found[found["metric"] == "accuracy"].groupby(["trained_on", "task", "language", "unit"], sort=False)
     mean = mean[["value", "low", "high"]].mean().reset_index()
-    texts = [f"{cell}, p {p_value(p)}" for cell, p in zip(cells(changes), changes["p"])]
-    frame = wide(pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
-                                changes.assign(cell=texts, heading="Δ " + changes["language"])]), ["trained_on"], "heading")
+    shown = pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
+                           changes.assign(cell=cells(changes, changes["p"]), heading="Δ " + changes["language"])])
+    frame = wide(shown, ["trained_on"], "heading", "cell")
     across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
     return frame.rename(columns={"trained_on": "tuned on"}), (
         f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points "
@@ -204,7 +203,7 @@ def perplexity_by_phase(profile: str):
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_minor_locator(NullLocator())
     panels[0].yaxis.set_major_formatter("{x:,.0f}")
-    legend(drawing, panels, loc="outside upper center", ncols=2)
+    legend(drawing, loc="outside upper center", ncols=2)
     first, last = found["state"].unique()[[1, -1]]
     ends = found[(found["metric"] == "bits_per_byte") & found["state"].isin([first, last])]
     parts = [f"{code} {line.iloc[0]:.2f} → {line.iloc[-1]:.2f}" for code, line in ends.groupby("language", sort=False)["value"]]

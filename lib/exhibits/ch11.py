@@ -49,7 +49,7 @@ def by_language(profile: str):
     keys = ["task", "measure", "language"]
     mine = ours.assign(task=ours["benchmark"], cell=cells(ours))
     theirs = theirs.rename(columns={"system": "model", "printed": "cell"})
-    frame = wide(pandas.concat([mine, theirs]), keys, "model")
+    frame = wide(pandas.concat([mine, theirs]), keys, "model", "cell")
     sizes = mine.groupby(keys)["n"].max()
     frame.insert(3, "n", [f"{sizes[key]:.0f}" if key in sizes else "" for key in zip(*(frame[key] for key in keys))])
     return frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], _language_reading(profile, ours)
@@ -76,10 +76,10 @@ def instructions(profile: str):
     scores = _scores(profile, *SHOWN)
     scores = scores[scores["base"].isin(found["base"]) & scores["instructions"].isin(["en", "multilingual"])]
     keys = ["task", "measure", "language"]
-    scores = wide(scores.assign(task=scores["benchmark"], cell=cells(scores)), keys, "instructions").set_index(keys)
+    scores = wide(scores.assign(task=scores["benchmark"]), keys, "instructions").set_index(keys)
     frame = frame.assign(**{"from": "here"}).join(scores, on=keys)
     frame = pandas.concat([frame.astype(object), pandas.DataFrame(_paper_instructions(), dtype=object)]).fillna("")
-    paper = reported("P3-T6", "PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B").query("table == 'text'")
+    paper = reported("P3-T6").query("table == 'text' and system == 'PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B'")
     said = ", ".join(f"{row.printed} {row.unit} on {row.item}" for row in paper.itertuples())
     columns = ["from", *keys, "n", "en", "multilingual", "difference", "p", "p (Holm)"]
     return frame[columns], f"{reading} The paper reports {said} at 13 billion parameters."
@@ -155,7 +155,7 @@ def scores_by_language(profile: str):
             _mark_theirs(panel, benchmark, list(rows["language"].unique()))
         panel.tick_params("x", rotation=45 if "-" in rows["language"].iloc[0] else 0)
         panel.set(ylabel=LABELS[metric], title=f"{benchmark}, n = {span(rows['n'])}")
-    legend(drawing, panels.flat, ncols=3)
+    legend(drawing, ncols=3)
     frame = found[["benchmark", "metric", "model", "language", "n", "value", "low", "high"]]
     return drawing, frame, _reading(found, chance)
 

@@ -212,7 +212,7 @@ def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
         untuned = untuned.drop(columns="instructions").merge(sets, on="base")
     found = pandas.concat([found[found["rank"] > 0], untuned])
     found = found.sort_values(keys[:-1], key=lambda labels: labels.factorize()[0], kind="stable")
-    found = found.assign(at=found["rank"].map(lambda rank: f"rank {rank:.0f}" if rank else "untuned"), cell=cells(found),
+    found = found.assign(at=found["rank"].map(lambda rank: f"rank {rank:.0f}" if rank else "untuned"),
                          bits=found["bits"].map("{:.0f}".format))
     frame = wide(found, keys, "at").join(found.groupby(keys)["n"].max().astype(str), on=keys)
     order = found.sort_values("rank")["at"].unique()
@@ -222,13 +222,21 @@ def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
     return frame.loc[shown, [*keys, "n", *order]].reset_index(drop=True)
 
 
+def _tasks(found: pandas.DataFrame):
+    """A drawing with a panel a task: (drawing, [(panel, name, rows)])."""
+    drawing, panels = tiles(found.groupby("benchmark", sort=False), 2, 2.3)
+    for panel, benchmark, rows in panels:
+        panel.set_title(f"{benchmark}, n = {span(rows['n'])}")
+    return drawing, panels
+
+
 @figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits", FILES)
 def score_by_rank(profile: str):
     """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
     found = _grid(_scores(profile))
     found = need(found[found["language"] == OTHERS])
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
             errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
@@ -241,9 +249,9 @@ def score_by_rank(profile: str):
         panel.minorticks_off()
         measure = rows["measure"].iloc[0]
         label = "bits per byte (lower is better)" if measure == BITS else measure.replace(" %", " (%)")
-        panel.set(xlabel="LoRA rank (log)", ylabel=label, title=f"{benchmark}, n = {span(rows['n'])}")
-    panels[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="untuned")
-    legend(drawing, panels[:1], ncols=4)
+        panel.set(xlabel="LoRA rank (log)", ylabel=label)
+    drawing.axes[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="untuned")
+    legend(drawing, ncols=4)
     return drawing, _data(found), _rank_reading(profile, found)
 
 
@@ -264,12 +272,12 @@ def gain_grid(profile: str):
     found = need(found[found["language"] == OTHERS])
     ranks, missing = sorted(found["rank"].unique()), _not_run(profile)
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         image = _heat(panel, rows, ranks, widths)
         panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
         panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
-        panel.set(xlabel="LoRA rank", ylabel="bits", title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.set(xlabel="LoRA rank", ylabel="bits")
         panel.spines[:].set_visible(False)
         bar = drawing.colorbar(image, ax=panel, label=f"change ({_unit(rows)})")
         bar.outline.set_visible(False)
@@ -301,8 +309,8 @@ def gain_by_share(profile: str):
     found = _scores(profile, "mean_gain")
     found = need(found[~found["language"].isin(LEVELS)])
     found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         for english, part in rows.groupby(rows["language"] == "en"):
             errorbars(panel, part["share"], part, color=PALETTE[int(english)], linewidth=1)
         for row in rows.itertuples():
@@ -310,9 +318,7 @@ def gain_by_share(profile: str):
         level(panel, 0)
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
-        panel.set_xscale("log")
-        panel.set(xlabel="share of the web's pages (%, log)", ylabel=f"change ({_unit(rows)})",
-                  title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.set(xlabel="share of the web's pages (%, log)", xscale="log", ylabel=f"change ({_unit(rows)})")
         panel.margins(x=0.12)
     return drawing, _data(found, "share"), _share_reading(profile, found)
 
@@ -342,9 +348,9 @@ def memory_and_gain(profile: str):
     found = need(found[found["language"] == OTHERS] if "held" in spent else ())
     found = _upwards(found).merge(spent, on=CELL)
     found = found.assign(held=found["held"] / 1e6)
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
+    drawing, panels = _tasks(found)
     best = {}
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    for panel, benchmark, rows in panels:
         for bits, part in rows.groupby("bits", sort=False):
             errorbars(panel, part["held"], part, fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
                       label=f"{bits:.0f} bits")
@@ -354,10 +360,10 @@ def memory_and_gain(profile: str):
         best[benchmark] = front(rows)
         panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
         level(panel, 0)
-        saved = rows["measure"].iloc[0] == BITS
-        panel.set(xlabel="weights, adapter and optimizer (MB)", title=f"{benchmark}, n = {span(rows['n'])}",
-                  ylabel="bits/byte saved" if saved else f"{rows['measure'].iloc[0].removesuffix(' %')}, points gained")
-    legend(drawing, panels[:1], ncols=3)
+        measure = rows["measure"].iloc[0]
+        panel.set(xlabel="weights, adapter and optimizer (MB)",
+                  ylabel="bits/byte saved" if measure == BITS else f"{measure.removesuffix(' %')}, points gained")
+    legend(drawing, ncols=3)
     return drawing, _data(found, "held", "memory", "adapter_size", "seconds"), _front_reading(best, found)
 
 

@@ -110,8 +110,7 @@ def stated_and_released(profile: str):
 
 def _value(exhibit: str, system: str, quantity: str) -> int:
     """The first reported whole number of a quantity."""
-    found = reported(exhibit, system)
-    return int(found.loc[found["quantity"] == quantity, "value"].iloc[0])
+    return int(reported(exhibit).query("system == @system and quantity == @quantity")["value"].iloc[0])
 
 
 def _parameter(profile: str, key: str) -> str:

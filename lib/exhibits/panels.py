@@ -67,13 +67,17 @@ def level(panel, value: float, text: str = "", across: bool = False):
                        va="center", color="0.4", fontsize=6)
 
 
-def tiles(count: int, most: int, height: float, **options):
-    """A wide figure of `count` panels, at most `most` in a row of that height in inches: (figure, panels)."""
-    rows = -(-count // most)
-    drawing, panels = axes(rows, -(-count // rows), WIDE, height * rows + 0.2, squeeze=False, **options)
-    for panel in panels.flat[count:]:
+def tiles(groups, most: int, height: float, **options):
+    """A wide figure, a panel a group of rows, at most `most` in a row of that height in inches.
+
+    Returns (figure, [(panel, name, rows of the group), …]).
+    """
+    groups = list(groups)
+    rows = -(-len(groups) // most)
+    drawing, panels = axes(rows, -(-len(groups) // rows), WIDE, height * rows + 0.2, squeeze=False, **options)
+    for panel in panels.flat[len(groups):]:
         panel.set_axis_off()
-    return drawing, list(panels.flat)[:count]
+    return drawing, [(panel, *group) for panel, group in zip(panels.flat, groups)]
 
 
 def slant(panel, angle: int = 30):
@@ -81,7 +85,17 @@ def slant(panel, angle: int = 30):
     pyplot.setp(panel.get_xticklabels(), rotation=angle, ha="right", rotation_mode="anchor")
 
 
-def legend(drawing, panels, **style):
+def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style) -> str:
+    """A named line a group, and how each goes: `main 2.31 → 1.20, …`, first to last point."""
+    ends = []
+    for name, line in frame.groupby(by, sort=False):
+        panel.plot(line[x], line[y], label=name, **style)
+        ends.append(f"{name} {line[y].iloc[0]:.2f} → {line[y].iloc[-1]:.2f}")
+    panel.legend()
+    return ", ".join(ends)
+
+
+def legend(drawing, **style):
     """One key for all panels, each name once."""
-    handles = dict(pair[::-1] for panel in panels for pair in zip(*panel.get_legend_handles_labels()))
+    handles = dict(pair[::-1] for panel in drawing.axes for pair in zip(*panel.get_legend_handles_labels()))
     drawing.legend(handles.values(), handles, **{"loc": "outside lower center", **style})

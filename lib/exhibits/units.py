@@ -22,9 +22,10 @@ def interval(row, digits: int | None = None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def cells(found: pandas.DataFrame) -> list[str]:
-    """The estimate of every row as `interval` prints it."""
-    return [interval(row) for row in found.to_dict("records")]
+def cells(found: pandas.DataFrame, p: pandas.Series | None = None) -> list[str]:
+    """The estimate of every row as `interval` prints it, and its p where one is given."""
+    texts = [interval(row) for row in found.to_dict("records")]
+    return texts if p is None else [f"{text}, p {p_value(one)}" for text, one in zip(texts, p)]
 
 
 def listed(found: pandas.DataFrame, form: str, between: str = ", ") -> str:
@@ -32,8 +33,12 @@ def listed(found: pandas.DataFrame, form: str, between: str = ", ") -> str:
     return between.join(f"{form.format(**row)} {interval(row)}" for row in found.to_dict("records"))
 
 
-def wide(found: pandas.DataFrame, keys: list[str], column: str, cell: str = "cell") -> pandas.DataFrame:
-    """Cells side by side: a row a combination of `keys`, a column a value of `column`, in order of appearance."""
+def wide(found: pandas.DataFrame, keys: list[str], column: str, cell: str = "") -> pandas.DataFrame:
+    """Cells side by side: a row a combination of `keys`, a column a value of `column`, in order of appearance.
+
+    A cell is the text in column `cell`, by default the estimate.
+    """
+    found, cell = (found, cell) if cell else (found.assign(estimate=cells(found)), "estimate")
     frame = found.pivot_table(cell, keys, column, aggfunc="first")[found[column].unique()].astype(object).fillna("")
     return found[keys].drop_duplicates().join(frame, on=keys).reset_index(drop=True)
 

@@ -120,12 +120,12 @@ def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed
     return frame.loc[order].groupby(["benchmark", "setting", "task"]).head(count).reset_index(drop=True)
 
 
-def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float = 0.7):
+def clean(training: pandas.DataFrame, tests: pandas.DataFrame):
     """Training rows that hold no test text, nor a near twin of one: (kept, counts).
 
     Passages and sentences of a pair are compared one by one (`corpus.leaking`). `counts`: source, task, found, leaked, kept.
     """
-    leaked = pandas.Series(corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests), threshold),
+    leaked = pandas.Series(corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests)),
                            training.index, bool)
     counts = training.assign(found=1, leaked=leaked, kept=~leaked).groupby(["source", "task"], sort=False)
     return training[~leaked].reset_index(drop=True), counts[["found", "leaked", "kept"]].sum().reset_index()
@@ -329,14 +329,10 @@ def _pieces(row: dict) -> list[str]:
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
     parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"]) if line not in ASKING]
-    answer = row["answer"] if isinstance(row["answer"], str) else _right(row)
+    answer = row["answer"]
+    if not isinstance(answer, str):
+        answer = row["choices"][int(answer)] if row["choices"] is not None and pandas.notna(answer) else ""
     return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= corpus.SECRET]
-
-
-def _right(row: dict) -> str:
-    """The text of a choice row's right option; empty where none is known."""
-    known = row["choices"] is not None and row["answer"] is not None and not pandas.isna(row["answer"])
-    return row["choices"][int(row["answer"])] if known else ""
 
 
 def framed(rows: Iterable[dict]) -> pandas.DataFrame:

@@ -127,9 +127,8 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
-    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
-    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness
-    answers fewer items than it was given.
+    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`. Raises
+    ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
@@ -137,9 +136,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
         lm = _Reader(model, tokenizer, batch_size, chat=prompt == "chat")
-        samples = _samples(lm, TaskManager(include_defaults=False), configs) if configs else {}
-    for config in configs:
-        _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
+        samples = _samples(lm, TaskManager(include_defaults=False), configs, folder) if configs else {}
     scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
               for config in configs for sample in samples[config["task"]]]
     scored = pandas.DataFrame(scored, columns=None if scored else SCORED)
@@ -168,15 +165,13 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
     reference (empty for choices). The data come from the hub, unless `own`, settings by name that replace the task's,
     points at files (`files`). `limit` is the most items of a task, `shots` the demonstrations before each (default: the
-    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`, a
-    file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
-    for a name that the harness does not know.
+    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`.
+    `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError for a name that
+    the harness does not know.
     """
     with _quiet():
-        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), limit,
-                           shots, seed)
-    for task, found in samples.items():
-        _write_lines(folder / f"{task}.samples.jsonl", found)
+        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), folder,
+                           limit, shots, seed)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
                              for row in _named(task, sample)])
 
@@ -275,18 +270,15 @@ def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_token
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
     DataFrame with the columns TRANSLATED, empty without pairs. `document` asks as a translation document begins, `chat`
-    as instruction tuning does; the first line of the answer counts, an invalid one (`scoring.foreign`) too.
+    as instruction tuning does (`answer`).
     """
-    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"],
-             **prompts.translation(pair["english"], pair["target"], direction, language)}
-            for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
-    asked = [prompts.document(row) if prompt == "document" else prompts.render(tokenizer, prompts.messages(row))
-             for row in rows]
-    for row, answer in zip(rows, generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=prompt == "chat")):
-        row["hypothesis"] = answer.split("\n")[0].strip()
-        row["invalid"] = scoring.foreign(row["hypothesis"], row["text"], row["to"], row["answer"])
-    frame = pandas.DataFrame(rows).rename(columns={"text": "source", "answer": "reference"})
-    return frame.reindex(columns=TRANSLATED)
+    if pairs.empty:
+        return pandas.DataFrame(columns=TRANSLATED)
+    rows = pandas.DataFrame([{"id": pair["id"], "benchmark": "", "setting": direction, "category": "", "flags": (),
+                              **prompts.translation(pair["english"], pair["target"], direction, language)}
+                             for direction in prompts.directions(language) for pair in pairs.to_dict("records")])
+    judged = answer(model, tokenizer, rows, max_new_tokens, batch_size, None if prompt == "chat" else rows[:0])
+    return judged.rename(columns={"setting": "direction"}).assign(prompt=prompt, source=rows["text"])[TRANSLATED]
 
 
 class _Reader(HFLM):
@@ -310,14 +302,20 @@ class _Reader(HFLM):
         return tuple(inputs[name][:, -(left_truncate_len or 0):] for name in ("input_ids", "attention_mask"))
 
 
-def _samples(lm: _Reader, manager: TaskManager, tasks: list, limit: int | None = None, shots: int | None = None,
+def _samples(lm: _Reader, manager: TaskManager, tasks: list, folder, limit: int | None = None, shots: int | None = None,
              seed: int = 0):
-    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call."""
+    """The harness' samples by task, which stay in `folder`, a file a task.
+
+    `simple_evaluate` without its survey of the machine, which takes seconds a call.
+    """
     loaded = manager.load(tasks)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
         task.set_fewshot_seed(seed)
-    return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+    samples = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+    for task, found in samples.items():
+        _write_lines(folder / f"{task}.samples.jsonl", found)
+    return samples
 
 
 @functools.cache

@@ -19,8 +19,9 @@ from lib.exhibits.panels import STYLE
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 # What a metric or fact may be labelled with.
 LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "effect", "encoder", "factor", "after",
-          "before", "instructions", "language", "method", "phase", "precision", "prompt", "rank", "reason", "round", "seed",
-          "setting", "size", "stage", "stream", "task", "term", "tokenizer", "trained_on"]
+          "before", "high", "instructions", "language", "low", "method", "origin", "part", "phase", "precision", "prompt",
+          "rank", "reason", "round", "seed", "set", "setting", "size", "stage", "stream", "task", "term", "tokenizer",
+          "trained_on", "trainings"]
 # What LaTeX would take for a command, and how to write it.
 COMMANDS = str.maketrans({**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}",
                           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})

@@ -25,23 +25,19 @@ def pretraining_arms(profile: str):
     seeds = facts[facts["fact"] == "tokens"].groupby("arm").size()
     numbers = {"seeds": seeds.reindex(frame.index), **{name: cost[fact] / by for name, (fact, by) in COSTS.items()}}
     frame = frame.assign(**pandas.DataFrame(numbers).map(_short)).reset_index()
-    return frame, _pretraining_reading(profile, pooled)
-
-
-def _short(value: float) -> str:
-    """Three figures, or thousands with commas; a dash where there is nothing."""
-    return "–" if pandas.isna(value) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-def _pretraining_reading(profile: str, pooled: pandas.DataFrame) -> str:
     language = next(code for code in pooled["language"] if code != "en")
     value = pooled.set_index(["arm", "language"])["value"]
     change = measured(profile, CHAPTER).query("arm == 'main' and against == 'base'").set_index("language")
     parts = [f"{code} {interval(change.loc[code])} (n = {change.loc[code, 'n']} texts)"
              for code in (language, "en") if code in change.index]
     share = value["main", language] / value["base", language] - 1
-    return (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
-            f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
+    return frame, (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
+                   f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
+
+
+def _short(value: float) -> str:
+    """Three figures, or thousands with commas; a dash where there is nothing."""
+    return "–" if pandas.isna(value) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 @table("P1-T3", CHAPTER, "Parameters that each method trains")

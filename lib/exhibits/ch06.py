@@ -19,19 +19,15 @@ def stages(profile: str):
     scores = _scores(profile, *SCORES)
     chance = {_name(row): f"{100 * row['value']:.0f} %" for row in noted(profile, CHAPTER, "chance").to_dict("records")}
     scores["chance"] = [chance.get(name, "") for name in scores["score"]]
-    return wide(scores, ["score", "unit", "n", "chance"], "stage"), _stages_reading(profile, scores)
-
-
-def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
-    accuracy = scores[scores["metric"] == "accuracy"]
+    frame, accuracy = wide(scores, ["score", "unit", "n", "chance"], "stage"), scores[scores["metric"] == "accuracy"]
     if accuracy.empty:
-        return f"No choice item was asked. {params.lack('tests')}"
+        return frame, f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     changes = corrected(_changes(profile, "accuracy").query("against == @mean.index[0]"))
-    return (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
-            f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} of "
-            f"{len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
-            f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
+    return frame, (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
+                   f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} "
+                   f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
+                   f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
 
 
 @table("P1-T7", CHAPTER, "What the stages cost English")

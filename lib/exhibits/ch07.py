@@ -68,15 +68,12 @@ def stage_tests(profile: str):
     chance = _chances(profile)
     frame.insert(5, "chance %", ["" if items.startswith("in words") else f"{100 * chance[setting, task]:.0f}"
                                  for setting, task, items in zip(frame["setting"], frame["task"], frame["items"])])
-    return frame, _tests_reading(found.query("metric == 'accuracy' and task == 'all'"))
-
-
-def _tests_reading(totals: pandas.DataFrame) -> str:
+    totals = found.query("metric == 'accuracy' and task == 'all'")
     first = totals["base"].iloc[0]
     parts = [f"{setting}: " + ", ".join(f"{row.stage} {100 * row.value:.0f}" for row in part.itertuples())
              for setting, part in totals[totals["base"] == first].groupby("setting", sort=False)]
-    return (f"All tasks, {first}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} items a setting; "
-            "likelihood of the options' letters; demonstration scale).")
+    return frame, (f"All tasks, {first}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} items a setting; "
+                   "likelihood of the options' letters; demonstration scale).")
 
 
 @table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)

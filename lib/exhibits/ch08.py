@@ -80,16 +80,14 @@ def phase_perplexity(profile: str):
     changes = corrected(changes.drop_duplicates(["phase", "stage", "language"]))
     found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
         cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"])])
-    return wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell"), _perplexity_reading(profile)
-
-
-def _perplexity_reading(profile: str) -> str:
+    frame = wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell")
     found = measured(profile, CHAPTER, "bits_per_byte_difference")
     tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
-    return (f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases; all phases "
-            f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired). Perplexity per "
-            "token is no measure between base and extended, whose tokens differ; the paper's values by phase are not known. "
-            "Demonstration scale.")
+    return frame, (
+        f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases; all phases "
+        f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired). Perplexity per "
+        "token is no measure between base and extended, whose tokens differ; the paper's values by phase are not known. "
+        "Demonstration scale.")
 
 
 @table("P2-T4", CHAPTER, "Questions in the learned language", FILES)
@@ -128,16 +126,13 @@ def phase_translations(profile: str):
                              "value": cells(found), "n": found["n"], "from": "here"})
     theirs = pandas.DataFrame({"model": known["model"], "direction": known["language"], "measure": known["quantity"],
                                "value": known["printed"], "n": "", "from": known["from"]})
-    return pandas.concat([ours.astype(object), theirs], ignore_index=True), _translations_reading(profile, found)
-
-
-def _translations_reading(profile: str, found: pandas.DataFrame) -> str:
     change = measured(profile, CHAPTER, "chrf_difference").query("stage.notna()")
     said = "One model was scored"
     if len(change):
         said = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {listed(change, '{task}')}"
     said = f"{said} (n = {span(found['n'])} sentences, paired)" if len(found) else params.lack("pairs").rstrip(".")
-    return f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others. Demonstration scale."
+    return pandas.concat([ours.astype(object), theirs], ignore_index=True), (
+        f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others. Demonstration scale.")
 
 
 @table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
@@ -148,17 +143,14 @@ def sentence_embeddings(profile: str):
     frame = wide(found, ["encoder"], "heading")
     layers = noted(profile, CHAPTER, "layer").drop_duplicates("encoder").set_index("encoder")["value"]
     frame.insert(1, "layer", frame["encoder"].map(layers).astype(int))
-    return frame, _embeddings_reading(profile, found[found["metric"] == "retrieval"])
-
-
-def _embeddings_reading(profile: str, retrieval: pandas.DataFrame) -> str:
+    retrieval = found[found["metric"] == "retrieval"]
     mean = (100 * retrieval.groupby("encoder", sort=False)["value"].mean()).round(1)
     parts = ", ".join(f"{name} {value} %" for name, value in mean.items())
     changes = listed(measured(profile, CHAPTER, "retrieval_difference"), "{encoder} against {against}")
-    return (f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
-            f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes} points. ρ ranks pairs of sentences beside the outside "
-            "encoder's view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. "
-            "Demonstration scale.")
+    return frame, (
+        f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
+        f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes} points. ρ ranks pairs of sentences beside the outside encoder's "
+        "view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. Demonstration scale.")
 
 
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")

@@ -52,18 +52,15 @@ def by_language(profile: str):
     frame = wide(pandas.concat([mine, theirs]), keys, "model", "cell")
     sizes = mine.groupby(keys)["n"].max()
     frame.insert(3, "n", [f"{sizes[key]:.0f}" if key in sizes else "" for key in zip(*(frame[key] for key in keys))])
-    return frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], _language_reading(profile, ours)
-
-
-def _language_reading(profile: str, ours: pandas.DataFrame) -> str:
-    ours = ours[ours["metric"] == "accuracy"]
+    frame, ours = frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], ours[ours["metric"] == "accuracy"]
     means, single = ours.query(MEAN), ours[~ours["language"].isin(AVERAGES)]
     if means.empty:
-        return "No language was asked to choose. The paper's systems are named with their size. Demonstration scale."
+        return frame, "No language was asked to choose. The paper's systems are named with their size. Demonstration scale."
     above = (single["low"] > single["benchmark"].map(_chances(profile))).sum()
-    return (f"Mean accuracy over the languages, %: {listed(means, '{benchmark} {model}', '; ')} (n = {span(means['n'])} items, "
-            f"the same in each language); {above} of {len(single)} accuracies of a language lie above chance with their whole "
-            "interval. The paper's systems are named with their size. Demonstration scale.")
+    return frame, (
+        f"Mean accuracy over the languages, %: {listed(means, '{benchmark} {model}', '; ')} (n = {span(means['n'])} items, "
+        f"the same in each language); {above} of {len(single)} accuracies of a language lie above chance with their whole "
+        "interval. The paper's systems are named with their size. Demonstration scale.")
 
 
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size", FILES + SETS)

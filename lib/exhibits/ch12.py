@@ -73,15 +73,11 @@ def cost_of_cells(profile: str):
                "seconds": tuned["seconds"], "tokens/s": tuned["tokens_per_second"], "Wh": 1000 * tuned["kwh"]}
     digits = {"trainable %": 2, "adapter MB": 1, "memory added GB": 2, "peak memory GB": 2, "Wh": 2}
     ours = tuned[["base", "instructions"]].assign(**{"from": "here", **{
-        name: _printed(values, digits.get(name, 0)) for name, values in columns.items()}})
+        name: values.map(f"{{:,.{digits.get(name, 0)}f}}".format, na_action="ignore") for name, values in columns.items()}})
     absent = _not_run(profile).rename(columns={"value": "from"})[[*CELL, "from"]]
     absent[["rank", "bits"]] = absent[["rank", "bits"]].map("{:.0f}".format)
     frame = pandas.concat([ours.astype(object), absent, _by_formula()])
     return frame[["base", "instructions", *columns, "from"]].fillna(""), _cost_reading(_grid(found))
-
-
-def _printed(values: pandas.Series, digits: int) -> pandas.Series:
-    return values.map(lambda value: "" if pandas.isna(value) else f"{value:,.{digits}f}")
 
 
 def _cost_reading(found: pandas.DataFrame) -> str:
@@ -113,18 +109,15 @@ def cell_scores(profile: str):
     frame = _by_rank(found, ["base", "instructions", "benchmark", "measure", "bits"]).assign(**{"from": "here"})
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
                "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
-    return pandas.concat([frame, pandas.DataFrame(theirs)]).fillna(""), _score_reading(_grid(found), profile)
-
-
-def _score_reading(found: pandas.DataFrame, profile: str) -> str:
-    parts, missing = [], len(_not_run(profile))
+    frame = pandas.concat([frame, pandas.DataFrame(theirs)]).fillna("")
+    found, parts, missing = _grid(found), [], len(_not_run(profile))
     for benchmark, rows in found.groupby("benchmark", sort=False):
         tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
         best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
         parts.append(f"{benchmark} {interval(before)} untuned, at best {interval(best)} {best['measure']} at rank "
                      f"{best['rank']:.0f} in {best['bits']:.0f} bits")
-    return (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
-            f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
+    return frame, (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
+                   f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
 
 
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)

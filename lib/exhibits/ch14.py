@@ -3,7 +3,7 @@ import pandas
 
 from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
-from lib.exhibits.base import figure, reported, table
+from lib.exhibits.base import figure, noted, reported, table
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars
 from lib.exhibits.units import UNITS, interval
 from lib.model.architecture import Architecture
@@ -135,8 +135,7 @@ def _ours(profile: str, key: str) -> float | None:
     chapter, _, name = key.partition("/")
     if chapter not in records.available(profile):
         return None
-    facts = records.facts(profile, chapter)
-    found = facts.loc[facts["fact"] == name, "value"] if len(facts) else facts
+    found = noted(profile, chapter, name)["value"]
     return float(found.iloc[-1]) if len(found) else None
 
 
@@ -144,11 +143,14 @@ def _ours(profile: str, key: str) -> float | None:
 def ledger(profile: str):
     """One row a test under its claim's verdict, with the effect, what it had to be, and the record that it rests on."""
     found = claims.ledger(profile)
-    rows = [{"id": row["id"], "claim": row["claim"], "paper": row["paper"], "verdict": row["verdict"],
-             "test": row["label"], "effect": _effect(row), "expected": expected(row), "n": _whole(row["n"]),
-             "seeds": _whole(row["seeds"]), "test verdict": row["test_verdict"], "remark": row["remark"],
-             "record": f"{row['chapter']}: {row['metric']} ({row['labels']})"} for row in found.to_dict("records")]
-    return pandas.DataFrame(rows), reading(found)
+    rows = found.to_dict("records")
+    frame = found.rename(columns={"label": "test", "test_verdict": "test verdict"}).assign(
+        effect=["" if pandas.isna(row["value"]) else f"{interval(row)} {_unit(row)[2]}" for row in rows],
+        expected=[expected(row) for row in rows],
+        record=found["chapter"] + ": " + found["metric"] + " (" + found["labels"] + ")",
+        **{name: ["" if pandas.isna(number) else f"{number:.0f}" for number in found[name]] for name in ("n", "seeds")})
+    return frame[["id", "claim", "paper", "verdict", "test", "effect", "expected", "n", "seeds", "test verdict", "remark",
+                  "record"]], reading(found)
 
 
 def reading(found: pandas.DataFrame) -> str:
@@ -175,16 +177,6 @@ def expected(row) -> str:
 def _unit(row) -> tuple[int, int, str]:
     """Factor, digits and name of the row's unit in print."""
     return UNITS.get(row["unit"], (1, 2, row["unit"]))
-
-
-def _effect(row) -> str:
-    if row["test_verdict"] == claims.ABSENT:
-        return ""
-    return f"{interval(row)} {_unit(row)[2]}"
-
-
-def _whole(number) -> str:
-    return "" if pandas.isna(number) else f"{number:.0f}"
 
 
 @figure("C14-F1", "14_paper", "Effects behind the papers' claims")

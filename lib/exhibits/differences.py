@@ -16,8 +16,8 @@ def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", t
     """
     found = corrected(need(found), pooled, family)
     # Records made before trainings were counted do not know them.
-    counted = "trainings" in found and found["trainings"].notna().all()
-    frame = found[[*keys, "n", *(["trainings"] if counted else [])]].rename(columns=keys).assign(**{
+    counted = ["trainings"] if found["trainings"].notna().all() else []
+    frame = found[[*keys, "n", *counted]].rename(columns=keys).assign(**{
         column: cells(found), "p": found["p"].map(p_value), "p (Holm)": found["holm"].map(p_value)})
     return frame.reset_index(drop=True), sentence(found, list(keys), lead, told, of)
 
@@ -41,16 +41,11 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     unit = f" {units.pop()}" if len(units) == 1 else ""
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
     ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
-    tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
+    tested, trainings = found[(found["n"] >= LEAST) & found["holm"].notna()], found["trainings"].dropna().astype(int)
+    told = f", trainings {span(trainings)}" if len(trainings) else ""
     return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
-            f"correction (n = {span(found['n'])} {of}{_trainings(found)}, paired; demonstration scale).")
-
-
-def _trainings(found: pandas.DataFrame) -> str:
-    """How many trainings the rows rest on, where their record counts them."""
-    counts = found["trainings"].dropna().astype(int) if "trainings" in found else ()
-    return f", trainings {span(counts)}" if len(counts) else ""
+            f"correction (n = {span(found['n'])} {of}{told}, paired; demonstration scale).")
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:

@@ -61,8 +61,7 @@ def parsinlu(task: str, split: str = "test") -> pandas.DataFrame:
 def xquad(language: str = "en") -> pandas.DataFrame:
     """XQuAD (Artetxe et al. 2020, from SQuAD 1.1's validation part) in a language as reading comprehension.
 
-    The same questions in every language, by the end of their id. Raises assets.AssetError for a language that the
-    registry has no file of.
+    The same questions in every language, by the end of their id. Raises assets.AssetError for another language.
     """
     articles = json.loads(assets.file(XQUAD, f"xquad.{language}.json").read_text("utf8"))["data"]
     return framed({"id": f"xquad/{language}/{asked['id']}", "benchmark": "XQuAD", "setting": language,
@@ -74,7 +73,7 @@ def xquad(language: str = "en") -> pandas.DataFrame:
 def xcopa(language: str) -> dict[str, str]:
     """Files of XCOPA (Ponti et al. 2020) in a language: validation (100 items) and test (500), by split.
 
-    They are what the harness' own tasks xcopa_<language> read. Raises assets.AssetError for another language.
+    Raises assets.AssetError for another language.
     """
     return {split: str(assets.file(XCOPA, f"data/{language}/{name}.{language}.jsonl"))
             for split, name in (("validation", "val"), ("test", "test"))}
@@ -111,8 +110,7 @@ def labelled(frame: pandas.DataFrame) -> pandas.DataFrame:
 def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed: int = 0) -> pandas.DataFrame:
     """At most `count` labelled rows of each benchmark, setting and task, with at most `longest` characters of text.
 
-    The order is by a hash of the row's number, so that rows of fa and translate-test that belong together are chosen
-    together (unless one of them is too long).
+    In order of a hash of the row's number, so that rows of fa and translate-test that belong together are chosen together.
     """
     frame = labelled(frame)
     frame = frame[frame["text"].str.len() <= longest] if longest else frame

@@ -41,9 +41,9 @@ SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a f
 def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 1024):
     """DataFrame(bytes, characters, tokens, item, bits), one row a text; the score is `statistics.ratio(bits, bytes)`.
 
-    Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
-    is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
-    as many. The first token is scored too, after what `start_token` names. `batch_tokens` bounds memory only.
+    Comparable between vocabularies but not between languages. A long text is read in windows of `window` tokens; each
+    token is scored once, after at least `context` tokens where there are as many, the first after what `start_token`
+    names. `batch_tokens` bounds memory only.
     """
     nats, tokens = numpy.zeros(len(texts)), encoded(tokenizer, texts)
     windows = [(*pair, number) for number, (start, *ids) in enumerate(tokens)
@@ -149,8 +149,7 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, sh
     """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
 
     With `shown`, rows for one-shot, each is asked as a document instead (`prompts.document`), behind the row of its
-    setting if `shown` has one. Only the first line of an answer counts where a choice, a phrase or a translation is
-    asked for.
+    setting if `shown` has one. Only the first line of an answer counts, but of a summary.
     """
     asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
     answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=shown is None)
@@ -213,10 +212,10 @@ def candidate(folder, formats: list[str], style: str = "chat"):
 
 
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test items of each task and language, with at most `longest` characters to read.
+    """At most `count` test items of each task and language with at most `longest` characters in question (or choice).
 
-    These are the question's, or a choice's where there is no question. Without `tasks` every one is asked that the
-    corpus has, and what is left out is told. Raises ValueError for a named task that has no such item.
+    Without `tasks` every one is asked that the corpus has, and what is left out is told. Raises ValueError for a named
+    task that has no such item.
     """
     test = items[(items["split"] == "test") & items["task"].isin(tasks or set(items["task"]))]
     read = [len(row.question or max(row.choices, key=len)) for row in test.itertuples()]
@@ -235,8 +234,7 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
 def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
     """Beginnings, `excerpt` characters at most, of test documents in a language: about `size` UTF-8 bytes in all.
 
-    Many short texts rather than few long ones, since the interval rests on the number of documents. Raises ValueError
-    when there is no such document.
+    Many short texts rather than few long ones, since the interval rests on their number. Raises ValueError without any.
     """
     test = documents[(documents["split"] == "test") & (documents["language"] == language)]
     if test.empty:
@@ -254,10 +252,7 @@ def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 
 
 
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test pairs whose sides have at most `longest` characters; no two share a sentence.
-
-    There may be none, which is told when those there are all are longer.
-    """
+    """At most `count` test pairs whose sides have at most `longest` characters (told if none); no two share a sentence."""
     test = pairs[pairs["split"] == "test"]
     sizes = [max(map(len, pair)) for pair in zip(test["english"], test["target"])]
     short = test[numpy.array(sizes, int) <= longest]
@@ -334,12 +329,9 @@ def _asked(tokenizer, row: dict, shown) -> str:
 
 
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
-    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples.
-
-    A task without a file, a user's own, is asked as exam questions are.
-    """
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
-    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"
+    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"  # a user's own task
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
     data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
     return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}

@@ -102,10 +102,8 @@ def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
     """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, measures.
 
     Measures by kind of task: `label` and `correct` for choices, `exact` and `f1` for reading comprehension, ROUGE for
-    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `corpus_counts`). An answer is
-    invalid when no choice can be read in it; a text, when it is empty, repeats its source, or is mostly in another
-    script than it should be. Invalid answers are scored all the same. Raises ValueError unless there is one hypothesis
-    a row.
+    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `corpus_counts`). Invalid are choices that
+    cannot be read and `foreign` texts; they are scored all the same. Raises ValueError unless there is one hypothesis a row.
     """
     if len(rows) != len(hypotheses):
         raise ValueError(f"{len(hypotheses)} answers cannot be matched with {len(rows)} rows.")

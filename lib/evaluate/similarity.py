@@ -54,15 +54,28 @@ def agreement(similarity, known):
     """
     pairs = numpy.triu_indices(len(known), 1)
     x, y = (stats.rankdata(matrix[pairs]) / len(pairs[0]) for matrix in (similarity, known))
-    return functools.partial(_correlation, [_square(part, pairs, len(known)) for part in
-                                            (numpy.ones_like(x), x, y, x * x, y * y, x * y)])
+    # Values of the pairs as matrices M, so that counts c weigh them by cᵀMc = Σ cᵢcⱼ valueᵢⱼ.
+    matrices = numpy.zeros((6, len(known), len(known)))
+    matrices[:, *pairs] = numpy.ones_like(x), x, y, x * x, y * y, x * y
+
+    def correlation(counts):
+        n, x, y, xx, yy, xy = (((counts @ matrix) * counts).sum(1) for matrix in matrices)
+        spread = numpy.sqrt(numpy.maximum((n * xx - x**2) * (n * yy - y**2), 1e-24))
+        return (n * xy - x * y) / spread
+    return correlation
 
 
 def separation(scores, labels):
     """AUC of the ROC: how often a pair labelled 1 scores above one labelled 0, as `statistics.of_counts` wants it."""
     scores, positive = numpy.asarray(scores), numpy.asarray(labels, bool)
     above = numpy.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
-    return functools.partial(_auc, above, positive)
+
+    def auc(counts):
+        up, down = counts[:, positive], counts[:, ~positive]
+        pairs = up.sum(1) * down.sum(1)
+        # A draw without one of the labels says nothing: a half.
+        return numpy.where(pairs > 0, ((up @ above) * down).sum(1) / numpy.maximum(pairs, 1), 0.5)
+    return auc
 
 
 def paraphrases(count: int, longest: int, seed: int) -> pandas.DataFrame:
@@ -147,24 +160,3 @@ def _pooled(model, tokenizer, texts, batch_size: int = 32) -> numpy.ndarray:
         states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
         found.append((states * mask).sum(1) / mask.sum(1))
     return torch.cat(found)[None].numpy()
-
-
-def _square(values, pairs, n: int) -> numpy.ndarray:
-    """Values of the pairs i < j as a matrix, so that counts c weigh them by cᵀMc = Σ cᵢcⱼ valueᵢⱼ."""
-    matrix = numpy.zeros((n, n))
-    matrix[pairs] = values
-    return matrix
-
-
-def _correlation(matrices, counts) -> numpy.ndarray:
-    n, x, y, xx, yy, xy = (((counts @ matrix) * counts).sum(1) for matrix in matrices)
-    spread = numpy.sqrt(numpy.maximum((n * xx - x**2) * (n * yy - y**2), 1e-24))
-    return (n * xy - x * y) / spread
-
-
-def _auc(above, positive, counts) -> numpy.ndarray:
-    up, down = counts[:, positive], counts[:, ~positive]
-    pairs = up.sum(1) * down.sum(1)
-    won = ((up @ above) * down).sum(1)
-    # A draw without one of the labels says nothing: a half.
-    return numpy.where(pairs > 0, won / numpy.maximum(pairs, 1), 0.5)

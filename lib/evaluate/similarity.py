@@ -89,12 +89,6 @@ def paraphrases(count: int, longest: int, seed: int) -> pandas.DataFrame:
                              "same": rows["answer"].astype(int)})
 
 
-def pairwise(first, second) -> numpy.ndarray:
-    """Cosine of each vector of `first` with its partner in `second`, both [n, width], their common mean taken off."""
-    both = measure.unit(numpy.concatenate([first, second]))
-    return (both[:len(first)] * both[len(first):]).sum(1)
-
-
 def encode(encoder, held: dict, same: pandas.DataFrame | None) -> dict:
     """Vectors [n, width] of one layer, chosen on the validation pairs: english, target, and first and second of `same`.
 
@@ -135,7 +129,8 @@ def _scores(vectors: dict, known, language: str, same):
     sides = {language: (target, target), "en": (english, english), f"{language}-en": (target, english)}
     ranks = {("spearman", code): (agreement(cosines(*pair), known), len(known)) for code, pair in sides.items()}
     if same is not None:
-        scores = pairwise(vectors["first"], vectors["second"])
+        both = measure.unit(numpy.concatenate([vectors["first"], vectors["second"]]))
+        scores = (both[:len(same)] * both[len(same):]).sum(1)  # cosine of each pair
         ranks["paraphrase_auc", language] = separation(scores, same["same"]), len(same)
     return hits, ranks
 

@@ -29,12 +29,9 @@ def _scores(profile: str, *names: str) -> pandas.DataFrame:
 def _models(profile: str, *names: str) -> pandas.DataFrame:
     """The chapter's metrics of these names in units of print, with columns model and measure."""
     found = printed(measured(profile, CHAPTER, *names))
-    model = [_model(*pair) for pair in zip(found["base"], found["instructions"])]
+    model = [base if kind == "none" or pandas.isna(kind) else f"{base} + {kind}"
+             for base, kind in zip(found["base"], found["instructions"])]
     return found.assign(model=model, measure=found["metric"].str.removesuffix("_difference").map(NAMES))
-
-
-def _model(base: str, kind) -> str:
-    return base if kind == "none" or pandas.isna(kind) else f"{base} + {kind}"
 
 
 def _chances(profile: str) -> pandas.Series:

@@ -160,9 +160,9 @@ def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
     common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
     known = _shares(profile, "survival_overall", "of {n:,}", "released")
     # Tasks that the paper counts, of those its settings ask for in all languages.
-    paper, counts = params.load("paper", CHAPTER), reported("P3-T4").query("language == 'sum' and quantity == 'tasks'")
+    paper, total = params.load("paper", CHAPTER), reported("P3-T4").query("language == 'sum' and quantity == 'tasks'")
     prompts = len(paper["languages"]) * (paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"])
-    share = counts.query("table == 'Table 7'")["value"].sum() / (prompts * paper["asked"])
+    share = total.query("table == 'Table 7'")["value"].sum() / (prompts * paper["asked"])
     return (f"Tasks generated here that survive: {made}{common}"
             f"{f'; of the released tasks the same checks keep {known}' if known else ''}; kept of those asked for: "
             f"{_shares(profile, 'yield', '({n} prompts)')}, where the paper's counts make {100 * share:.0f} % if its prompts "

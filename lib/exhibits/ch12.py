@@ -7,7 +7,7 @@ from lib.data import levels
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import PALETTE, errorbars, legend, level, tiles
-from lib.exhibits.units import UNITS, cells, interval, listed, p_value, printed, span, wide
+from lib.exhibits.units import cells, in_print, interval, listed, p_value, printed, span, wide
 
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
@@ -290,7 +290,7 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
     image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
     for row in rows.to_dict("records"):
         apart = row["low"] > 0 or row["high"] < 0
-        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{UNITS[row['unit']][1]}f}",
+        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{in_print(row['unit'])[1]}f}",
                    ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
                    color="white" if abs(row["value"]) > 0.65 * most else "black")
     return image
@@ -324,7 +324,7 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
     slopes = measured(profile, CHAPTER, "factor").query("term == 'share of the web, tenfold'")
-    parts = [f"{row['benchmark']} {interval(row)} {UNITS[row['unit']][2]}" for row in slopes.to_dict("records")]
+    parts = [f"{row['benchmark']} {interval(row)} {in_print(row['unit'])[2]}" for row in slopes.to_dict("records")]
     said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)"
     return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): "
             f"{said if parts else 'no model was fitted'}; bits/byte are "
@@ -339,8 +339,8 @@ def memory_and_gain(profile: str):
     """
     found, spent = _grid(_scores(profile, "gain")), _costs(profile)
     found = need(found[found["language"] == OTHERS] if "held" in spent else ())
-    found = _upwards(found).merge(spent, on=CELL)
-    found = found.assign(held=found["held"] / 1e6)
+    turned = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
+    found = found.where(found["measure"] != BITS, turned).merge(spent.assign(held=spent["held"] / 1e6), on=CELL)
     drawing, panels = _tasks(found)
     best = {}
     for panel, benchmark, rows in panels:
@@ -364,13 +364,6 @@ def front(rows: pandas.DataFrame) -> pandas.DataFrame:
     """The cells for which no other has as good a value, more is better, with as little memory; by memory."""
     ordered = rows.assign(value=rows["value"].astype(float)).sort_values(["held", "value"], ascending=[True, False])
     return ordered[ordered["value"] > ordered["value"].cummax().shift(fill_value=-numpy.inf)]
-
-
-def _upwards(found: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows with the sign of bits/byte turned, so that more is better everywhere."""
-    turned = found["measure"] == BITS
-    flipped = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
-    return found.where(~turned, flipped)
 
 
 def _front_reading(best: dict, found: pandas.DataFrame) -> str:

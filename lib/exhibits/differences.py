@@ -4,7 +4,7 @@ import pandas
 from lib.engine import statistics
 from lib.exhibits.base import need
 from lib.exhibits.claims import LEAST
-from lib.exhibits.units import UNITS, cells, interval, p_value, span
+from lib.exhibits.units import cells, in_print, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",
@@ -37,7 +37,7 @@ def corrected(found: pandas.DataFrame, pooled: str = "", family: tuple = ()) -> 
 def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of: str = "items") -> str:
     """What the told rows are, how many rows stand after correction, and the n."""
     shown = found.query(told) if told else found[:0]
-    units = {UNITS.get(unit, (1, 2, unit))[2] for unit in shown["unit"]} if "measure" not in keys else ()
+    units = {in_print(unit)[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
     ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))

@@ -7,16 +7,21 @@ UNITS = {"share": (100, 1, "points"), "%": (1, 1, "points"), "ρ": (100, 1, "poi
          "BLEU": (1, 1, "BLEU"), "per token": (1, 1, "per token"), "tokens/s": (1, 1, "tokens/s")}
 
 
+def in_print(unit: str) -> tuple[int, int, str]:
+    """Factor, digits and name of a unit in print."""
+    return UNITS.get(unit, (1, 2, unit))
+
+
 def printed(found: pandas.DataFrame) -> pandas.DataFrame:
     """The rows in units of print: value, low and high times the factor of UNITS, shares as %."""
-    factor = found["unit"].map(lambda unit: UNITS.get(unit, (1,))[0]).astype(float)
+    factor = found["unit"].map(lambda unit: in_print(unit)[0]).astype(float)
     return found.assign(**{name: factor * found[name].astype(float) for name in ("value", "low", "high")},
                         unit=found["unit"].mask(factor == 100, "%"))
 
 
 def interval(row, digits: int | None = None) -> str:
     """`1.42 [1.38, 1.46]`: an estimate in its unit of print, by default with the digits of UNITS."""
-    factor, usual, _ = UNITS.get(row["unit"], (1, 2, ""))
+    factor, usual, _ = in_print(row["unit"])
     digits = usual if digits is None else digits
     value, low, high = (f"{factor * row[name]:z.{digits}f}" for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -10,7 +10,7 @@ import pytest
 from lib import exhibits
 from lib.engine import keys, params, paths, records, statistics
 from lib.exhibits import pages
-from lib.exhibits.base import p_value
+from lib.exhibits.units import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
 # A finder that refuses them: what needs torch fails here.

@@ -1,16 +1,17 @@
 """Published benchmarks as task rows: the test files of Llama-Persian, ParsiNLU, and English rows to train on.
 
-A row has id, benchmark, setting, task, language, category, text, choices, answer, answers, to, flags, as `prompts` and
-`measure.harness` read it; published rows also keep input and output as they stand. Faults of the files are flagged,
-never repaired.
+A row has COLUMNS, as `prompts` and `measure.harness` read it; published rows keep input and output as they stand. Faults
+of the files are flagged, never repaired. Files, labels and known faults: `benchmarks.yaml`.
 """
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas
 import regex
+import yaml
 
 from lib.data import corpus, items, text
 from lib.engine import assets, records
@@ -19,17 +20,9 @@ from lib.evaluate import scoring
 RELEASED, PARSINLU, XQUAD, XCOPA, REVIEWS = "llama-persian-tests", "parsinlu", "xquad", "xcopa", "movie-reviews"
 COLUMNS = ["id", "benchmark", "setting", "task", "language", "category", "text", "choices", "answer", "answers", "to",
            "flags", "input", "output"]
-FILES = {"fa": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
-                "summary": "summary", "translation": "translation_fa_en"},
-         "en": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
-                "summary": "summarization", "translation": "translation_en_fa"},
-         "translate-test": {"entailment": "entailment", "multiple_choice": "multiple_choice", "sentiment": "sentiment",
-                            "summary": "summary"}}
-# The names of the labels in each language, in the order of their index.
-SENTIMENT = {"en": ["positive", "negative", "neutral"], "fa": ["مثبت", "منفی", "خنثی"]}
-ENTAILMENT = {"en": ["contradiction", "entailment", "neutral"], "fa": ["تضاد", "استلزام", "خنثی"]}
-SAME = {"en": ["no", "yes"], "fa": ["خیر", "بله"]}
-PAIR = {"en": "First sentence: {}\nSecond sentence: {}", "fa": "جملهٔ اول: {}\nجملهٔ دوم: {}"}
+KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf8"))
+FILES, PARSINLU_FILES = KNOWN["released"], KNOWN["parsinlu"]
+SENTIMENT, ENTAILMENT, SAME, PAIR = KNOWN["labels"].values()
 # Where the sentences of an entailment pair begin, as the files mark them.
 PREMISE = regex.compile(r"(?is)^(?:premise:|جمله اول:|(?:the )?first sentence:|sentence 1:)\s*(.*?)\s*(?:<sep>)?\s*"
                         r"(?:hypothesis:|جمله دوم:|(?:the )?second sentence:|sentence 2:)\s*(.*)$")
@@ -37,39 +30,10 @@ OPTIONS = {"released": regex.compile(r"(?s)^(.*?)\s*(?:<sep>)?\s*\(A\)(.*)\(B\)(
            "missing word": regex.compile(r"(?s)^(.*?)\\Question:.*?given\s*a\)(.*?)\sb\)(.*?)\sc\)(.*?)\sd\)(.*)$"),
            "math": regex.compile(r"(?s)^(?:Question:)?(.*?)Option A:(.*)Option B:(.*)Option C:(.*)Option D:(.*)"
                                  r"Option E:(.*)$")}
-# What tells the parts of a file apart: a word of the instruction → the category.
-CATEGORIES = {("en", "multiple_choice"): {"missing word": "missing word", "math": "math"},
-              ("en", "sentiment"): {"an entity": "entity", "two possible": "two-way"},
-              ("fa", "translation"): {"مقدس": "Bible", "قرآن": "Quran", "سوال": "question", "داده شده": "general",
-                                      "زیر": "general 2"}}
-PARSINLU_FILES = {
-    "entailment": {"train": ["entailment/merged_with_farstail/train.tsv"],
-                   "validation": ["entailment/merged_with_farstail/dev.tsv"], "test": ["entailment/test.csv"]},
-    "multiple_choice": {"train": ["multiple-choice/train.jsonl"], "validation": ["multiple-choice/valid.jsonl"],
-                        "test": [f"multiple-choice/test_{part}.jsonl" for part in ("lit", "ck", "ml")]},
-    "qqp": {"train": ["qqp/train.jsonl"], "validation": ["qqp/dev.jsonl"], "test": ["qqp/test.jsonl"]},
-    "reading_comprehension": {"train": ["reading_comprehension/train.jsonl"],
-                              "validation": ["reading_comprehension/dev.jsonl"],
-                              "test": ["reading_comprehension/eval.jsonl"]},
-    "sentiment": {"train": ["sentiment-analysis/food.jsonl", "sentiment-analysis/movie_train.jsonl"],
-                  "validation": ["sentiment-analysis/food_dev.jsonl", "sentiment-analysis/movie_dev.jsonl"],
-                  "test": ["sentiment-analysis/food_test.jsonl", "sentiment-analysis/movie_test.jsonl"]}}
 OVERALL = "کلی"  # ParsiNLU's sentiment rows ask for eight or nine aspects of a review; this one is the whole of it
-# Rows of the released translations whose sides carry different text, mostly neighbouring verses: read by eye, to be
-# confirmed by a Persian reader.
-OTHER_TEXT = {
-    "en": [0, 2, 3, 5, 6, 18, 22, 23, 27, 29, 44, 45, 76, 78, 80, 82, 91, 92, 95, 104, 106, 107, 118, 125, 126, 129,
-           140, 145, 150, 151, 158, 164, 165, 176, 185, 191],
-    "fa": [5, 18, 19, 28, 36, 47, 52, 53, 58, 61, 66, 69, 71, 80, 81, 82, 85, 87, 104, 105, 119, 130, 135, 148, 158,
-           161, 164, 176, 179, 180, 182, 183, 186]}
 LENGTHS = 2.5  # a translation with so many times the other side's characters is flagged, short ones (40) apart
 MARKER = "^(?:" + "|".join(part.split("{}")[0] for pair in PAIR.values() for part in pair.split("\n")) + ")"
 ASKING = {question for question, _ in items.VERIFY.values()}  # the first line of every such item
-# What may be trained on, by language: ParsiNLU's training parts; English has no such parts at hand.
-SOURCES = {"entailment": "ParsiNLU and FarsTail, training parts", "multiple_choice": "ParsiNLU, training part",
-           "qqp": "ParsiNLU, training part", "reading_comprehension": "ParsiNLU, training part",
-           "sentiment": "ParsiNLU, training part"}
-SETTINGS, SPLITS = tuple(FILES), ("train", "validation", "test")
 
 
 def released(setting: str, task: str | None = None) -> pandas.DataFrame:
@@ -85,9 +49,8 @@ def released(setting: str, task: str | None = None) -> pandas.DataFrame:
 def parsinlu(task: str, split: str = "test") -> pandas.DataFrame:
     """A task of ParsiNLU (Khashabi et al. 2021) in Persian; entailment's train and validation include FarsTail.
 
-    Splits are train, validation and test. A row without a readable gold label has answer None and the flag `no label`.
-    Sentiment is that of the review as a whole, neutral and mixed taken together. Raises ValueError for an unknown task
-    or split.
+    A row without a readable gold label has answer None and the flag `no label`. Sentiment is that of the review as a
+    whole, neutral and mixed taken together. Raises ValueError for a task or split that is none.
     """
     files = _known(split, _known(task, PARSINLU_FILES, "task"), "split")
     return framed({"id": f"parsinlu/{task}/{split}/{number}", "benchmark": "ParsiNLU", "setting": "fa", "task": task,
@@ -98,23 +61,19 @@ def parsinlu(task: str, split: str = "test") -> pandas.DataFrame:
 def xquad(language: str = "en") -> pandas.DataFrame:
     """XQuAD (Artetxe et al. 2020, from SQuAD 1.1's validation part) in a language as reading comprehension.
 
-    The same questions in every language, by the end of their id. Raises assets.AssetError for a language that the
-    registry has no file of.
+    The same questions in every language, by the end of their id. Raises assets.AssetError for another language.
     """
     articles = json.loads(assets.file(XQUAD, f"xquad.{language}.json").read_text("utf8"))["data"]
-    places = [(paragraph["context"], question) for article in articles for paragraph in article["paragraphs"]
-              for question in paragraph["qas"]]
-    return framed({"id": f"xquad/{language}/{question['id']}", "benchmark": "XQuAD", "setting": language,
+    return framed({"id": f"xquad/{language}/{asked['id']}", "benchmark": "XQuAD", "setting": language,
                    "language": language, "task": "reading_comprehension",
-                   **_question(passage, question["question"], [found["text"] for found in question["answers"]],
-                               language)}
-                  for passage, question in places)
+                   **_question(paragraph["context"], asked["question"], [one["text"] for one in asked["answers"]], language)}
+                  for article in articles for paragraph in article["paragraphs"] for asked in paragraph["qas"])
 
 
 def xcopa(language: str) -> dict[str, str]:
     """Files of XCOPA (Ponti et al. 2020) in a language: validation (100 items) and test (500), by split.
 
-    They are what the harness' own tasks xcopa_<language> read. Raises assets.AssetError for another language.
+    Raises assets.AssetError for another language.
     """
     return {split: str(assets.file(XCOPA, f"data/{language}/{name}.{language}.jsonl"))
             for split, name in (("validation", "val"), ("test", "test"))}
@@ -125,12 +84,10 @@ def training(language: str, items: pandas.DataFrame | None = None) -> pandas.Dat
 
     Persian: the training parts of ParsiNLU, FarsTail's included; the one of food reviews holds the reviews of the test
     part too, so `clean` is needed. English: XQuAD's questions and review snippets, since the released English files are
-    for testing only; there is no English entailment, paraphrase or exam at hand. `items` adds the training items that
-    the corpus chapter derived in that language. Raises ValueError for another language.
+    for testing only. `items` adds the training items that the corpus chapter derived in that language.
     """
-    _known(language, {"fa": 0, "en": 0}, "training language")
     if language == "fa":
-        frames = [parsinlu(task, "train").assign(source=source) for task, source in SOURCES.items()]
+        frames = [parsinlu(task, "train").assign(source=source) for task, source in KNOWN["sources"].items()]
     else:
         frames = [xquad().assign(source="XQuAD, English (from SQuAD 1.1's validation part)"),
                   reviews().assign(source="Rotten Tomatoes snippets (package movie-reviews)")]
@@ -153,8 +110,7 @@ def labelled(frame: pandas.DataFrame) -> pandas.DataFrame:
 def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed: int = 0) -> pandas.DataFrame:
     """At most `count` labelled rows of each benchmark, setting and task, with at most `longest` characters of text.
 
-    The order is by a hash of the row's number, so that rows of fa and translate-test that belong together are chosen
-    together (unless one of them is too long).
+    In order of a hash of the row's number, so that rows of fa and translate-test that belong together are chosen together.
     """
     frame = labelled(frame)
     frame = frame[frame["text"].str.len() <= longest] if longest else frame
@@ -162,16 +118,15 @@ def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed
     return frame.loc[order].groupby(["benchmark", "setting", "task"]).head(count).reset_index(drop=True)
 
 
-def clean(training: pandas.DataFrame, tests: pandas.DataFrame, threshold: float = 0.7):
+def clean(training: pandas.DataFrame, tests: pandas.DataFrame):
     """Training rows that hold no test text, nor a near twin of one: (kept, counts).
 
-    Texts and answers of test rows are compared with those of the training rows, passages and sentences of a pair one by
-    one (`corpus.leaking`). `counts` is a frame source, task, found, leaked, kept.
+    Passages and sentences of a pair are compared one by one (`corpus.leaking`). `counts`: source, task, found, leaked, kept.
     """
-    bad = corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests), threshold)
-    counts = training.assign(found=1, leaked=bad, kept=[not leaked for leaked in bad])
-    counts = counts.groupby(["source", "task"], sort=False)[["found", "leaked", "kept"]].sum().reset_index()
-    return training[[not leaked for leaked in bad]].reset_index(drop=True), counts
+    leaked = pandas.Series(corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests)),
+                           training.index, bool)
+    counts = training.assign(found=1, leaked=leaked, kept=~leaked).groupby(["source", "task"], sort=False)
+    return training[~leaked].reset_index(drop=True), counts[["found", "leaked", "kept"]].sum().reset_index()
 
 
 def asked(tests: pandas.DataFrame) -> set[str]:
@@ -180,13 +135,9 @@ def asked(tests: pandas.DataFrame) -> set[str]:
 
 
 def note(record: records.Record):
-    """Puts what the published files hold into a chapter's record, as facts: table P1-T1 is made from them.
-
-    Per released file rows, labels as they are written, how many of these are other spellings of a label, rows that the
-    most frequent label of each part gets right, mean words of input and output, repeated inputs and flags; for ParsiNLU
-    the rows of each task and split and their flags.
-    """
-    for setting in SETTINGS:
+    """Puts what the published files hold into a chapter's record: facts of released files, from which table P1-T1 is
+    made, and the rows and flags of each task and split of ParsiNLU."""
+    for setting in FILES:
         for task, rows in released(setting).groupby("task", sort=False):
             note_file(record, rows, setting=setting, task=task, file=f"{setting}/{FILES[setting][task]}.json")
     for task, splits in PARSINLU_FILES.items():
@@ -197,16 +148,19 @@ def note(record: records.Record):
 
 
 def note_file(record: records.Record, rows: pandas.DataFrame, **labels):
-    """What a file, or a part of the corpus's items, holds; labels setting, task and file say which."""
+    """Rows, mean words, repeated inputs, flags and labels as written of a file, or of a part of the corpus's items.
+
+    `labels` (setting, task and file) say which; of each part with choices of its own also what the majority gets right.
+    """
     record.fact("released_rows", len(rows), "rows", **labels)
     record.fact("released_duplicates", len(rows) - rows["input"].nunique(), "rows", **labels)
-    record.fact("released_words_out", rows["output"].map(_word_count).mean(), "words", **labels)
+    record.fact("released_words_out", rows["output"].map(str).str.split().str.len().mean(), "words", **labels)
     _note_flags(record, rows, "released_flag", labels)
     written = set(rows.loc[rows["choices"].notna(), "output"].astype(str))
     record.fact("released_spellings", len(written) - len(set(map(scoring.spelling, written))), "labels", **labels)
     # The parts of a file with choices have different choices; those of the translations are only worded differently.
     for part, found in rows.groupby(rows["category"].where(rows["choices"].notna(), ""), sort=False):
-        record.fact("released_words_in", found["input"].map(_word_count).mean(), "words", part=part, **labels)
+        record.fact("released_words_in", found["input"].map(str).str.split().str.len().mean(), "words", part=part, **labels)
         if found["choices"].notna().all():
             record.fact("released_majority", int(found["answer"].value_counts().max()), "rows", part=part, **labels)
             for label, count in found["output"].astype(str).value_counts().sort_index().items():
@@ -217,10 +171,6 @@ def _note_flags(record: records.Record, rows: pandas.DataFrame, fact: str, label
     for flag, count in rows["flags"].explode().value_counts().items():
         record.fact(fact, int(count), "rows", flag=flag, **labels)
     record.fact(f"{fact}ged", int(flagged(rows).sum()), "rows", **labels)
-
-
-def _word_count(string) -> int:
-    return len(str(string).split())
 
 
 def reviews() -> pandas.DataFrame:
@@ -245,7 +195,7 @@ def _known(name: str, mapping: dict, kind: str):
 def _released(setting: str, task: str, name: str) -> pandas.DataFrame:
     """Rows of one released file."""
     path, language = f"data/testset/{setting}/{name}.json", "fa" if setting == "fa" else "en"
-    parts = CATEGORIES.get((setting, task), {})
+    parts = KNOWN["categories"].get(setting, {}).get(task, {})
     rows = []
     for number, raw in enumerate(json.loads(assets.file(RELEASED, path).read_text("utf8"))):
         category = next((part for word, part in parts.items() if word in raw["instruction"]), "")
@@ -254,7 +204,7 @@ def _released(setting: str, task: str, name: str) -> pandas.DataFrame:
                **RELEASED_READERS[task](raw, category, language)}
         if row["answer"] is None:
             raise ValueError(f"{path}, row {number}: the label {raw['output']!r} is none of {row['choices']}.")
-        if task == "translation" and number in OTHER_TEXT[setting]:
+        if task == "translation" and number in KNOWN["other_text"][setting]:
             row["flags"] = [*row["flags"], "other text"]
         rows.append(row)
     return framed(rows)
@@ -307,7 +257,7 @@ def _released_translation(raw: dict, category: str, language: str) -> dict:
     return {"text": asked, "answer": reply, "answers": [reply], "to": to, "flags": flags}
 
 
-RELEASED_READERS: dict[str, Callable] = {
+RELEASED_READERS = {
     "sentiment": _released_sentiment, "entailment": _released_entailment, "multiple_choice": _released_choice,
     "summary": _released_text, "translation": _released_translation}
 
@@ -364,8 +314,8 @@ def _sentiment(raw: dict) -> dict:
             "category": raw["domain"]}
 
 
-READERS: dict[str, Callable] = {"entailment": _entailment, "multiple_choice": _choice, "qqp": _qqp,
-                                "reading_comprehension": _comprehension, "sentiment": _sentiment}
+READERS = {"entailment": _entailment, "multiple_choice": _choice, "qqp": _qqp, "reading_comprehension": _comprehension,
+           "sentiment": _sentiment}
 
 
 def _pieces(row: dict) -> list[str]:
@@ -377,14 +327,10 @@ def _pieces(row: dict) -> list[str]:
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
     parts = [regex.sub(MARKER, "", line) for line in text.lines(row["text"]) if line not in ASKING]
-    answer = row["answer"] if isinstance(row["answer"], str) else _right(row)
+    answer = row["answer"]
+    if not isinstance(answer, str):
+        answer = row["choices"][int(answer)] if row["choices"] is not None and pandas.notna(answer) else ""
     return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= corpus.SECRET]
-
-
-def _right(row: dict) -> str:
-    """The text of a choice row's right option; empty where none is known."""
-    known = row["choices"] is not None and row["answer"] is not None and not pandas.isna(row["answer"])
-    return row["choices"][int(row["answer"])] if known else ""
 
 
 def framed(rows: Iterable[dict]) -> pandas.DataFrame:

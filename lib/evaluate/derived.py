@@ -32,7 +32,7 @@ def tests(items: pandas.DataFrame, pairs: pandas.DataFrame, language: str, setti
 
 
 def training(items: pandas.DataFrame, language: str) -> pandas.DataFrame:
-    """The training items in a language as rows to tune on, with a column `source`, as `benchmarks.training` gives."""
+    """The training items in a language as rows to tune on, as `benchmarks.training` gives them."""
     rows = items[(items["split"] == "train") & (items["language"] == language)]
     return _choices(rows, language, language).assign(source="derived from the corpus")
 
@@ -56,8 +56,8 @@ def exam(items, multiway, language: str, count: int, longest_question: int, pass
 def translations(multiway: pandas.DataFrame, languages: list[str], count: int, longest: int, seed: int):
     """Which sentence translates the English one? The same held-out multi-way items in every language, a row each.
 
-    Four options of at most `longest` characters, the wrong ones from other items; the right one's place goes round.
-    Languages that the items lack are left out; where all are, every language that they have is asked.
+    Options have at most `longest` characters, the wrong ones from other items. Languages that the items lack are left
+    out; where all are, every language that they have is asked.
     """
     codes = [code for code in languages if code in multiway and code != "en"] or corpus.foreign(multiway)
     drawn, found = _drawn(multiway, ["en", *codes], longest, seed), []
@@ -75,8 +75,7 @@ def translations(multiway: pandas.DataFrame, languages: list[str], count: int, l
 def questions(multiway: pandas.DataFrame, languages: list[str], count: int, longest: int, seed: int):
     """What stands in a numbered line? Passages of three held-out sentences, the same in every language.
 
-    Answered in words of the passage, as XQuAD's questions are: two frames, rows to ask and one a language to show. No
-    passage has more than `longest` characters.
+    Answered in words of the passage, of at most `longest` characters: two frames, rows to ask and one a language to show.
     """
     codes = [code for code in languages if code in multiway] or ["en"]
     drawn = _drawn(multiway, codes, longest // SHOWN_LINES - 8, seed)

@@ -33,6 +33,7 @@ from lib.model.tokenizer import encoded, padded, start_token
 
 PROMPTS = ("document", "chat")
 SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
+TRANSLATED = ["direction", "prompt", "item", "source", "reference", "hypothesis", "invalid"]  # columns of `translate`
 SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
 
 
@@ -40,9 +41,9 @@ SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a f
 def bits_per_byte(model, tokenizer, texts, window: int = 512, context: int = 128, batch_tokens: int = 1024):
     """DataFrame(bytes, characters, tokens, item, bits), one row a text; the score is `statistics.ratio(bits, bytes)`.
 
-    Nats of the exact text over its UTF-8 bytes, comparable between vocabularies but not between languages. A long text
-    is read in windows of `window` tokens; each token is scored once, after at least `context` tokens where there are
-    as many. The first token is scored too, after what `start_token` names. `batch_tokens` bounds memory only.
+    Comparable between vocabularies but not between languages. A long text is read in windows of `window` tokens; each
+    token is scored once, after at least `context` tokens where there are as many, the first after what `start_token`
+    names. `batch_tokens` bounds memory only.
     """
     nats, tokens = numpy.zeros(len(texts)), encoded(tokenizer, texts)
     windows = [(*pair, number) for number, (start, *ids) in enumerate(tokens)
@@ -71,21 +72,20 @@ def embed(model, tokenizer, texts, batch_tokens: int = 1024) -> numpy.ndarray:
     return torch.stack(pooled, 1).numpy()
 
 
-def retrieval(model, tokenizer, english, target, centre: bool = True) -> pandas.DataFrame:
+def retrieval(model, tokenizer, english, target) -> pandas.DataFrame:
     """Is a sentence's nearest neighbour its translation? DataFrame(layer, direction, item, correct).
 
-    Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). `centre` takes each
-    language's mean off first (Libovický et al. 2020), which removes what all sentences of a language share.
-    Raises ValueError unless both lists have the same length, two at least.
+    Cosine of mean-pooled states, every layer, both directions (`from english`, `into english`). Raises ValueError unless
+    both lists have the same length, two at least.
     """
     if len(english) != len(target) or len(english) < 2:
         raise ValueError(f"Retrieval needs two or more pairs, got {len(english)} English and {len(target)} sentences.")
-    return nearest(embed(model, tokenizer, english), embed(model, tokenizer, target), centre)
+    return nearest(embed(model, tokenizer, english), embed(model, tokenizer, target))
 
 
-def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
+def nearest(english, target) -> pandas.DataFrame:
     """`retrieval` from vectors [layers, items, width] whose items are paired by position."""
-    similarity = _unit(english, centre) @ _unit(target, centre).transpose(0, 2, 1)
+    similarity = unit(english) @ unit(target).transpose(0, 2, 1)
     items = numpy.arange(english.shape[1])
     frames = [pandas.DataFrame({"layer": layer, "direction": direction, "item": items,
                                 "correct": scores.argmax(axis) == items})
@@ -94,13 +94,21 @@ def nearest(english, target, centre: bool = True) -> pandas.DataFrame:
     return pandas.concat(frames, ignore_index=True)
 
 
+def unit(vectors) -> numpy.ndarray:
+    """Vectors [… items, width] of length one, their mean taken off first (Libovický et al. 2020).
+
+    The mean is what all sentences of a language share.
+    """
+    vectors = vectors - vectors.mean(-2, keepdims=True)
+    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 @torch.inference_mode()
 def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16, chat: bool = True) -> list[str]:
     """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
     Prompts are rendered chats, or with `chat` false documents to go on with (`encoded`). An answer ends at one of
-    `folders.ends` or after `max_new_tokens`; special tokens, outer blanks and thoughts before it (`prompts.spoken`)
-    are cut off.
+    `folders.ends` or after `max_new_tokens`, and is what `prompts.spoken` leaves of it.
     """
     settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
                                 eos_token_id=folders.ends(model, tokenizer))
@@ -119,9 +127,8 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
-    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`, a file
-    a task; without items the frame is empty. Raises ValueError for another prompt, RuntimeError when the harness
-    answers fewer items than it was given.
+    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`. Raises
+    ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
@@ -129,9 +136,7 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     configs = [_task(name, rows, tokenizer, folder, prompt) for name, rows in groups.items()]
     with _quiet():
         lm = _Reader(model, tokenizer, batch_size, chat=prompt == "chat")
-        samples = _samples(lm, TaskManager(include_defaults=False), configs) if configs else {}
-    for config in configs:
-        _write_lines(folder / f"{config['task']}.samples.jsonl", samples[config["task"]])
+        samples = _samples(lm, TaskManager(include_defaults=False), configs, folder) if configs else {}
     scored = [_scored(sample, [one["metric"] for one in config["metric_list"]], prompt)
               for config in configs for sample in samples[config["task"]]]
     scored = pandas.DataFrame(scored, columns=None if scored else SCORED)
@@ -144,8 +149,7 @@ def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, sh
     """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
 
     With `shown`, rows for one-shot, each is asked as a document instead (`prompts.document`), behind the row of its
-    setting if `shown` has one. Only the first line of an answer counts where a choice, a phrase or a translation is
-    asked for.
+    setting if `shown` has one. Only the first line of an answer counts, but of a summary.
     """
     asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
     answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=shown is None)
@@ -160,15 +164,13 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
     A row an item and metric; value is empty for measures of a corpus (chrF, BLEU), which are made from answer and
     reference (empty for choices). The data come from the hub, unless `own`, settings by name that replace the task's,
     points at files (`files`). `limit` is the most items of a task, `shots` the demonstrations before each (default: the
-    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`, a
-    file a task. `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError
-    for a name that the harness does not know.
+    task's own), which the harness draws by `seed` from the split that it keeps for them; samples stay in `folder`.
+    `folders` of tasks to look in (of the harness: `SHIPPED`) save the reading of all. Raises ValueError for a name that
+    the harness does not know.
     """
     with _quiet():
-        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), limit,
-                           shots, seed)
-    for task, found in samples.items():
-        _write_lines(folder / f"{task}.samples.jsonl", found)
+        samples = _samples(_Reader(model, tokenizer, batch_size), known(names, folders), _settled(names, own), folder,
+                           limit, shots, seed)
     return pandas.DataFrame([row for task, found in samples.items() for sample in found
                              for row in _named(task, sample)])
 
@@ -210,10 +212,10 @@ def candidate(folder, formats: list[str], style: str = "chat"):
 
 
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test items of each task and language, with at most `longest` characters to read.
+    """At most `count` test items of each task and language with at most `longest` characters in question (or choice).
 
-    These are the question's, or a choice's where there is no question. Without `tasks` every one is asked that the
-    corpus has, and what is left out is told. Raises ValueError for a named task that has no such item.
+    Without `tasks` every one is asked that the corpus has, and what is left out is told. Raises ValueError for a named
+    task that has no such item.
     """
     test = items[(items["split"] == "test") & items["task"].isin(tasks or set(items["task"]))]
     read = [len(row.question or max(row.choices, key=len)) for row in test.itertuples()]
@@ -232,8 +234,7 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
 def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
     """Beginnings, `excerpt` characters at most, of test documents in a language: about `size` UTF-8 bytes in all.
 
-    Many short texts rather than few long ones, since the interval rests on the number of documents. Raises ValueError
-    when there is no such document.
+    Many short texts rather than few long ones, since the interval rests on their number. Raises ValueError without any.
     """
     test = documents[(documents["split"] == "test") & (documents["language"] == language)]
     if test.empty:
@@ -251,10 +252,7 @@ def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 
 
 
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test pairs whose sides have at most `longest` characters; no two share a sentence.
-
-    There may be none, which is told when those there are all are longer.
-    """
+    """At most `count` test pairs whose sides have at most `longest` characters (told if none); no two share a sentence."""
     test = pairs[pairs["split"] == "test"]
     sizes = [max(map(len, pair)) for pair in zip(test["english"], test["target"])]
     short = test[numpy.array(sizes, int) <= longest]
@@ -266,18 +264,16 @@ def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFram
 def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
-    DataFrame(direction, prompt, item, source, reference, hypothesis, invalid), empty without pairs. `document` asks as
-    a translation document begins, `chat` as instruction tuning does; the first line of the answer counts. An answer is
-    invalid, but still scored, when it is empty, repeats its source, or is not mostly in the target language's script.
+    DataFrame with the columns TRANSLATED, empty without pairs. `document` asks as a translation document begins, `chat`
+    as instruction tuning does (`answer`).
     """
-    rows = [{"direction": direction, "prompt": prompt, "item": pair["id"], **_translation(pair, direction, language)}
-            for direction in prompts.directions(language) for pair in pairs.to_dict("records")]
-    asked = [_request(row, tokenizer, language) for row in rows]
-    frame = pandas.DataFrame(rows, columns=["direction", "prompt", "item", "source", "reference"])
-    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=prompt == "chat")
-    frame["hypothesis"] = [answer.split("\n")[0].strip() for answer in answers]
-    frame["invalid"] = [_invalid(row) for row in frame.to_dict("records")]
-    return frame
+    if pairs.empty:
+        return pandas.DataFrame(columns=TRANSLATED)
+    rows = pandas.DataFrame([{"id": pair["id"], "benchmark": "", "setting": direction, "category": "", "flags": (),
+                              **prompts.translation(pair["english"], pair["target"], direction, language)}
+                             for direction in prompts.directions(language) for pair in pairs.to_dict("records")])
+    judged = answer(model, tokenizer, rows, max_new_tokens, batch_size, None if prompt == "chat" else rows[:0])
+    return judged.rename(columns={"setting": "direction"}).assign(prompt=prompt, source=rows["text"])[TRANSLATED]
 
 
 class _Reader(HFLM):
@@ -301,14 +297,20 @@ class _Reader(HFLM):
         return tuple(inputs[name][:, -(left_truncate_len or 0):] for name in ("input_ids", "attention_mask"))
 
 
-def _samples(lm: _Reader, manager: TaskManager, tasks: list, limit: int | None = None, shots: int | None = None,
+def _samples(lm: _Reader, manager: TaskManager, tasks: list, folder, limit: int | None = None, shots: int | None = None,
              seed: int = 0):
-    """The harness' samples by task: `simple_evaluate` without its survey of the machine, which takes seconds a call."""
+    """The harness' samples by task, which stay in `folder`, a file a task.
+
+    `simple_evaluate` without its survey of the machine, which takes seconds a call.
+    """
     loaded = manager.load(tasks)
     for task in loaded["tasks"].values():
         task.set_config("num_fewshot", shots if shots is not None else task.get_config("num_fewshot") or 0)
         task.set_fewshot_seed(seed)
-    return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+    samples = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=0)["samples"]
+    for task, found in samples.items():
+        _write_lines(folder / f"{task}.samples.jsonl", found)
+    return samples
 
 
 @functools.cache
@@ -326,32 +328,10 @@ def _asked(tokenizer, row: dict, shown) -> str:
     return prompts.document(row, *same[:1])
 
 
-def _translation(pair: dict, direction: str, language: str) -> dict:
-    row = prompts.translation(pair["english"], pair["target"], direction, language)
-    return {"source": row["text"], "reference": row["answer"]}
-
-
-def _request(row: dict, tokenizer, language: str) -> str:
-    """The text that asks for a translation, by the row's prompt."""
-    if row["prompt"] == "document":
-        return prompts.pair_prompt(row["source"], row["direction"], language)
-    source, to = prompts.sides(row["direction"])
-    question = {"task": "translation", "language": source, "text": row["source"], "to": to}
-    return prompts.render(tokenizer, prompts.messages(question))
-
-
-def _invalid(row: dict) -> bool:
-    """Whether a translation is none (`scoring.foreign`) in the language of its direction."""
-    return scoring.foreign(row["hypothesis"], row["source"], prompts.sides(row["direction"])[1], row["reference"])
-
-
 def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
-    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples.
-
-    A task without a file, a user's own, is asked as exam questions are.
-    """
+    """The harness' configuration of a task: its YAML, pointed at the items, which are written beside the samples."""
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
-    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"
+    file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"  # a user's own task
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
     data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
     return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}
@@ -439,9 +419,3 @@ def _nats(model, inputs, targets) -> list[float]:
 def _padded(sequences) -> torch.Tensor:
     """Ids padded on the right, where a causal model's earlier positions cannot see the padding: no mask is needed."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True)
-
-
-def _unit(vectors, centre: bool):
-    """Vectors of length one, after their mean over items is taken off."""
-    vectors = vectors - vectors.mean(1, keepdims=True) if centre else vectors
-    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

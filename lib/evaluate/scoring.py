@@ -4,8 +4,10 @@ Label spellings that mean the same are one label: what `text.folded` makes equal
 Persian also Arabic letters, `Option C`, `c` and `(C)`, ints and strings. An answer that cannot be read is invalid and
 counts as wrong; none is dropped.
 """
+import functools
 import itertools
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy
 import pandas
@@ -70,7 +72,8 @@ def f1(answer: str, references: list[str], language: str) -> float:
 
 def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
     """F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), 0 to 1; with `words`, since rouge_score's own keep a to z only."""
-    scores = rouge_scorer.RougeScorer(ROUGE, tokenizer=_Words(language)).score(reference, answer)
+    tokenizer = SimpleNamespace(tokenize=functools.partial(words, language=language))
+    scores = rouge_scorer.RougeScorer(ROUGE, tokenizer=tokenizer).score(reference, answer)
     return {name: scores[name].fmeasure for name in ROUGE}
 
 
@@ -99,10 +102,8 @@ def judge(rows: pandas.DataFrame, hypotheses: list[str]) -> pandas.DataFrame:
     """One row an answer: item, benchmark, setting, task, language, category, flagged, hypothesis, invalid, measures.
 
     Measures by kind of task: `label` and `correct` for choices, `exact` and `f1` for reading comprehension, ROUGE for
-    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `corpus_counts`). An answer is
-    invalid when no choice can be read in it; a text, when it is empty, repeats its source, or is mostly in another
-    script than it should be. Invalid answers are scored all the same. Raises ValueError unless there is one hypothesis
-    a row.
+    summaries, `reference` for translations (chrF++ and BLEU are of the corpus: `corpus_counts`). Invalid are choices that
+    cannot be read and `foreign` texts; they are scored all the same. Raises ValueError unless there is one hypothesis a row.
     """
     if len(rows) != len(hypotheses):
         raise ValueError(f"{len(hypotheses)} answers cannot be matched with {len(rows)} rows.")
@@ -191,13 +192,3 @@ def _contained(answer: str, choices, language: str) -> int | None:
 def _overlap(answer: list[str], reference: list[str]) -> float:
     common = sum((Counter(answer) & Counter(reference)).values())
     return 2 * common / (len(answer) + len(reference)) if answer and reference else float(answer == reference)
-
-
-class _Words:
-    """rouge_score's tokenizer interface over `words`."""
-
-    def __init__(self, language: str):
-        self.language = language
-
-    def tokenize(self, string: str) -> list[str]:
-        return words(string, self.language)

@@ -44,7 +44,7 @@ def choose_layer(english, target) -> int:
 
 def cosines(a, b) -> numpy.ndarray:
     """Cosine of every vector of a [n, width] with every one of b [m, width], each language's mean taken off first."""
-    return _centred(a) @ _centred(b).T
+    return measure.unit(a) @ measure.unit(b).T
 
 
 def agreement(similarity, known):
@@ -54,15 +54,28 @@ def agreement(similarity, known):
     """
     pairs = numpy.triu_indices(len(known), 1)
     x, y = (stats.rankdata(matrix[pairs]) / len(pairs[0]) for matrix in (similarity, known))
-    return functools.partial(_correlation, [_square(part, pairs, len(known)) for part in
-                                            (numpy.ones_like(x), x, y, x * x, y * y, x * y)])
+    # Values of the pairs as matrices M, so that counts c weigh them by cᵀMc = Σ cᵢcⱼ valueᵢⱼ.
+    matrices = numpy.zeros((6, len(known), len(known)))
+    matrices[:, *pairs] = numpy.ones_like(x), x, y, x * x, y * y, x * y
+
+    def correlation(counts):
+        n, x, y, xx, yy, xy = (((counts @ matrix) * counts).sum(1) for matrix in matrices)
+        spread = numpy.sqrt(numpy.maximum((n * xx - x**2) * (n * yy - y**2), 1e-24))
+        return (n * xy - x * y) / spread
+    return correlation
 
 
 def separation(scores, labels):
     """AUC of the ROC: how often a pair labelled 1 scores above one labelled 0, as `statistics.of_counts` wants it."""
     scores, positive = numpy.asarray(scores), numpy.asarray(labels, bool)
     above = numpy.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
-    return functools.partial(_auc, above, positive)
+
+    def auc(counts):
+        up, down = counts[:, positive], counts[:, ~positive]
+        pairs = up.sum(1) * down.sum(1)
+        # A draw without one of the labels says nothing: a half.
+        return numpy.where(pairs > 0, ((up @ above) * down).sum(1) / numpy.maximum(pairs, 1), 0.5)
+    return auc
 
 
 def paraphrases(count: int, longest: int, seed: int) -> pandas.DataFrame:
@@ -74,12 +87,6 @@ def paraphrases(count: int, longest: int, seed: int) -> pandas.DataFrame:
     sides = rows["text"].str.removeprefix(head).str.split(middle, n=1, expand=True, regex=False)
     return pandas.DataFrame({"id": rows["id"], "first": sides[0], "second": sides[1],
                              "same": rows["answer"].astype(int)})
-
-
-def pairwise(first, second) -> numpy.ndarray:
-    """Cosine of each vector of `first` with its partner in `second`, both [n, width], their common mean taken off."""
-    both = _centred(numpy.concatenate([first, second]))
-    return (both[:len(first)] * both[len(first):]).sum(1)
 
 
 def encode(encoder, held: dict, same: pandas.DataFrame | None) -> dict:
@@ -122,7 +129,8 @@ def _scores(vectors: dict, known, language: str, same):
     sides = {language: (target, target), "en": (english, english), f"{language}-en": (target, english)}
     ranks = {("spearman", code): (agreement(cosines(*pair), known), len(known)) for code, pair in sides.items()}
     if same is not None:
-        scores = pairwise(vectors["first"], vectors["second"])
+        both = measure.unit(numpy.concatenate([vectors["first"], vectors["second"]]))
+        scores = (both[:len(same)] * both[len(same):]).sum(1)  # cosine of each pair
         ranks["paraphrase_auc", language] = separation(scores, same["same"]), len(same)
     return hits, ranks
 
@@ -147,30 +155,3 @@ def _pooled(model, tokenizer, texts, batch_size: int = 32) -> numpy.ndarray:
         states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
         found.append((states * mask).sum(1) / mask.sum(1))
     return torch.cat(found)[None].numpy()
-
-
-def _centred(vectors) -> numpy.ndarray:
-    """Vectors [n, width] of length one, after their mean is taken off (as retrieval does)."""
-    vectors = vectors - vectors.mean(0)
-    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-
-def _square(values, pairs, n: int) -> numpy.ndarray:
-    """Values of the pairs i < j as a matrix, so that counts c weigh them by cᵀMc = Σ cᵢcⱼ valueᵢⱼ."""
-    matrix = numpy.zeros((n, n))
-    matrix[pairs] = values
-    return matrix
-
-
-def _correlation(matrices, counts) -> numpy.ndarray:
-    n, x, y, xx, yy, xy = (((counts @ matrix) * counts).sum(1) for matrix in matrices)
-    spread = numpy.sqrt(numpy.maximum((n * xx - x**2) * (n * yy - y**2), 1e-24))
-    return (n * xy - x * y) / spread
-
-
-def _auc(above, positive, counts) -> numpy.ndarray:
-    up, down = counts[:, positive], counts[:, ~positive]
-    pairs = up.sum(1) * down.sum(1)
-    won = ((up @ above) * down).sum(1)
-    # A draw without one of the labels says nothing: a half.
-    return numpy.where(pairs > 0, won / numpy.maximum(pairs, 1), 0.5)

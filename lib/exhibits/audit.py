@@ -15,20 +15,20 @@ import pandas
 COMBINED = {"average": "mean", "sum": "sum"}
 COUNTS = ("tokens", "tasks")
 PLACE = ["paper", "exhibit", "table", "system", "item", "language", "group", "quantity"]
-COLUMNS = ["paper", "table", "row", "what", "printed", "recomputed", "difference", "allowed", "agrees"]
 
 
 def recompute(reported: pandas.DataFrame) -> pandas.DataFrame:
     """Every derived number of `reported` (columns PLACE, value, printed) beside what its parts give, one row each.
 
-    Columns COLUMNS; `difference` is printed − recomputed, `allowed` the most that rounding explains.
+    Columns paper, table, row, what, printed, recomputed, difference (printed − recomputed), allowed (the most that
+    rounding explains) and agrees.
     """
     numbers = reported[reported["value"].notna()].copy()
     numbers["half"] = [half_unit(printed) for printed in numbers["printed"]]
     single = numbers[~numbers["system"].str.contains(" − | / ")]
     found = [*_combined(single, "language"), *_combined(single, "item"), *_shares(single),
              *_comparisons(numbers, single), *_days(single)]
-    return pandas.DataFrame([_verdict(*row) for row in found], columns=COLUMNS)
+    return pandas.DataFrame([_verdict(*row) for row in found])
 
 
 def half_unit(printed: str) -> float:

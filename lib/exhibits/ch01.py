@@ -1,6 +1,7 @@
 """Exhibits of the corpus."""
 from lib.engine import records
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, need, noted, table
+from lib.exhibits.base import figure, need, noted, table
+from lib.exhibits.panels import PALETTE, WIDE, axes
 
 CHAPTER = "01_corpus"
 FILTERS = ("empty", "placeholder", "length", "exact duplicate", "script", "near duplicate", "repeated reply",

@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import Lacking, axes, cells, figure, interval, measured, need, noted, table, wide
-from lib.exhibits.panels import errorbars, level
+from lib.exhibits.base import Lacking, figure, measured, need, noted, table
+from lib.exhibits.panels import axes, errorbars, level
+from lib.exhibits.units import cells, interval, wide
 
 CHAPTER = "02_tokenizer"
 TOKENIZERS = ("base", "continued BPE", "appended BPE", "appended SentencePiece")
@@ -23,7 +24,7 @@ def tokenizers(profile: str):
                      for row in found.to_dict("records")]
     found["column"] = [MEASURES[metric].format(language=language, unit=units.get(language))
                        for metric, language in zip(found["metric"], found["language"])]
-    frame = wide(found, ["arm", "size"], "column").replace("", "–").set_index(["arm", "size"])
+    frame = wide(found, ["arm", "size"], "column", "cell").replace("", "–").set_index(["arm", "size"])
     facts = noted(profile, CHAPTER, "new_pieces", "zwnj_tokens").astype({"size": int, "value": int})
     facts = facts.pivot(index=["arm", "size"], columns="fact", values="value")
     frame.insert(0, "new pieces", facts["new_pieces"])

@@ -2,9 +2,10 @@
 import pandas
 
 from lib.engine import records, statistics
-from lib.exhibits.base import PALETTE, axes, cells, figure, interval, measured, need, noted, table, wide
+from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import level
+from lib.exhibits.panels import PALETTE, axes, curves, level
+from lib.exhibits.units import interval, wide
 
 CHAPTER = "03_pretraining"
 # Heading of a cost: its fact and what to divide it by.
@@ -19,28 +20,24 @@ def pretraining_arms(profile: str):
     """Untrained models first, then one row an arm: bits per byte pooled over its seeds, and its cost (mean over seeds)."""
     pooled, facts = measured(profile, CHAPTER, "bits_per_byte_pooled"), noted(profile, CHAPTER)
     pooled["heading"] = pooled["language"] + " bits/byte"
-    frame = wide(pooled.assign(cell=cells(pooled)), ["arm"], "heading").set_index("arm")
+    frame = wide(pooled, ["arm"], "heading").set_index("arm")
     cost = facts.pivot_table("value", "arm", "fact", aggfunc="mean").astype(float).reindex(frame.index)
     seeds = facts[facts["fact"] == "tokens"].groupby("arm").size()
     numbers = {"seeds": seeds.reindex(frame.index), **{name: cost[fact] / by for name, (fact, by) in COSTS.items()}}
     frame = frame.assign(**pandas.DataFrame(numbers).map(_short)).reset_index()
-    return frame, _pretraining_reading(profile, pooled)
-
-
-def _short(value: float) -> str:
-    """Three figures, or thousands with commas; a dash where there is nothing."""
-    return "–" if pandas.isna(value) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-def _pretraining_reading(profile: str, pooled: pandas.DataFrame) -> str:
     language = next(code for code in pooled["language"] if code != "en")
     value = pooled.set_index(["arm", "language"])["value"]
     change = measured(profile, CHAPTER).query("arm == 'main' and against == 'base'").set_index("language")
     parts = [f"{code} {interval(change.loc[code])} (n = {change.loc[code, 'n']} texts)"
              for code in (language, "en") if code in change.index]
     share = value["main", language] / value["base", language] - 1
-    return (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
-            f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
+    return frame, (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
+                   f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
+
+
+def _short(value: float) -> str:
+    """Three figures, or thousands with commas; a dash where there is nothing."""
+    return "–" if pandas.isna(value) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 @table("P1-T3", CHAPTER, "Parameters that each method trains")
@@ -68,17 +65,13 @@ def pretraining_differences(profile: str):
 def pretraining_loss(profile: str):
     """One line an arm, mean over seeds, in bits per byte so that vocabularies compare; a running mean of five points."""
     rows = records.rows(profile, CHAPTER, "loss")
-    curves = rows.groupby(["arm", "seed"])["bits_per_byte"]
-    rows["smooth"] = curves.transform(lambda part: part.rolling(5, min_periods=1).mean())
+    rows["smooth"] = rows.groupby(["arm", "seed"])["bits_per_byte"].transform(
+        lambda curve: curve.rolling(5, min_periods=1).mean())
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
     drawing, panel = axes()
-    ends = []
-    for arm, line in frame.groupby("arm", sort=False):
-        panel.plot(line["bytes"] / 1000, line["smooth"], label=arm)
-        ends.append(f"{arm} {line['smooth'].iloc[0]:.2f} → {line['smooth'].iloc[-1]:.2f}")
+    ends = curves(panel, frame.assign(kilobytes=frame["bytes"] / 1000), "arm", "kilobytes", "smooth")
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
-    panel.legend()
-    return drawing, frame, f"First to last point: {', '.join(ends)} bits/byte of the training mixture."
+    return drawing, frame, f"First to last point: {ends} bits/byte of the training mixture."
 
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")

@@ -1,7 +1,8 @@
 """Exhibits of bilingual pretraining."""
 from lib.engine import records
-from lib.exhibits.base import WIDE, axes, cells, figure, interval, measured, need, noted, p_value, table, wide
-from lib.exhibits.panels import legend, level
+from lib.exhibits.base import figure, measured, need, noted, table
+from lib.exhibits.panels import WIDE, axes, legend, level
+from lib.exhibits.units import interval, p_value, wide
 
 CHAPTER = "04_alignment"
 SCORES = {"retrieval_accuracy_mean": "retrieval acc@1 %", "bits_per_byte": "bits/byte", "chrf": "chrF++"}
@@ -14,19 +15,15 @@ def alignment(profile: str):
     of = scores["language"].fillna(scores["task"]).fillna("")
     scores["score"] = (scores["metric"].map(SCORES) + " " + of).str.strip()
     mean = scores.groupby(["arm", "score", "unit"], sort=False)[["value", "low", "high"]].mean().reset_index()
-    frame = wide(mean.assign(cell=cells(mean)), ["arm"], "score")
+    frame = wide(mean, ["arm"], "score")
     tokens = noted(profile, CHAPTER, "tokens").groupby("arm")["value"].mean()
     frame.insert(1, "tokens", frame["arm"].map(tokens).fillna(0).astype(int))
-    return frame, _alignment_reading(profile)
-
-
-def _alignment_reading(profile: str) -> str:
     gain = measured(profile, CHAPTER, "retrieval_accuracy_mean_difference").query("arm == 'pairs' and against == 'no-pairs'")
     if gain.empty:
-        return "No retrieval of two arms is compared (demonstration scale)."
+        return frame, "No retrieval of two arms is compared (demonstration scale)."
     row = gain.iloc[0]
-    return (f"With pairs, retrieval averaged over layers changes by {interval(row)} points against the same tokens without "
-            f"(n = {row['n']} held-out pairs, paired bootstrap, p {p_value(row['p'])}; demonstration scale).")
+    return frame, (f"With pairs, retrieval averaged over layers changes by {interval(row)} points against the same tokens "
+                   f"without (n = {row['n']} held-out pairs, paired bootstrap, p {p_value(row['p'])}; demonstration scale).")
 
 
 @table("C04-T2", CHAPTER, "Translations by each arm")
@@ -55,7 +52,7 @@ def retrieval_by_layer(profile: str):
         level(panel, 100 / part["n"].iloc[0], "chance\n1/n")
         panel.set(xlabel="layer (0: embeddings)", title=task.replace("english", "English"), ylim=(0, None))
     panels[0][0].set_ylabel("accuracy@1 (%)")
-    legend(drawing, panels[0], loc="outside upper center", ncols=frame["arm"].nunique())
+    legend(drawing, loc="outside upper center", ncols=frame["arm"].nunique())
     best = frame.loc[frame["value"].idxmax()]
     return drawing, frame, (f"Best: {100 * best['value']:.1f} % of {best['n']:.0f} held-out pairs, arm {best['arm']}, "
                             f"layer {best['layer']:.0f}, {best['task'].replace('english', 'English')}; "

@@ -1,6 +1,7 @@
 """Exhibits of instruction tuning."""
 from lib.engine import records
-from lib.exhibits.base import Lacking, axes, figure, noted, table
+from lib.exhibits.base import Lacking, figure, noted, table
+from lib.exhibits.panels import axes, curves
 
 CHAPTER = "05_sft"
 
@@ -33,11 +34,7 @@ def instruction_loss(profile: str):
     """Training loss, on answer tokens only, against examples seen; one line a start."""
     frame = records.rows(profile, CHAPTER, "loss")
     drawing, panel = axes()
-    ends = []
-    for start, line in frame.groupby("stage", sort=False):
-        panel.plot(line["examples"], line["loss"], marker="o", label=f"from {start}")
-        ends.append(f"from {start} {line['loss'].iloc[0]:.2f} → {line['loss'].iloc[-1]:.2f}")
+    ends = curves(panel, frame.assign(start="from " + frame["stage"]), "start", "examples", "loss", marker="o")
     panel.set(xlabel="examples seen", ylabel="loss on answer tokens (nats/token)")
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.legend()
-    return drawing, frame, f"Loss on the answers, first to last batch: {', '.join(ends)} nats/token."
+    return drawing, frame, f"Loss on the answers, first to last batch: {ends} nats/token."

@@ -2,10 +2,11 @@
 import pandas
 
 from lib.engine import params, records, statistics
-from lib.exhibits.base import cells, figure, interval, measured, need, noted, printed, span, table, wide
+from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.claims import LEAST
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
+from lib.exhibits.units import cells, interval, printed, span, wide
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
 SCORES = ("accuracy", "chrf", "bits_per_byte")
@@ -18,19 +19,15 @@ def stages(profile: str):
     scores = _scores(profile, *SCORES)
     chance = {_name(row): f"{100 * row['value']:.0f} %" for row in noted(profile, CHAPTER, "chance").to_dict("records")}
     scores["chance"] = [chance.get(name, "") for name in scores["score"]]
-    return wide(scores.assign(cell=cells(scores)), ["score", "unit", "n", "chance"], "stage"), _stages_reading(profile, scores)
-
-
-def _stages_reading(profile: str, scores: pandas.DataFrame) -> str:
-    accuracy = scores[scores["metric"] == "accuracy"]
+    frame, accuracy = wide(scores, ["score", "unit", "n", "chance"], "stage"), scores[scores["metric"] == "accuracy"]
     if accuracy.empty:
-        return f"No choice item was asked. {params.lack('tests')}"
+        return frame, f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     changes = corrected(_changes(profile, "accuracy").query("against == @mean.index[0]"))
-    return (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
-            f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} of "
-            f"{len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
-            f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
+    return frame, (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
+                   f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} "
+                   f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
+                   f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
 
 
 @table("P1-T7", CHAPTER, "What the stages cost English")
@@ -92,25 +89,19 @@ def stage_accuracy(profile: str):
     found = need(measured(profile, CHAPTER, "accuracy"), "tests")
     chance = noted(profile, CHAPTER, "chance").set_index(["stage", *labels])["value"]
     found["chance"] = [chance[tuple(row)] for row in found[["stage", *labels]].to_numpy()]
-    groups = list(found.groupby(labels, sort=False))
-    drawing, panels = tiles(len(groups), 4, 1.9, sharey=True)
-    for panel, ((task, language, prompt), part) in zip(panels, groups):
+    drawing, panels = tiles(found.groupby(labels, sort=False), 4, 1.9, sharey=True)
+    for panel, (task, language, prompt), part in panels:
         points(panel, part, "stage", "metric")
         level(panel, 100 * part["chance"].iloc[0])
         slant(panel)
         panel.set(title=f"{task} {language}{' (chat)' * (prompt == 'chat')}, n = {part['n'].iloc[0]}", ylim=(0, 100))
-    for panel in panels:
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("accuracy (%)")
-    frame = found[["stage", *labels, "n", "value", "low", "high", "chance"]]
-    return drawing, frame, _accuracy_reading(found)
-
-
-def _accuracy_reading(found: pandas.DataFrame) -> str:
-    above, best = found[found["low"] > found["chance"]], found.loc[found["value"].idxmax()]
-    return (f"{len(above)} of {len(found)} scores lie above chance (dotted) with their whole 95 % interval; highest: "
-            f"{best['task']} {best['language']} {best['stage']}, {interval(best, 0)} % "
-            f"(n = {span(found['n'])} items; demonstration scale).")
+    above, best = (found["low"] > found["chance"]).sum(), found.loc[found["value"].idxmax()]
+    return drawing, found[["stage", *labels, "n", "value", "low", "high", "chance"]], (
+        f"{above} of {len(found)} scores lie above chance (dotted) with their whole 95 % interval; highest: "
+        f"{best['task']} {best['language']} {best['stage']}, {interval(best, 0)} % "
+        f"(n = {span(found['n'])} items; demonstration scale).")
 
 
 @table("P1-T1", TESTS, "The tests: rows, labels as written, and faults", ("llama-persian-tests", "parsinlu"))

@@ -1,10 +1,12 @@
 """Exhibits of base strength: stages, translated input, methods and languages of task rows."""
 import pandas
+from cycler import cycler
 
 from lib.engine import records
-from lib.exhibits.base import PALETTE, WIDE, Lacking, axes, cells, figure, measured, need, noted, span, table, wide
+from lib.exhibits.base import Lacking, figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import legend, points, slant
+from lib.exhibits.panels import PALETTE, axes, curves, legend, points, slant, tiles
+from lib.exhibits.units import span, wide
 
 CHAPTER = "07_base_strength"
 ABSENT = "neither test files nor items of the corpus are at hand"
@@ -44,7 +46,7 @@ def task_rows(profile: str):
 def test_fertility(profile: str):
     """One row a base and stage; P1-T4 compares ways to extend one tokenizer, on the corpus."""
     found = _tested(profile, "fertility")
-    frame = wide(found.assign(cell=cells(found), heading="tokens/word " + found["language"]), ["base", "stage"], "heading")
+    frame = wide(found.assign(heading="tokens/word " + found["language"]), ["base", "stage"], "heading")
     sizes = noted(profile, CHAPTER, "vocabulary").set_index(["base", "stage"])["value"]
     frame.insert(2, "vocabulary", [int(sizes[key]) for key in zip(frame["base"], frame["stage"])])
     target = found[found["language"] != "en"]
@@ -62,19 +64,16 @@ def stage_tests(profile: str):
     found = found[~words | (found["method"] == "lora") & (found["trained_on"] == "both")]
     found = found.sort_values("metric", key=lambda metric: metric.map(list(KINDS).index), kind="stable")
     # A stage is called base too, and a frame has no two columns of one name.
-    frame = wide(found.assign(cell=cells(found), model=found["base"]), ["model", "setting", "task", "items", "n"], "stage")
+    frame = wide(found.assign(model=found["base"]), ["model", "setting", "task", "items", "n"], "stage")
     chance = _chances(profile)
     frame.insert(5, "chance %", ["" if items.startswith("in words") else f"{100 * chance[setting, task]:.0f}"
                                  for setting, task, items in zip(frame["setting"], frame["task"], frame["items"])])
-    return frame, _tests_reading(found.query("metric == 'accuracy' and task == 'all'"))
-
-
-def _tests_reading(totals: pandas.DataFrame) -> str:
+    totals = found.query("metric == 'accuracy' and task == 'all'")
     first = totals["base"].iloc[0]
     parts = [f"{setting}: " + ", ".join(f"{row.stage} {100 * row.value:.0f}" for row in part.itertuples())
              for setting, part in totals[totals["base"] == first].groupby("setting", sort=False)]
-    return (f"All tasks, {first}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} items a setting; "
-            "likelihood of the options' letters; demonstration scale).")
+    return frame, (f"All tasks, {first}, % after each stage: {'; '.join(parts)} (n = {span(totals['n'])} items a setting; "
+                   "likelihood of the options' letters; demonstration scale).")
 
 
 @table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)
@@ -127,16 +126,15 @@ def test_accuracy(profile: str):
     """A panel a setting; per task a point a stage with its interval, bases by marker, and the level of chance."""
     found, chance = _tested(profile, "accuracy"), _chances(profile)
     found["chance"] = [chance[key] for key in zip(found["setting"], found["task"])]
-    settings = list(found.groupby("setting", sort=False))
-    drawing, panels = axes(1, len(settings), WIDE, 2.6, sharey=True, squeeze=False)
-    for panel, (setting, part) in zip(panels.flat, settings):
+    drawing, panels = tiles(found.groupby("setting", sort=False), 9, 2.4, sharey=True)
+    for panel, setting, part in panels:
         points(panel, part.assign(task=part["task"].str.replace("_", " ")), "task", "base", "stage", among=found)
         for place, value in enumerate(part.groupby("task", sort=False)["chance"].first()):
             panel.plot([place - 0.45, place + 0.45], [100 * value] * 2, color="0.4", linestyle=":", linewidth=0.9)
         slant(panel, 20)
         panel.set(ylim=(0, 100), title=f"{setting}, n = {span(part[part['task'] != 'all']['n'])} a task")
-    panels[0, 0].set_ylabel("accuracy (%)")
-    legend(drawing, panels.flat, ncols=4)
+    drawing.axes[0].set_ylabel("accuracy (%)")
+    legend(drawing, ncols=4)
     above = (found["low"] > found["chance"]).sum()
     frame = found[["base", "stage", "setting", "task", "language", "n", "value", "low", "high", "chance"]]
     return drawing, frame, (f"{above} of {len(frame)} scores lie above chance with their whole 95 % interval (n = "
@@ -152,11 +150,8 @@ def tuning_loss(profile: str):
     frame["smooth"] = lines.transform(lambda part: part.rolling(3, min_periods=1).mean())
     drawing, panel = axes()
     batch = records.load(profile, CHAPTER)["parameters"]["batch_size"]
-    stages, bases, ends = list(frame["stage"].unique()), list(frame["base"].unique()), []
-    for (base, stage), line in frame.groupby(["base", "stage"], sort=False):
-        panel.plot(line["step"] * batch, line["smooth"], color=PALETTE[stages.index(stage)],
-                   linestyle=["-", "--", ":", "-."][bases.index(base) % 4], label=f"{base} {stage}")
-        ends.append(f"{base} {stage} {line['smooth'].iloc[0]:.2f} → {line['smooth'].iloc[-1]:.2f}")
+    panel.set_prop_cycle(cycler(linestyle=["-", "--", ":", "-."]) * cycler(color=PALETTE[:frame["stage"].nunique()]))
+    ends = curves(panel, frame.assign(name=frame["base"] + " " + frame["stage"], rows=frame["step"] * batch), "name", "rows",
+                  "smooth")
     panel.set(xlabel="task rows seen", ylabel="loss on the answer (nats/token)", ylim=(0, None))
-    panel.legend()
-    return drawing, frame, f"First to last point: {', '.join(ends)} nats a token; vocabularies differ between bases."
+    return drawing, frame, f"First to last point: {ends} nats a token; vocabularies differ between bases."

@@ -3,25 +3,10 @@ import pandas
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.engine import params
-from lib.exhibits.base import (
-    PALETTE,
-    WIDE,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import errorbars, legend, points, slant
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, points, slant
+from lib.exhibits.units import cells, interval, listed, span, wide
 
 CHAPTER = "08_phases_and_transfer"
 FILES = ("parsinlu",)
@@ -41,8 +26,8 @@ FORMATS = ("fp32", "bf16", "int8", "nf4")
 @table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size", FILES)
 def precision_cost(profile: str):
     """A row a format: our scores on the last model, size, speed and memory, beside PersianMind's own row."""
-    facts = noted(profile, CHAPTER).query("precision.notna()")
-    found, theirs = measured(profile, CHAPTER, *PRECISION).query("precision.notna()"), reported("P2-T1")
+    facts, theirs = noted(profile, CHAPTER).query("precision.notna()"), reported("P2-T1")
+    found = measured(profile, CHAPTER, *PRECISION).query("precision.notna()")
     rows = {kind: {"format": kind} for kind in dict.fromkeys([*facts["precision"], *FORMATS[1:]])}
     for row in found.to_dict("records"):
         rows[row["precision"]] |= {"n": row["n"]} if row["metric"] == "accuracy" else {}
@@ -93,19 +78,16 @@ def phase_perplexity(profile: str):
     values["heading"] = values["metric"].str.replace("_", " ") + " " + values["language"]
     changes = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna() and phase != 'all'")
     changes = corrected(changes.drop_duplicates(["phase", "stage", "language"]))
-    texts = [f"{cell}, p {p_value(p)}" for cell, p in zip(cells(changes), changes["holm"])]
-    found = pandas.concat([values.assign(cell=cells(values)),
-                           changes.assign(cell=texts, heading="Δ bits/byte " + changes["language"])])
-    return wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading"), _perplexity_reading(profile)
-
-
-def _perplexity_reading(profile: str) -> str:
+    found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
+        cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"])])
+    frame = wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell")
     found = measured(profile, CHAPTER, "bits_per_byte_difference")
     tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
-    return (f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases; all phases "
-            f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired). Perplexity per "
-            "token is no measure between base and extended, whose tokens differ; the paper's values by phase are not known. "
-            "Demonstration scale.")
+    return frame, (
+        f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases; all phases "
+        f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired). Perplexity per "
+        "token is no measure between base and extended, whose tokens differ; the paper's values by phase are not known. "
+        "Demonstration scale.")
 
 
 @table("P2-T4", CHAPTER, "Questions in the learned language", FILES)
@@ -120,7 +102,7 @@ def questions(profile: str):
     heading = known["item"] + (known["item"] == "reading comprehension").map({True: " F1 %", False: " %"})
     percent = known["value"] * known["unit"].map({"share": 100}).fillna(1)
     known = known.assign(heading=heading, cell=percent.map("{:.1f}".format))
-    return wide(pandas.concat([ours, known]), ["model", "from"], "heading"), _questions_reading(profile, found)
+    return wide(pandas.concat([ours, known]), ["model", "from"], "heading", "cell"), _questions_reading(profile, found)
 
 
 def _questions_reading(profile: str, found: pandas.DataFrame) -> str:
@@ -144,16 +126,13 @@ def phase_translations(profile: str):
                              "value": cells(found), "n": found["n"], "from": "here"})
     theirs = pandas.DataFrame({"model": known["model"], "direction": known["language"], "measure": known["quantity"],
                                "value": known["printed"], "n": "", "from": known["from"]})
-    return pandas.concat([ours.astype(object), theirs], ignore_index=True), _translations_reading(profile, found)
-
-
-def _translations_reading(profile: str, found: pandas.DataFrame) -> str:
     change = measured(profile, CHAPTER, "chrf_difference").query("stage.notna()")
     said = "One model was scored"
     if len(change):
         said = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {listed(change, '{task}')}"
     said = f"{said} (n = {span(found['n'])} sentences, paired)" if len(found) else params.lack("pairs").rstrip(".")
-    return f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others. Demonstration scale."
+    return pandas.concat([ours.astype(object), theirs], ignore_index=True), (
+        f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others. Demonstration scale.")
 
 
 @table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
@@ -161,20 +140,17 @@ def sentence_embeddings(profile: str):
     """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
     found = need(measured(profile, CHAPTER, *ENCODINGS).query("encoder.notna()"), "pairs")
     found["heading"] = [ENCODINGS[row["metric"]].format(**row) for row in found.to_dict("records")]
-    frame = wide(found.assign(cell=cells(found)), ["encoder"], "heading")
+    frame = wide(found, ["encoder"], "heading")
     layers = noted(profile, CHAPTER, "layer").drop_duplicates("encoder").set_index("encoder")["value"]
     frame.insert(1, "layer", frame["encoder"].map(layers).astype(int))
-    return frame, _embeddings_reading(profile, found[found["metric"] == "retrieval"])
-
-
-def _embeddings_reading(profile: str, retrieval: pandas.DataFrame) -> str:
+    retrieval = found[found["metric"] == "retrieval"]
     mean = (100 * retrieval.groupby("encoder", sort=False)["value"].mean()).round(1)
     parts = ", ".join(f"{name} {value} %" for name, value in mean.items())
     changes = listed(measured(profile, CHAPTER, "retrieval_difference"), "{encoder} against {against}")
-    return (f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
-            f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes} points. ρ ranks pairs of sentences beside the outside "
-            "encoder's view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. "
-            "Demonstration scale.")
+    return frame, (
+        f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
+        f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes} points. ρ ranks pairs of sentences beside the outside encoder's "
+        "view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. Demonstration scale.")
 
 
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
@@ -184,9 +160,9 @@ def transfer(profile: str):
     changes = found[found["metric"] == "transfer_difference"]
     mean = found[found["metric"] == "accuracy"].groupby(["trained_on", "task", "language", "unit"], sort=False)
     mean = mean[["value", "low", "high"]].mean().reset_index()
-    texts = [f"{cell}, p {p_value(p)}" for cell, p in zip(cells(changes), changes["p"])]
-    frame = wide(pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
-                                changes.assign(cell=texts, heading="Δ " + changes["language"])]), ["trained_on"], "heading")
+    shown = pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
+                           changes.assign(cell=cells(changes, changes["p"]), heading="Δ " + changes["language"])])
+    frame = wide(shown, ["trained_on"], "heading", "cell")
     across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
     return frame.rename(columns={"trained_on": "tuned on"}), (
         f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points "
@@ -219,7 +195,7 @@ def perplexity_by_phase(profile: str):
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_minor_locator(NullLocator())
     panels[0].yaxis.set_major_formatter("{x:,.0f}")
-    legend(drawing, panels, loc="outside upper center", ncols=2)
+    legend(drawing, loc="outside upper center", ncols=2)
     first, last = found["state"].unique()[[1, -1]]
     ends = found[(found["metric"] == "bits_per_byte") & found["state"].isin([first, last])]
     parts = [f"{code} {line.iloc[0]:.2f} → {line.iloc[-1]:.2f}" for code, line in ends.groupby("language", sort=False)["value"]]

@@ -2,26 +2,10 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import (
-    PALETTE,
-    WIDE,
-    Lacking,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import Lacking, figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import errorbars, legend, level, points
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points
+from lib.exhibits.units import cells, interval, listed, p_value, span, wide
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
@@ -96,13 +80,13 @@ def _changes(profile: str, name: str) -> pandas.DataFrame:
     start, gains, effects = (measured(profile, CHAPTER, f"{name}{what}") for what in ("", "_gain", "_effect"))
     start = need(start[start["arm"] == "start"], "pairs")
     effects = corrected(effects, POOLED, ("effect",))
-    texts = [f"{cell}, p {p_value(p)}" for cell, p in zip(cells(effects), effects["holm"].fillna(effects["p"]))]
     found = pandas.concat([start.assign(heading="start", cell=cells(start)),
                            gains.assign(heading="Δ " + gains["arm"].astype(str), cell=cells(gains)),
-                           effects.assign(heading="effect of " + effects["effect"].astype(str), cell=texts)])
-    last = found["language"].map({OTHERS: 1, "en": 2}).fillna(0)
-    found = found.assign(last=last).sort_values("last", kind="stable")
-    return wide(found.assign(n=found["language"].map(start.set_index("language")["n"])), ["language", "n"], "heading")
+                           effects.assign(heading="effect of " + effects["effect"].astype(str),
+                                          cell=cells(effects, effects["holm"].fillna(effects["p"])))])
+    found = found.sort_values("language", key=lambda codes: codes.map({OTHERS: 1, "en": 2}).fillna(0), kind="stable")
+    found["n"] = found["language"].map(start.set_index("language")["n"])
+    return wide(found, ["language", "n"], "heading", "cell")
 
 
 def _effects_reading(profile: str, name: str, unit: str) -> str:
@@ -200,7 +184,7 @@ def tokenizer_compression(profile: str):
     points(panel, ordered, "language", "tokenizer", among=found, across=True, hollow=ordered["unknown"] > LOSSY)
     level(panel, 1, across=True)
     panel.set(xlabel="bytes a token, base = 1 (hollow: unknown tokens)", ylabel="language")
-    legend(drawing, [panel], loc="outside upper center", ncols=2)
+    legend(drawing, loc="outside upper center", ncols=2)
     frame = found[[*keys, "value", "low", "high", "n", "unknown"]]
     return drawing, frame, _compression_reading(found)
 
@@ -264,7 +248,7 @@ def spikes(profile: str):
     for panel, label in zip(panels, CURVES.values()):
         panel.set(ylabel=label, yscale="log")
     panels[-1].set_xlabel("step")
-    legend(drawing, panels[:1], loc="outside upper center", ncols=2)
+    legend(drawing, loc="outside upper center", ncols=2)
     return drawing, lines, _curves_reading(lines)
 
 

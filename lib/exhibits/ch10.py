@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import params, records
-from lib.exhibits.base import PALETTE, WIDE, axes, figure, interval, measured, noted, reported, table
-from lib.exhibits.panels import MARKERS, errorbars
+from lib.exhibits.base import figure, measured, noted, reported, table
+from lib.exhibits.panels import MARKERS, PALETTE, WIDE, axes, errorbars
+from lib.exhibits.units import interval
 
 CHAPTER = "10_multialpaca"
 LONGEST = 160  # characters shown of each part of a task
@@ -16,8 +17,7 @@ HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
 def dataset_card(profile: str):
     """A row a language and set; median lengths in characters, of inputs only where there is one; blanks are unknown."""
     facts = noted(profile, CHAPTER, "tasks", "empty_inputs", "duplicates", "median_length")
-    facts = facts.reindex(columns=list(dict.fromkeys([*facts, "set", "part"])))
-    origins = noted(profile, CHAPTER, "seeds").reindex(columns=["language", "origin"]).set_index("language")["origin"]
+    origins = noted(profile, CHAPTER, "seeds").set_index("language")["origin"]
     theirs = reported("P3-T4").query("table == 'Table 7'").pivot(index="language", columns="quantity", values="printed")
     rows = [{"set": kind, "language": code, "made from": origins.get(code) if kind == "generated" else None,
              **_counted(found)} for (kind, code), found in facts.groupby(["set", "language"], sort=False)]
@@ -66,7 +66,13 @@ def rejections(profile: str):
     """
     rounds = noted(profile, CHAPTER).groupby(["language", "round"], sort=False)
     rows = [{"language": language, "round": int(number), **_round(found)} for (language, number), found in rounds]
-    return pandas.DataFrame(rows), _rejections_reading(profile)
+    parsed, made, asked = (_shares(profile, *pair) for pair in (
+        ("parsed", "of {n} replies"), ("survival_overall", "of {tasks:.0f} tasks in {n} replies"), ("yield", "of {n} prompts")))
+    if not parsed:
+        return pandas.DataFrame(rows), "No teacher was asked, so nothing stands here."
+    return pandas.DataFrame(rows), (
+        f"Replies of the teacher {records.load(profile, CHAPTER)['parameters']['teacher']} with a task in them: {parsed}; "
+        f"tasks that survive all checks: {made or 'none'}; kept of those asked for: {asked or 'none'}. Demonstration scale.")
 
 
 def _round(found: pandas.DataFrame) -> dict:
@@ -79,24 +85,12 @@ def _round(found: pandas.DataFrame) -> dict:
             "inputs blanked": int(value["blanked"])}
 
 
-def _rejections_reading(profile: str) -> str:
-    parsed, made, asked = (_shares(profile, name) for name in ("parsed", "survival_overall", "yield"))
-    if not parsed:
-        return "No teacher was asked, so nothing stands here."
+def _shares(profile: str, name: str, of: str, kind: str = "generated") -> str:
+    """`en 75 [47, 91] % of 12 replies, …`: a metric of a set by language, `of` what (its n, or tasks before checking)."""
     tasks = noted(profile, CHAPTER, "generated").groupby("language")["value"].sum()
-    made = [f"{cell} % of {tasks[code]:.0f} tasks in {n} replies" for code, cell, n in made]
-    parsed = [f"{cell} % of {n} replies" for _, cell, n in parsed]
-    asked = [f"{cell} % of {n} prompts" for _, cell, n in asked]
-    return (f"Replies of the teacher {records.load(profile, CHAPTER)['parameters']['teacher']} with a task in them: "
-            f"{', '.join(parsed)}; tasks that survive all checks: {', '.join(made) or 'none'}; kept of those asked for: "
-            f"{', '.join(asked) or 'none'}. Demonstration scale.")
-
-
-def _shares(profile: str, name: str, kind: str = "generated") -> list[tuple]:
-    """(language, `en 75 [47, 91]`, n) of a metric of a set, in percent."""
     found = measured(profile, CHAPTER, name)
-    found = found[found["set"] == kind] if len(found) else found
-    return [(row["language"], f"{row['language']} {interval(row, 0)}", row["n"]) for row in found.to_dict("records")]
+    found = found[found["set"] == kind].assign(tasks=found["language"].map(tasks))
+    return ", ".join(f"{row['language']} {interval(row, 0)} % {of.format(**row)}" for row in found.to_dict("records"))
 
 
 @table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written", FILES)
@@ -137,7 +131,7 @@ def survival(profile: str):
 
 def _reasons(facts: pandas.DataFrame) -> pandas.DataFrame:
     """Rejected tasks by set, language and reason, as a share of the tasks before checking."""
-    facts, keys = facts.reindex(columns=list(dict.fromkeys([*facts, "set"]))), ["set", "language"]
+    keys = ["set", "language"]
     frame = facts[facts["fact"] == "rejected"].groupby([*keys, "reason"], sort=False)["value"].sum().rename("rejected")
     made = facts[facts["fact"].isin(["generated", "surveyed"])].groupby(keys)["value"].sum().rename("made")
     frame = frame.reset_index().join(made, on=keys)
@@ -159,22 +153,17 @@ def _bars(panel, frame: pandas.DataFrame):
 
 
 def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
-    made, asked = ([f"{cell} % ({n} {of})" for _, cell, n in _shares(profile, name)]
-                   for name, of in (("survival_overall", "replies"), ("yield", "prompts")))
+    made = _shares(profile, "survival_overall", "({n} replies)")
     if not made:
         return "No task was generated, so no share stands here; the paper draws its shares without printing them."
     counts = reasons[reasons["set"] == "generated"].groupby("reason")["rejected"].sum()
     common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
-    known = ", ".join(f"{cell} % of {n:,}" for _, cell, n in _shares(profile, "survival_overall", "released"))
-    return (f"Tasks generated here that survive: {', '.join(made)}{common}"
+    known = _shares(profile, "survival_overall", "of {n:,}", "released")
+    # Tasks that the paper counts, of those its settings ask for in all languages.
+    paper, total = params.load("paper", CHAPTER), reported("P3-T4").query("language == 'sum' and quantity == 'tasks'")
+    prompts = len(paper["languages"]) * (paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"])
+    share = total.query("table == 'Table 7'")["value"].sum() / (prompts * paper["asked"])
+    return (f"Tasks generated here that survive: {made}{common}"
             f"{f'; of the released tasks the same checks keep {known}' if known else ''}; kept of those asked for: "
-            f"{', '.join(asked)}, where the paper's counts make {100 * _paper_yield():.0f} % if its prompts are counted per "
-            "language. Demonstration scale.")
-
-
-def _paper_yield() -> float:
-    """Tasks that the paper counts, of those its settings ask for in all languages."""
-    paper, counts = params.load("paper", CHAPTER), reported("P3-T4")
-    total = counts.query("table == 'Table 7' and language == 'sum' and quantity == 'tasks'")["value"].sum()
-    prompts = paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"]
-    return total / (len(paper["languages"]) * prompts * paper["asked"])
+            f"{_shares(profile, 'yield', '({n} prompts)')}, where the paper's counts make {100 * share:.0f} % if its prompts "
+            "are counted per language. Demonstration scale.")

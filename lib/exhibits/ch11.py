@@ -1,24 +1,10 @@
 """Exhibits of the multilingual benchmark: scores beside the paper's, instructions compared, how choices are scored."""
 import pandas
 
-from lib.exhibits.base import (
-    WIDE,
-    axes,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    printed,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import legend, level, points
+from lib.exhibits.panels import WIDE, axes, legend, level, points
+from lib.exhibits.units import cells, interval, listed, printed, span, wide
 
 CHAPTER = "11_multilingual_benchmark"
 FILES, SETS = ("xcopa", "xquad"), ("alpaca-seed-tasks", "multialpaca")
@@ -43,12 +29,9 @@ def _scores(profile: str, *names: str) -> pandas.DataFrame:
 def _models(profile: str, *names: str) -> pandas.DataFrame:
     """The chapter's metrics of these names in units of print, with columns model and measure."""
     found = printed(measured(profile, CHAPTER, *names))
-    model = [_model(*pair) for pair in zip(found["base"], found["instructions"])]
+    model = [base if kind == "none" or pandas.isna(kind) else f"{base} + {kind}"
+             for base, kind in zip(found["base"], found["instructions"])]
     return found.assign(model=model, measure=found["metric"].str.removesuffix("_difference").map(NAMES))
-
-
-def _model(base: str, kind) -> str:
-    return base if kind == "none" or pandas.isna(kind) else f"{base} + {kind}"
 
 
 def _chances(profile: str) -> pandas.Series:
@@ -63,21 +46,18 @@ def by_language(profile: str):
     keys = ["task", "measure", "language"]
     mine = ours.assign(task=ours["benchmark"], cell=cells(ours))
     theirs = theirs.rename(columns={"system": "model", "printed": "cell"})
-    frame = wide(pandas.concat([mine, theirs]), keys, "model")
+    frame = wide(pandas.concat([mine, theirs]), keys, "model", "cell")
     sizes = mine.groupby(keys)["n"].max()
     frame.insert(3, "n", [f"{sizes[key]:.0f}" if key in sizes else "" for key in zip(*(frame[key] for key in keys))])
-    return frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], _language_reading(profile, ours)
-
-
-def _language_reading(profile: str, ours: pandas.DataFrame) -> str:
-    ours = ours[ours["metric"] == "accuracy"]
+    frame, ours = frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], ours[ours["metric"] == "accuracy"]
     means, single = ours.query(MEAN), ours[~ours["language"].isin(AVERAGES)]
     if means.empty:
-        return "No language was asked to choose. The paper's systems are named with their size. Demonstration scale."
+        return frame, "No language was asked to choose. The paper's systems are named with their size. Demonstration scale."
     above = (single["low"] > single["benchmark"].map(_chances(profile))).sum()
-    return (f"Mean accuracy over the languages, %: {listed(means, '{benchmark} {model}', '; ')} (n = {span(means['n'])} items, "
-            f"the same in each language); {above} of {len(single)} accuracies of a language lie above chance with their whole "
-            "interval. The paper's systems are named with their size. Demonstration scale.")
+    return frame, (
+        f"Mean accuracy over the languages, %: {listed(means, '{benchmark} {model}', '; ')} (n = {span(means['n'])} items, "
+        f"the same in each language); {above} of {len(single)} accuracies of a language lie above chance with their whole "
+        "interval. The paper's systems are named with their size. Demonstration scale.")
 
 
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size", FILES + SETS)
@@ -90,10 +70,10 @@ def instructions(profile: str):
     scores = _scores(profile, *SHOWN)
     scores = scores[scores["base"].isin(found["base"]) & scores["instructions"].isin(["en", "multilingual"])]
     keys = ["task", "measure", "language"]
-    scores = wide(scores.assign(task=scores["benchmark"], cell=cells(scores)), keys, "instructions").set_index(keys)
+    scores = wide(scores.assign(task=scores["benchmark"]), keys, "instructions").set_index(keys)
     frame = frame.assign(**{"from": "here"}).join(scores, on=keys)
     frame = pandas.concat([frame.astype(object), pandas.DataFrame(_paper_instructions(), dtype=object)]).fillna("")
-    paper = reported("P3-T6", "PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B").query("table == 'text'")
+    paper = reported("P3-T6").query("table == 'text' and system == 'PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B'")
     said = ", ".join(f"{row.printed} {row.unit} on {row.item}" for row in paper.itertuples())
     columns = ["from", *keys, "n", "en", "multilingual", "difference", "p", "p (Holm)"]
     return frame[columns], f"{reading} The paper reports {said} at 13 billion parameters."
@@ -169,7 +149,7 @@ def scores_by_language(profile: str):
             _mark_theirs(panel, benchmark, list(rows["language"].unique()))
         panel.tick_params("x", rotation=45 if "-" in rows["language"].iloc[0] else 0)
         panel.set(ylabel=LABELS[metric], title=f"{benchmark}, n = {span(rows['n'])}")
-    legend(drawing, panels.flat, ncols=3)
+    legend(drawing, ncols=3)
     frame = found[["benchmark", "metric", "model", "language", "n", "value", "low", "high"]]
     return drawing, frame, _reading(found, chance)
 

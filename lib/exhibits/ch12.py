@@ -4,25 +4,10 @@ import pandas
 from matplotlib import patheffects
 
 from lib.data import levels
-from lib.exhibits.base import (
-    PALETTE,
-    UNITS,
-    cells,
-    figure,
-    interval,
-    listed,
-    measured,
-    need,
-    noted,
-    p_value,
-    printed,
-    reported,
-    span,
-    table,
-    wide,
-)
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected, differences
-from lib.exhibits.panels import errorbars, legend, level, tiles
+from lib.exhibits.panels import PALETTE, errorbars, legend, level, tiles
+from lib.exhibits.units import cells, in_print, interval, listed, p_value, printed, span, wide
 
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
@@ -88,15 +73,11 @@ def cost_of_cells(profile: str):
                "seconds": tuned["seconds"], "tokens/s": tuned["tokens_per_second"], "Wh": 1000 * tuned["kwh"]}
     digits = {"trainable %": 2, "adapter MB": 1, "memory added GB": 2, "peak memory GB": 2, "Wh": 2}
     ours = tuned[["base", "instructions"]].assign(**{"from": "here", **{
-        name: _printed(values, digits.get(name, 0)) for name, values in columns.items()}})
+        name: values.map(f"{{:,.{digits.get(name, 0)}f}}".format, na_action="ignore") for name, values in columns.items()}})
     absent = _not_run(profile).rename(columns={"value": "from"})[[*CELL, "from"]]
     absent[["rank", "bits"]] = absent[["rank", "bits"]].map("{:.0f}".format)
     frame = pandas.concat([ours.astype(object), absent, _by_formula()])
     return frame[["base", "instructions", *columns, "from"]].fillna(""), _cost_reading(_grid(found))
-
-
-def _printed(values: pandas.Series, digits: int) -> pandas.Series:
-    return values.map(lambda value: "" if pandas.isna(value) else f"{value:,.{digits}f}")
 
 
 def _cost_reading(found: pandas.DataFrame) -> str:
@@ -128,18 +109,15 @@ def cell_scores(profile: str):
     frame = _by_rank(found, ["base", "instructions", "benchmark", "measure", "bits"]).assign(**{"from": "here"})
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
                "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
-    return pandas.concat([frame, pandas.DataFrame(theirs)]).fillna(""), _score_reading(_grid(found), profile)
-
-
-def _score_reading(found: pandas.DataFrame, profile: str) -> str:
-    parts, missing = [], len(_not_run(profile))
+    frame = pandas.concat([frame, pandas.DataFrame(theirs)]).fillna("")
+    found, parts, missing = _grid(found), [], len(_not_run(profile))
     for benchmark, rows in found.groupby("benchmark", sort=False):
         tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
         best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
         parts.append(f"{benchmark} {interval(before)} untuned, at best {interval(best)} {best['measure']} at rank "
                      f"{best['rank']:.0f} in {best['bits']:.0f} bits")
-    return (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
-            f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
+    return frame, (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
+                   f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
 
 
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
@@ -227,7 +205,7 @@ def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
         untuned = untuned.drop(columns="instructions").merge(sets, on="base")
     found = pandas.concat([found[found["rank"] > 0], untuned])
     found = found.sort_values(keys[:-1], key=lambda labels: labels.factorize()[0], kind="stable")
-    found = found.assign(at=found["rank"].map(lambda rank: f"rank {rank:.0f}" if rank else "untuned"), cell=cells(found),
+    found = found.assign(at=found["rank"].map(lambda rank: f"rank {rank:.0f}" if rank else "untuned"),
                          bits=found["bits"].map("{:.0f}".format))
     frame = wide(found, keys, "at").join(found.groupby(keys)["n"].max().astype(str), on=keys)
     order = found.sort_values("rank")["at"].unique()
@@ -237,13 +215,21 @@ def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
     return frame.loc[shown, [*keys, "n", *order]].reset_index(drop=True)
 
 
+def _tasks(found: pandas.DataFrame):
+    """A drawing with a panel a task: (drawing, [(panel, name, rows)])."""
+    drawing, panels = tiles(found.groupby("benchmark", sort=False), 2, 2.3)
+    for panel, benchmark, rows in panels:
+        panel.set_title(f"{benchmark}, n = {span(rows['n'])}")
+    return drawing, panels
+
+
 @figure("P4-F1", CHAPTER, "Score against LoRA rank, a line a number of bits", FILES)
 def score_by_rank(profile: str):
     """A panel a task, mean over the languages that are not English; the untuned base is a dashed line a format."""
     found = _grid(_scores(profile))
     found = need(found[found["language"] == OTHERS])
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
             errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
@@ -256,9 +242,9 @@ def score_by_rank(profile: str):
         panel.minorticks_off()
         measure = rows["measure"].iloc[0]
         label = "bits per byte (lower is better)" if measure == BITS else measure.replace(" %", " (%)")
-        panel.set(xlabel="LoRA rank (log)", ylabel=label, title=f"{benchmark}, n = {span(rows['n'])}")
-    panels[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="untuned")
-    legend(drawing, panels[:1], ncols=4)
+        panel.set(xlabel="LoRA rank (log)", ylabel=label)
+    drawing.axes[0].plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="untuned")
+    legend(drawing, ncols=4)
     return drawing, _data(found), _rank_reading(profile, found)
 
 
@@ -279,12 +265,12 @@ def gain_grid(profile: str):
     found = need(found[found["language"] == OTHERS])
     ranks, missing = sorted(found["rank"].unique()), _not_run(profile)
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         image = _heat(panel, rows, ranks, widths)
         panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
         panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
-        panel.set(xlabel="LoRA rank", ylabel="bits", title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.set(xlabel="LoRA rank", ylabel="bits")
         panel.spines[:].set_visible(False)
         bar = drawing.colorbar(image, ax=panel, label=f"change ({_unit(rows)})")
         bar.outline.set_visible(False)
@@ -304,7 +290,7 @@ def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
     image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
     for row in rows.to_dict("records"):
         apart = row["low"] > 0 or row["high"] < 0
-        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{UNITS[row['unit']][1]}f}",
+        panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{in_print(row['unit'])[1]}f}",
                    ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
                    color="white" if abs(row["value"]) > 0.65 * most else "black")
     return image
@@ -316,8 +302,8 @@ def gain_by_share(profile: str):
     found = _scores(profile, "mean_gain")
     found = need(found[~found["language"].isin(LEVELS)])
     found = found.assign(share=[levels.share(code) for code in found["language"]]).dropna(subset="share")
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    drawing, panels = _tasks(found)
+    for panel, _, rows in panels:
         for english, part in rows.groupby(rows["language"] == "en"):
             errorbars(panel, part["share"], part, color=PALETTE[int(english)], linewidth=1)
         for row in rows.itertuples():
@@ -325,9 +311,7 @@ def gain_by_share(profile: str):
         level(panel, 0)
         for bound in (bound for bound in levels.BOUNDS.values() if bound):
             panel.axvline(bound, color="0.6", linestyle=":", linewidth=0.8)
-        panel.set_xscale("log")
-        panel.set(xlabel="share of the web's pages (%, log)", ylabel=f"change ({_unit(rows)})",
-                  title=f"{benchmark}, n = {span(rows['n'])}")
+        panel.set(xlabel="share of the web's pages (%, log)", xscale="log", ylabel=f"change ({_unit(rows)})")
         panel.margins(x=0.12)
     return drawing, _data(found, "share"), _share_reading(profile, found)
 
@@ -340,7 +324,7 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
     slopes = measured(profile, CHAPTER, "factor").query("term == 'share of the web, tenfold'")
-    parts = [f"{row['benchmark']} {interval(row)} {UNITS[row['unit']][2]}" for row in slopes.to_dict("records")]
+    parts = [f"{row['benchmark']} {interval(row)} {in_print(row['unit'])[2]}" for row in slopes.to_dict("records")]
     said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)"
     return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): "
             f"{said if parts else 'no model was fitted'}; bits/byte are "
@@ -355,11 +339,11 @@ def memory_and_gain(profile: str):
     """
     found, spent = _grid(_scores(profile, "gain")), _costs(profile)
     found = need(found[found["language"] == OTHERS] if "held" in spent else ())
-    found = _upwards(found).merge(spent, on=CELL)
-    found = found.assign(held=found["held"] / 1e6)
-    drawing, panels = tiles(found["benchmark"].nunique(), 2, 2.3)
+    turned = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
+    found = found.where(found["measure"] != BITS, turned).merge(spent.assign(held=spent["held"] / 1e6), on=CELL)
+    drawing, panels = _tasks(found)
     best = {}
-    for panel, (benchmark, rows) in zip(panels, found.groupby("benchmark", sort=False)):
+    for panel, benchmark, rows in panels:
         for bits, part in rows.groupby("bits", sort=False):
             errorbars(panel, part["held"], part, fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
                       label=f"{bits:.0f} bits")
@@ -369,10 +353,10 @@ def memory_and_gain(profile: str):
         best[benchmark] = front(rows)
         panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
         level(panel, 0)
-        saved = rows["measure"].iloc[0] == BITS
-        panel.set(xlabel="weights, adapter and optimizer (MB)", title=f"{benchmark}, n = {span(rows['n'])}",
-                  ylabel="bits/byte saved" if saved else f"{rows['measure'].iloc[0].removesuffix(' %')}, points gained")
-    legend(drawing, panels[:1], ncols=3)
+        measure = rows["measure"].iloc[0]
+        panel.set(xlabel="weights, adapter and optimizer (MB)",
+                  ylabel="bits/byte saved" if measure == BITS else f"{measure.removesuffix(' %')}, points gained")
+    legend(drawing, ncols=3)
     return drawing, _data(found, "held", "memory", "adapter_size", "seconds"), _front_reading(best, found)
 
 
@@ -380,13 +364,6 @@ def front(rows: pandas.DataFrame) -> pandas.DataFrame:
     """The cells for which no other has as good a value, more is better, with as little memory; by memory."""
     ordered = rows.assign(value=rows["value"].astype(float)).sort_values(["held", "value"], ascending=[True, False])
     return ordered[ordered["value"] > ordered["value"].cummax().shift(fill_value=-numpy.inf)]
-
-
-def _upwards(found: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows with the sign of bits/byte turned, so that more is better everywhere."""
-    turned = found["measure"] == BITS
-    flipped = found.assign(value=-found["value"], low=-found["high"], high=-found["low"])
-    return found.where(~turned, flipped)
 
 
 def _front_reading(best: dict, found: pandas.DataFrame) -> str:

@@ -2,13 +2,14 @@
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import PALETTE, axes, figure, reported, table
+from lib.exhibits.base import figure, noted, reported, table
+from lib.exhibits.panels import PALETTE, axes
 
 
 @table("C13-T1", "13_carbon", "Energy, time and CO₂ of every chapter")
 def energy(profile: str):
     """One row a chapter and a total: seconds, Wh with bounds, mean watts, and grams of CO₂ on each grid."""
-    facts = _facts(profile)
+    facts = noted(profile, "13_carbon")
     spent = facts[facts["fact"].isin(["seconds", "kwh"])].pivot(index="step", columns="fact", values="value")
     spent = spent.join(facts[facts["fact"] == "kwh"].set_index("step")[["low", "high"]]).astype(float)
     grids = facts[facts["fact"] == "intensity"].set_index("country")["value"].astype(float)
@@ -29,7 +30,7 @@ def energy(profile: str):
 @table("P2-T8", "13_carbon", "Carbon statement: GPUs × kW × h × PUE × grid factor")
 def carbon_statement(profile: str):
     """This run, an estimate for a run of the paper's size, and what PersianMind reports; blank where unknown."""
-    parameters, facts = records.load(profile, "13_carbon")["parameters"], _facts(profile)
+    parameters, facts = records.load(profile, "13_carbon")["parameters"], noted(profile, "13_carbon")
     value = facts.drop_duplicates("fact").set_index("fact")
     value, estimate = value["value"], value.loc["estimated_kwh", ["value", "low", "high"]].astype(float)
     kwh, low, high = facts.loc[facts["fact"] == "kwh", ["value", "low", "high"]].astype(float).sum(skipna=False)
@@ -51,12 +52,6 @@ def carbon_statement(profile: str):
         "very hardware.")
 
 
-def _facts(profile: str) -> pandas.DataFrame:
-    """The chapter's facts; older records know no bounds."""
-    facts = records.facts(profile, "13_carbon")
-    return facts.reindex(columns=list(dict.fromkeys([*facts, "low", "high"])))
-
-
 def _bounds(low: float, high: float) -> str:
     """What a modelled value may be, in brackets, where it is known."""
     return f" (between {low:,.4g} and {high:,.4g})" if pandas.notna(low) else ""
@@ -65,7 +60,7 @@ def _bounds(low: float, high: float) -> str:
 @figure("C13-F1", "13_carbon", "Energy of every chapter")
 def energy_bars(profile: str):
     """Bars of Wh a chapter, training apart from the rest, with the chapter's minutes."""
-    facts = records.facts(profile, "13_carbon")
+    facts = noted(profile, "13_carbon")
     names = {"kwh": "total", "training_kwh": "training", "seconds": "seconds"}
     frame = facts[facts["fact"].isin(names)].pivot(index="step", columns="fact", values="value").astype(float)
     frame = frame.rename(columns=names).reindex(columns=names.values()).fillna({"training": 0}).reset_index()

@@ -3,8 +3,9 @@ import pandas
 
 from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
-from lib.exhibits.base import PALETTE, UNITS, WIDE, axes, figure, interval, reported, table
-from lib.exhibits.panels import errorbars
+from lib.exhibits.base import figure, noted, reported, table
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars
+from lib.exhibits.units import in_print, interval
 from lib.model.architecture import Architecture
 
 PROFILES = ("paper", "laptop")
@@ -109,8 +110,7 @@ def stated_and_released(profile: str):
 
 def _value(exhibit: str, system: str, quantity: str) -> int:
     """The first reported whole number of a quantity."""
-    found = reported(exhibit, system)
-    return int(found.loc[found["quantity"] == quantity, "value"].iloc[0])
+    return int(reported(exhibit).query("system == @system and quantity == @quantity")["value"].iloc[0])
 
 
 def _parameter(profile: str, key: str) -> str:
@@ -135,8 +135,7 @@ def _ours(profile: str, key: str) -> float | None:
     chapter, _, name = key.partition("/")
     if chapter not in records.available(profile):
         return None
-    facts = records.facts(profile, chapter)
-    found = facts.loc[facts["fact"] == name, "value"] if len(facts) else facts
+    found = noted(profile, chapter, name)["value"]
     return float(found.iloc[-1]) if len(found) else None
 
 
@@ -144,11 +143,14 @@ def _ours(profile: str, key: str) -> float | None:
 def ledger(profile: str):
     """One row a test under its claim's verdict, with the effect, what it had to be, and the record that it rests on."""
     found = claims.ledger(profile)
-    rows = [{"id": row["id"], "claim": row["claim"], "paper": row["paper"], "verdict": row["verdict"],
-             "test": row["label"], "effect": _effect(row), "expected": expected(row), "n": _whole(row["n"]),
-             "seeds": _whole(row["seeds"]), "test verdict": row["test_verdict"], "remark": row["remark"],
-             "record": f"{row['chapter']}: {row['metric']} ({row['labels']})"} for row in found.to_dict("records")]
-    return pandas.DataFrame(rows), reading(found)
+    rows = found.to_dict("records")
+    frame = found.rename(columns={"label": "test", "test_verdict": "test verdict"}).assign(
+        effect=["" if pandas.isna(row["value"]) else f"{interval(row)} {in_print(row['unit'])[2]}" for row in rows],
+        expected=[expected(row) for row in rows],
+        record=found["chapter"] + ": " + found["metric"] + " (" + found["labels"] + ")",
+        **{name: ["" if pandas.isna(number) else f"{number:.0f}" for number in found[name]] for name in ("n", "seeds")})
+    return frame[["id", "claim", "paper", "verdict", "test", "effect", "expected", "n", "seeds", "test verdict", "remark",
+                  "record"]], reading(found)
 
 
 def reading(found: pandas.DataFrame) -> str:
@@ -167,24 +169,9 @@ def expected(row) -> str:
     """The bound as a reader would say it: `> 0`, `< 0.020 bits/byte`, `within ±5.0 points`."""
     if pandas.isna(row["unit"]):  # without record
         return f"{row['expect']} {row['bound']:g}"
-    factor, digits, unit = _unit(row)
+    factor, digits, unit = in_print(row["unit"])
     bound = f"{factor * row['bound']:.{digits}f} {unit}" if row["bound"] else "0"
     return {"above": f"> {bound}", "below": f"< {bound}", "within": f"within ±{bound}"}[row["expect"]]
-
-
-def _unit(row) -> tuple[int, int, str]:
-    """Factor, digits and name of the row's unit in print."""
-    return UNITS.get(row["unit"], (1, 2, row["unit"]))
-
-
-def _effect(row) -> str:
-    if row["test_verdict"] == claims.ABSENT:
-        return ""
-    return f"{interval(row)} {_unit(row)[2]}"
-
-
-def _whole(number) -> str:
-    return "" if pandas.isna(number) else f"{number:.0f}"
 
 
 @figure("C14-F1", "14_paper", "Effects behind the papers' claims")
@@ -206,11 +193,14 @@ def claims_forest(profile: str):
 
 def _panel(panel, part):
     """The tests of one unit, each with its interval, its claimed side and its n."""
-    factor, _, unit = _unit(part.iloc[0])
+    factor, _, unit = in_print(part["unit"].iloc[0])
     for place, verdict in enumerate(part["test_verdict"]):
         colour, marker = LOOKS[verdict]
         errorbars(panel, place, part.iloc[[place]], across=True, color=colour, fmt=marker, markersize=5, capsize=2.5)
-    left, right = _limits(panel, factor * part["bound"], part["expect"])
+    bounds = factor * part["bound"]
+    places = [*bounds, *(-bounds[part["expect"] == "within"]), *panel.dataLim.intervalx]
+    margin = 0.08 * (max(places) - min(places))
+    left, right = min(places) - margin, max(places) + margin
     for place, row in enumerate(part.to_dict("records")):
         _claimed_side(panel, place, row["expect"], factor * row["bound"], left, right)
         panel.annotate(f"n = {row['n']:.0f}", (1, place), (3, 0), xycoords=("axes fraction", "data"),
@@ -218,13 +208,6 @@ def _panel(panel, part):
     panel.set_yticks(range(len(part)), part["id"] + "\n" + part["label"], fontsize=6.5)
     panel.set(xlim=(left, right), ylim=(-0.6, len(part) - 0.4), xlabel=unit)
     panel.tick_params(axis="y", length=0)
-
-
-def _limits(panel, bounds, expect) -> tuple[float, float]:
-    """Room for every interval and bound, and a little beyond."""
-    places = [*bounds, *(-bounds[expect == "within"]), *panel.dataLim.intervalx]
-    margin = 0.08 * (max(places) - min(places))
-    return min(places) - margin, max(places) + margin
 
 
 def _claimed_side(panel, place: int, expect: str, bound: float, left: float, right: float):

@@ -2,8 +2,9 @@
 import pandas
 
 from lib.engine import statistics
-from lib.exhibits.base import UNITS, cells, interval, need, p_value, span
+from lib.exhibits.base import need
 from lib.exhibits.claims import LEAST
+from lib.exhibits.units import cells, in_print, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",
@@ -15,8 +16,8 @@ def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", t
     """
     found = corrected(need(found), pooled, family)
     # Records made before trainings were counted do not know them.
-    counted = "trainings" in found and found["trainings"].notna().all()
-    frame = found[[*keys, "n", *(["trainings"] if counted else [])]].rename(columns=keys).assign(**{
+    counted = ["trainings"] if found["trainings"].notna().all() else []
+    frame = found[[*keys, "n", *counted]].rename(columns=keys).assign(**{
         column: cells(found), "p": found["p"].map(p_value), "p (Holm)": found["holm"].map(p_value)})
     return frame.reset_index(drop=True), sentence(found, list(keys), lead, told, of)
 
@@ -36,20 +37,15 @@ def corrected(found: pandas.DataFrame, pooled: str = "", family: tuple = ()) -> 
 def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of: str = "items") -> str:
     """What the told rows are, how many rows stand after correction, and the n."""
     shown = found.query(told) if told else found[:0]
-    units = {UNITS.get(unit, (1, 2, unit))[2] for unit in shown["unit"]} if "measure" not in keys else ()
+    units = {in_print(unit)[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
     ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
-    tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
+    tested, trainings = found[(found["n"] >= LEAST) & found["holm"].notna()], found["trainings"].dropna().astype(int)
+    told = f", trainings {span(trainings)}" if len(trainings) else ""
     return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
-            f"correction (n = {span(found['n'])} {of}{_trainings(found)}, paired; demonstration scale).")
-
-
-def _trainings(found: pandas.DataFrame) -> str:
-    """How many trainings the rows rest on, where their record counts them."""
-    counts = found["trainings"].dropna().astype(int) if "trainings" in found else ()
-    return f", trainings {span(counts)}" if len(counts) else ""
+            f"correction (n = {span(found['n'])} {of}{told}, paired; demonstration scale).")
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:

@@ -57,10 +57,8 @@ def stale(profile: str) -> dict[str, str]:
 
 def make(profile: str) -> pandas.DataFrame:
     """Makes every figure and table that has its records: id, kind, chapter, title, state, reading, stem of its files."""
-    known = [(kind, exhibit) for kind, group in (("figure", exhibits.FIGURES), ("table", exhibits.TABLES))
-             for exhibit in group.values()]
-    known.sort(key=lambda one: (one[1].chapter, one[1].id))
-    return pandas.DataFrame([_make(profile, kind, exhibit) for kind, exhibit in known])
+    known = [*exhibits.FIGURES.values(), *exhibits.TABLES.values()]
+    return pandas.DataFrame([_make(profile, one) for one in sorted(known, key=lambda one: (one.chapter, one.id))])
 
 
 def index(profile: str, made: pandas.DataFrame) -> Path:
@@ -94,16 +92,14 @@ def _html(frame: pandas.DataFrame) -> HTML:
     return HTML(f"<details{' open' * (len(frame) <= FOLDED)}><summary>{len(frame)} rows</summary>{rows}</details>")
 
 
-def _make(profile: str, kind: str, exhibit: Exhibit) -> dict:
-    row = {"id": exhibit.id, "kind": kind, "chapter": exhibit.chapter, "title": exhibit.title}
+def _make(profile: str, exhibit: Exhibit) -> dict:
+    row = {name: getattr(exhibit, name) for name in ("kind", "id", "chapter", "title", "stem")}
     if exhibit.chapter not in {CHAPTER, *records.available(profile)}:
-        return {**row, "state": f"{exhibit.chapter} has no record", "reading": "", "stem": ""}
-    folder = "" if kind == "figure" else "tables/"
+        return {**row, "state": f"{exhibit.chapter} has no record"}
     try:
-        reading = exhibits.save(exhibit.id, profile)
+        return {**row, "state": "made", "reading": exhibits.save(exhibit.id, profile)}
     except (FileNotFoundError, exhibits.Lacking) as error:
-        return {**row, "state": str(error).rstrip("."), "reading": "", "stem": ""}
-    return {**row, "state": "made", "reading": reading, "stem": f"{folder}{exhibit.id}_{exhibit.build.__name__}"}
+        return {**row, "state": str(error).rstrip(".")}
 
 
 def _entry(row) -> str:

@@ -1,10 +1,24 @@
-"""Panels of points with their 95 % intervals."""
+"""Figures in the house style, and panels of points with their 95 % intervals."""
+import matplotlib
 import pandas
 from matplotlib import pyplot
 
-from lib.exhibits.base import PALETTE, WIDE, axes, printed
+from lib.exhibits.units import printed
 
+# Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
+COLUMN, WIDE = 3.4, 7.0
+STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8,
+         "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False,
+         "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+         "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
 MARKERS = "os^Dv<>p"
+
+
+def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float = 2.4, **options):
+    """A figure and its axes in the house style; `width` and `height` in inches."""
+    with pyplot.rc_context(STYLE):
+        return pyplot.subplots(rows, columns, figsize=(width, height), **options)
 
 
 def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pandas.DataFrame | None = None,
@@ -53,13 +67,17 @@ def level(panel, value: float, text: str = "", across: bool = False):
                        va="center", color="0.4", fontsize=6)
 
 
-def tiles(count: int, most: int, height: float, **options):
-    """A wide figure of `count` panels, at most `most` in a row of that height in inches: (figure, panels)."""
-    rows = -(-count // most)
-    drawing, panels = axes(rows, -(-count // rows), WIDE, height * rows + 0.2, squeeze=False, **options)
-    for panel in panels.flat[count:]:
+def tiles(groups, most: int, height: float, **options):
+    """A wide figure, a panel a group of rows, at most `most` in a row of that height in inches.
+
+    Returns (figure, [(panel, name, rows of the group), …]).
+    """
+    groups = list(groups)
+    rows = -(-len(groups) // most)
+    drawing, panels = axes(rows, -(-len(groups) // rows), WIDE, height * rows + 0.2, squeeze=False, **options)
+    for panel in panels.flat[len(groups):]:
         panel.set_axis_off()
-    return drawing, list(panels.flat)[:count]
+    return drawing, [(panel, *group) for panel, group in zip(panels.flat, groups)]
 
 
 def slant(panel, angle: int = 30):
@@ -67,7 +85,17 @@ def slant(panel, angle: int = 30):
     pyplot.setp(panel.get_xticklabels(), rotation=angle, ha="right", rotation_mode="anchor")
 
 
-def legend(drawing, panels, **style):
+def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style) -> str:
+    """A named line a group, and how each goes: `main 2.31 → 1.20, …`, first to last point."""
+    ends = []
+    for name, line in frame.groupby(by, sort=False):
+        panel.plot(line[x], line[y], label=name, **style)
+        ends.append(f"{name} {line[y].iloc[0]:.2f} → {line[y].iloc[-1]:.2f}")
+    panel.legend()
+    return ", ".join(ends)
+
+
+def legend(drawing, **style):
     """One key for all panels, each name once."""
-    handles = dict(pair[::-1] for panel in panels for pair in zip(*panel.get_legend_handles_labels()))
+    handles = dict(pair[::-1] for panel in drawing.axes for pair in zip(*panel.get_legend_handles_labels()))
     drawing.legend(handles.values(), handles, **{"loc": "outside lower center", **style})

@@ -311,7 +311,7 @@ def test_looking_for_leaks_equals_comparing_everything(english, persian):
     asked = {english[1], persian[2].replace("زود", "دیر"), "yes"}
     def gives(string, question):
         pieces = (string, *string.split("\n"))
-        return any(corpus.similar(piece, question, 0.7) for piece in pieces) or len(question) > 20 and question in string
+        return any(corpus.jaccard(corpus.shingles(piece), corpus.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
     assert corpus.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
 
 
@@ -373,7 +373,7 @@ def test_training_texts_that_give_a_question_of_ones_own_away_go(tmp_path):
         {"artefact": "documents", "language": "fa", "source": "a.txt", "filter": "twin of own test", "rows": 2}]
     held = {"documents": before.assign(split="test")}
     assert len(corpus.guard(held, content.tests, settings, ledger)["documents"]) == len(before)
-    assert corpus.guard(held, [], settings, ledger) is held
+    assert corpus.guard(held, [], settings, ledger)["documents"] is held["documents"]
 
 
 def test_own_tests_join_the_items_as_they_are(tmp_path):

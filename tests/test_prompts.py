@@ -91,7 +91,7 @@ def test_a_blank_that_merges_with_the_answers_first_word_is_left_to_the_answer(b
                            "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
     assert prompts.render(words, turns).endswith("assistant: ")  # the tiny vocabulary has no " Yes"
     monkeypatch.setattr(prompts, "SAMPLE", "the")
-    assert prompts.render(words, turns).endswith("assistant:") and prompts.reply(words, turns, "the") == " the"
+    assert prompts.render(words, turns).endswith("assistant:") and prompts.around(words, turns)[0] == " "
     assert prompts.end(words) == words.eos_token_id
 
 
@@ -129,7 +129,7 @@ def test_a_reply_has_what_the_template_puts_before_it(byte_tokenizer):
     words = copy.deepcopy(byte_tokenizer)
     words.chat_template = words.chat_template.replace("'\n' + message['content']", "'\n' + ('<think></think> ' if "
                                                       "message['role'] == 'assistant' else '') + message['content']")
-    assert prompts.reply(words, prompts.messages(SENTENCE), "hi") == "<think></think> hi"
+    assert prompts.around(words, prompts.messages(SENTENCE))[0] == "<think></think> "
 
 
 def test_options_carry_the_letters_of_the_language():

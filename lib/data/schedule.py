@@ -18,7 +18,7 @@ Shares = dict[str, float]
 class Schedule(NamedTuple):
     """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next.
 
-    Make one with `constant`, `stepwise`, `ramp` or `named`.
+    Make one with `constant` or `named`.
     """
 
     points: list[tuple[float, Shares]]
@@ -42,21 +42,8 @@ class Schedule(NamedTuple):
 
 
 def constant(shares: Shares) -> Schedule:
-    """The same shares from the first token to the last."""
-    return stepwise([(0.0, shares)])
-
-
-def stepwise(stages: list[tuple[float, Shares]]) -> Schedule:
-    """Stages (progress at which it begins, shares), the first from 0. Raises ValueError as `ramp` does."""
-    return _checked(Schedule([(float(at), dict(shares)) for at, shares in stages], joined=False))
-
-
-def ramp(corners: list[tuple[float, Shares]]) -> Schedule:
-    """Shares that move in straight lines between corners (progress, shares), the first at 0.
-
-    Raises ValueError for shares that do not add up to 1, or progress that does not rise from 0 to at most 1.
-    """
-    return _checked(Schedule([(float(at), dict(shares)) for at, shares in corners], joined=True))
+    """The same shares from the first token to the last. Raises ValueError for shares that do not add up to 1."""
+    return _checked(Schedule([(0.0, shares)], joined=False))
 
 
 def named(kind: str, levels: list[float], boundaries: list[float], division: Shares, rest: str = "en") -> Schedule:
@@ -64,7 +51,8 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
 
     `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
     straight from level to level, at 0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and
-    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for other numbers of levels.
+    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for other numbers of levels, shares that do not
+    add up to 1, or boundaries that do not rise from 0 to at most 1.
     """
     if kind not in KINDS:
         raise ValueError(f"Schedule {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
@@ -74,7 +62,7 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
                          f"{len(levels)}: {levels}.")
     points = [(at, {rest: 1 - level, **{name: level * share for name, share in division.items()}})
               for at, level in zip(starts, levels)]
-    return ramp(points) if kind == "ramp" else stepwise(points)
+    return _checked(Schedule(points, joined=kind == "ramp"))
 
 
 def temperature(sizes: dict[str, float], heat: float) -> Shares:

@@ -365,7 +365,7 @@ def _document(row: dict, tokenizer, prompt: str) -> dict:
     if prompt == "chat":
         turns = prompts.messages(row)
         document["prompt"] = prompts.render(tokenizer, turns)
-        document["letters"] = [prompts.reply(tokenizer, turns, option) for option in prompts.options(row)]
+        document["letters"] = [prompts.around(tokenizer, turns)[0] + option for option in prompts.options(row)]
     return document
 
 

@@ -4,6 +4,7 @@ A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a 
 key), and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
 """
 import contextlib
+import functools
 import io
 import json
 import struct
@@ -30,6 +31,8 @@ EDGES = HEADINGS | {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "b
 MOST_CHOICES = 8  # letters that a language may have for the options of a test
 SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
 NAVIGATION = {"banner", "title"}
+# Emoji of several signs, and skin tones and letters of flags alone: many symbols with nearly one name.
+VARIANT = regex.compile(r"..|[\U0001F3FB-\U0001F3FF\U0001F1E6-\U0001F1FF]", regex.S)
 # The letter after _, & or ~ is underlined in a menu: a mark of the interface, not of the language.
 MNEMONIC = regex.compile(r"[_&~](?=\p{L})")
 # `key = value` and `.attribute = value` of Fluent and .properties files, with the indented lines that carry it on.
@@ -54,9 +57,6 @@ class Content(NamedTuple):
     left_out: list[dict] = []
 
 
-READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {}
-
-
 def read(name: str, languages: list[str]) -> Content:
     """Fetches a source and reads it in English and the other `languages`; the first after `en` is the one learned.
 
@@ -67,14 +67,6 @@ def read(name: str, languages: list[str]) -> Content:
     return READERS[name](name, assets.fetch(name), languages)
 
 
-def reader(*names: str):
-    """Registers `function(name, folder, languages) -> Content` as the reader of one source or several."""
-    def register(function):
-        READERS.update(dict.fromkeys(names, function))
-        return function
-    return register
-
-
 def locale(language: str, available: list[str]) -> str | None:
     """The name among `available` that stands for a language: exactly it, its usual standard, or any country's."""
     wanted = [language, *LOCALES.get(language, ())]
@@ -82,22 +74,14 @@ def locale(language: str, available: list[str]) -> str | None:
     return next((name for name in wanted + others if name in available), None)
 
 
-@reader("debian-handbook")
-def handbook(name: str, folder: Path, languages: list[str]) -> Content:
-    """A book of system administration: HTML files with the same blocks in the same order in each language."""
-    root = folder / "usr/share/doc/debian-handbook/html"
-    return _book(name, root, languages[:2], "*.html")
+def book(name: str, folder: Path, languages: list[str], root: str, pattern: str) -> Content:
+    """HTML or Mallard files of the same name in a folder for each language, English and the one learned.
 
-
-@reader("gnome-user-docs")
-def gnome(name: str, folder: Path, languages: list[str]) -> Content:
-    """The desktop's help, in Mallard XML; what nobody translated stands in English and falls to the script filter."""
-    return _book(name, folder / "usr/share/help", languages[:2], "*.page")
-
-
-def _book(name: str, root: Path, languages: list[str], pattern: str) -> Content:
-    """Files of the same name in a folder for each language; blocks are aligned where their number is the same."""
-    places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages}
+    Blocks are aligned where their number is the same. What nobody translated stands in English and falls to the script
+    filter.
+    """
+    root = folder / root
+    places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages[:2]}
     places = {code: root / place for code, place in places.items() if place}
     units, sections = [], []
     for english in sorted(places["en"].rglob(pattern)):
@@ -153,7 +137,6 @@ def _pieces(node) -> Iterator[str | bool]:
     yield node.tail or ""
 
 
-@reader("chromium-l10n")
 def chromium(name: str, folder: Path, languages: list[str]) -> Content:
     """The browser's interface and help: one packed table for each language, aligned by resource number."""
     root = folder / "usr/lib/chromium/locales"
@@ -178,7 +161,6 @@ def packed(path: Path) -> dict[int, str]:
     return found
 
 
-@reader("mediawiki")
 def mediawiki(name: str, folder: Path, languages: list[str]) -> Content:
     """Messages of the wiki software: folders of JSON files, one for each language, aligned by key."""
     units = []
@@ -208,17 +190,13 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
-@reader("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
-        "gnome-control-center-data", "gnome-software-common", "vlc-l10n")
-def gettext(name: str, folder: Path, languages: list[str]) -> Content:
-    """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English."""
-    return multiway(name, folder, languages[:2])
+def gettext(name: str, folder: Path, languages: list[str], further: bool = False) -> Content:
+    """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English.
 
-
-@reader("Django")
-def multiway(name: str, folder: Path, languages: list[str]) -> Content:
-    """Gettext catalogues of which further languages are read too, where they translate what the learned one has."""
-    own, others = _catalogues(folder, languages[1]), {code: _catalogues(folder, code) for code in languages[2:]}
+    With `further`, more languages are read too, where they translate what the learned one has.
+    """
+    own = _catalogues(folder, languages[1])
+    others = {code: _catalogues(folder, code) for code in languages[2:] if further}
     units = []
     for domain, pairs in own.items():
         tables = {code: dict(found.get(domain, ())) for code, found in others.items()}
@@ -230,19 +208,16 @@ def multiway(name: str, folder: Path, languages: list[str]) -> Content:
 def _catalogues(folder: Path, language: str) -> dict[Path, list[tuple[str, str]]]:
     """Pairs of every catalogue in a language, by the catalogue's path without the language."""
     places = {path: _place(path) for path in sorted(folder.rglob("*.[mp]o"))}
-    place = locale(language, list(places.values()))
-    return {_domain(path, place): catalogue(path) for path, own in places.items() if own == place}
+    wanted = locale(language, [code for code, _ in places.values()])
+    return {domain: catalogue(path) for path, (code, domain) in places.items() if code == wanted}
 
 
-def _domain(path: Path, place: str) -> Path:
+def _place(path: Path) -> tuple[str, Path]:
+    """The language that a path names (fa/LC_MESSAGES/x.mo, fa.mo or admin-fa.mo), and the path without it."""
     if path.parent.name == "LC_MESSAGES":
-        return path.parents[2] / path.name
-    return path.with_name(path.stem.removesuffix(place) + path.suffix)
-
-
-def _place(path: Path) -> str:
-    """The language that a catalogue's path names: fa/LC_MESSAGES/x.mo, fa.mo or admin-fa.mo."""
-    return path.parent.parent.name if path.parent.name == "LC_MESSAGES" else path.stem.rpartition("-")[2]
+        return path.parent.parent.name, path.parents[2] / path.name
+    code = path.stem.rpartition("-")[2]
+    return code, path.with_name(path.stem.removesuffix(code) + path.suffix)
 
 
 def catalogue(path: Path) -> list[tuple[str, str]]:
@@ -254,24 +229,19 @@ def catalogue(path: Path) -> list[tuple[str, str]]:
             if all(len(MNEMONIC.findall(string)) == 1 for string in pair) else pair for pair in pairs]
 
 
-@reader("firefox-esr-l10n-fa")
 def firefox(name: str, folder: Path, languages: list[str]) -> Content:
     """The browser's interface, Persian without its English: Fluent and .properties files in a zip, a group a file."""
     units = []
     for pack in sorted(folder.rglob(f"langpack-{languages[1]}@*.xpi")):
         with zipfile.ZipFile(pack) as archive:
             for file in sorted(file for file in archive.namelist() if file.endswith((".ftl", ".properties"))):
+                assigned = ASSIGNMENT.findall(archive.read(file).decode("utf8"))
+                strings = [" ".join(string.replace("\\n", " ").split()) for string in assigned if string.strip()]
                 units += [{"source": name, "group": f"string/{name}/{file}", languages[1]: text.plain(string)}
-                          for string in assigned(archive.read(file).decode("utf8"))]
+                          for string in strings]
     return Content(units)
 
 
-def assigned(content: str) -> list[str]:
-    """The texts that a Fluent or .properties file assigns to its keys, each on one line; comments are left out."""
-    return [" ".join(string.replace("\\n", " ").split()) for string in ASSIGNMENT.findall(content) if string.strip()]
-
-
-@reader("emoji")
 def emoji(name: str, folder: Path, languages: list[str]) -> Content:
     """Names of emoji (Unicode CLDR): noun phrases, and the symbols themselves for test items."""
     root, language = folder / "emoji/unicode_codes", languages[1]
@@ -280,22 +250,13 @@ def emoji(name: str, folder: Path, languages: list[str]) -> Content:
     translated = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     units, symbols = [], []
     for symbol, other in translated.items():
-        if not _variant(symbol):
+        if not VARIANT.match(symbol.strip("\ufe0f")):
             english, phrase = (string.strip(":").replace("_", " ") for string in (names[symbol]["en"], other))
             units.append(unit(name, english, {language: phrase}))
             symbols.append({"group": units[-1]["group"], "symbol": symbol, "en": english, language: phrase})
     return Content(units, symbols=symbols)
 
 
-def _variant(symbol: str) -> bool:
-    """Skin tones, flags, keycaps and gender sequences: many symbols with nearly one name."""
-    points = [ord(sign) for sign in symbol]
-    tone, flag = range(0x1F3FB, 0x1F400), range(0x1F1E6, 0x1F200)
-    special = any(point in tone or point in flag or point in (0x20E3, 0x200D) for point in points)
-    return special or len(symbol.strip("\ufe0f")) > 1
-
-
-@reader("hafez")
 def hafez(name: str, folder: Path, languages: list[str]) -> Content:
     """495 ghazals of Hafez (14th century) and two modern interpretations of each; Persian only."""
     poems = json.loads((folder / "hafez/data/hafez.json").read_text(encoding="utf8")) if "fa" in languages[:2] else []
@@ -309,7 +270,6 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
     return Content(units, couplets=couplets)
 
 
-@reader("chatterbot-corpus")
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
     """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read.
 
@@ -331,6 +291,17 @@ def _turns(name: str, code: str, topic: dict) -> list[dict]:
     turns = [(str(prompt), str(reply)) for lines in topic["conversations"] for prompt, reply in zip(lines, lines[1:])]
     return [{"source": name, "group": f"dialogue/{code} {text.key(prompt)}", "language": code,
              "prompt": prompt, "reply": reply} for prompt, reply in turns]
+
+
+# A reader is a function of the source's name, its folder, and the languages: English, the learned one, further ones.
+READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {
+    "debian-handbook": functools.partial(book, root="usr/share/doc/debian-handbook/html", pattern="*.html"),
+    "gnome-user-docs": functools.partial(book, root="usr/share/help", pattern="*.page"),
+    "chromium-l10n": chromium, "mediawiki": mediawiki,
+    **dict.fromkeys(("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
+                     "gnome-control-center-data", "gnome-software-common", "vlc-l10n"), gettext),
+    "Django": functools.partial(gettext, further=True), "firefox-esr-l10n-fa": firefox, "emoji": emoji, "hafez": hafez,
+    "chatterbot-corpus": chatterbot}
 
 
 def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Content:
@@ -389,11 +360,8 @@ def _sides(path: Path, language: str) -> Iterator[tuple]:
             yield from (row if len(row) == 2 else (None, None) for row in rows)
             return
     for _, row in files.records(path, language, list(names)):
-        found = [None, None]
-        for name, side in (row or {}).items():
-            if name.lower() in names:
-                found[names[name.lower()]] = side
-        yield tuple(found)
+        found = {names[name.lower()]: side for name, side in (row or {}).items() if name.lower() in names}
+        yield found.get(0), found.get(1)
 
 
 def _memory(path: Path, language: str) -> Iterator[tuple]:

@@ -31,7 +31,7 @@ ALPACA = ("Below is an instruction that describes a task. "
 
 def letters(language: str) -> list[str]:
     """Option letters of a language; Latin capitals where it has none of its own here."""
-    return list(WORDING["letters"].get(language, WORDING["letters"]["en"]))
+    return list(_worded("letters", language))
 
 
 def options(row) -> list[str]:
@@ -138,21 +138,16 @@ def dress(tokenizer, style: str):
     return tokenizer
 
 
-def pair_prompt(text: str, direction: str, language: str) -> str:
-    """Beginning of a translation document: the text under its language's name, then the other language's name.
-
-    `direction` is `en-<language>` or `<language>-en`; anything else raises ValueError.
-    """
-    if direction not in directions(language):
-        raise ValueError(f"Direction {direction!r} is none of {', '.join(directions(language))}.")
-    source, target = sides(direction)
-    return f"{_language(source).native}: {text}\n{_language(target).native}:"
+def pair_prompt(text: str, direction: str) -> str:
+    """Beginning of a translation document: the text under its language's name, then the other language's name."""
+    source, target = (_language(code).native for code in sides(direction))
+    return f"{source}: {text}\n{target}:"
 
 
-def pair_document(english: str, target: str, direction: str, language: str) -> str:
+def pair_document(english: str, target: str, direction: str) -> str:
     """A translation pair as one pretraining document: each text on a line behind its language's own name."""
-    texts = (english, target) if direction.startswith("en-") else (target, english)
-    return f"{pair_prompt(texts[0], direction, language)} {texts[1]}"
+    row = translation(english, target, direction)
+    return f"{document(row)} {row['answer']}"
 
 
 def document(row, shown=None) -> str:
@@ -162,9 +157,8 @@ def document(row, shown=None) -> str:
     """
     before = f"{document(shown)} {shown['answer']}\n\n" if shown is not None else ""
     if row["task"] == "translation":
-        language = row["to"] if row["language"] == "en" else row["language"]
-        return before + pair_prompt(row["text"], f"{row['language']}-{row['to']}", language)
-    return f"{before}{row['text']}\n{WORDING['reply'].get(row['language'], WORDING['reply']['en'])}:"
+        return before + pair_prompt(row["text"], f"{row['language']}-{row['to']}")
+    return f"{before}{row['text']}\n{_worded('reply', row['language'])}:"
 
 
 def directions(language: str) -> tuple[str, str]:
@@ -177,7 +171,7 @@ def sides(direction: str) -> tuple[str, str]:
     return ("en", direction[3:]) if direction.startswith("en-") else (direction[:-3], "en")
 
 
-def translation(english: str, target: str, direction: str, language: str) -> dict:
+def translation(english: str, target: str, direction: str) -> dict:
     """A translation row: asked in the language of the text to translate."""
     source, to = sides(direction)
     text, reply = (english, target) if source == "en" else (target, english)
@@ -185,10 +179,9 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 
 
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
+    """Every task row of a split: source, task, language, text, answer, to (translation only), choices (multiple choice).
 
-    A language that has none of these gets texts to go on with. Columns source, task, language, text, answer, to
-    (translation only), choices (multiple choice only).
+    Translations go both ways. A language that has no other task gets texts to go on with.
     """
     found = _derived(documents, pairs, dialogues, items, language, split)
     return _wanted(found, found, 1)
@@ -232,13 +225,18 @@ def _say(sentence: str):
     print(sentence)
 
 
+def _worded(kind: str, language: str):
+    """A wording of a kind, in English where the language has none."""
+    return WORDING[kind].get(language, WORDING[kind]["en"])
+
+
 def _language(code: str) -> words.Language:
     """Names of a language; its code where no name is known."""
     return words.LANGUAGES.get(code, words.Language(code, code, ""))
 
 
 def _derived(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every row that a split gives, each language's texts to go on with among them."""
+    """Every row that a split gives, texts to go on with in any language among them."""
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
     found = [*_tasks(pairs, dialogues, items, language), *_ghazals(documents), *_continuations(documents)]
@@ -256,7 +254,7 @@ def _tasks(pairs, dialogues, items, language: str):
     """Translations both ways, dialogues, multiple choice that asks a question, and passages to write for a heading."""
     for pair in pairs:
         for direction in directions(language):
-            yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
+            yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction)}
     for row in dialogues:
         if row["language"] in ("en", language):
             yield {**row, "task": "dialogue", "text": row["prompt"], "answer": row["reply"]}

@@ -327,14 +327,14 @@ def _asked(tokenizer, row: dict, shown) -> str:
 
 
 def _translation(pair: dict, direction: str, language: str) -> dict:
-    row = prompts.translation(pair["english"], pair["target"], direction, language)
+    row = prompts.translation(pair["english"], pair["target"], direction)
     return {"source": row["text"], "reference": row["answer"]}
 
 
 def _request(row: dict, tokenizer, language: str) -> str:
     """The text that asks for a translation, by the row's prompt."""
     if row["prompt"] == "document":
-        return prompts.pair_prompt(row["source"], row["direction"], language)
+        return prompts.pair_prompt(row["source"], row["direction"])
     source, to = prompts.sides(row["direction"])
     question = {"task": "translation", "language": source, "text": row["source"], "to": to}
     return prompts.render(tokenizer, prompts.messages(question))

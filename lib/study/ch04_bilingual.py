@@ -17,7 +17,7 @@ def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
     """
     documents, pairs = documents[documents["split"] == "train"], pairs[pairs["split"] == "train"]
     found = {**{code: documents.loc[documents["language"] == code, "text"] for code in (language, "en")},
-             "pairs": [prompts.pair_document(pair.english, pair.target, direction, language)
+             "pairs": [prompts.pair_document(pair.english, pair.target, direction)
                        for pair in pairs.itertuples() for direction in prompts.directions(language)]}
     return {name: corpus.column(texts) for name, texts in found.items() if len(texts)}
 

@@ -432,6 +432,6 @@ def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataF
     """Task rows of multi-way items, both directions of every language."""
     found = [{**dict.fromkeys(benchmarks.COLUMNS), "id": f"{direction}/{pair['item']}", "benchmark": "multi-way items",
               "setting": direction, "category": "", "flags": [],
-              **prompts.translation(pair["en"], pair[code], direction, code)}
+              **prompts.translation(pair["en"], pair[code], direction)}
              for code in languages for direction in prompts.directions(code) for pair in pairs.to_dict("records")]
     return pandas.DataFrame(found, columns=benchmarks.COLUMNS, dtype=object)

@@ -28,8 +28,9 @@ def derive(content: Content, frames: dict[str, pandas.DataFrame], settings: corp
     splits = corpus.assign((row["group"] for row in content.symbols), settings)
     for frame in frames.values():
         splits |= dict(zip(frame["group"], frame["split"]))
-    found = (couplets(content, splits, settings) + symbols(content, splits, settings)
-             + sections(content, frames["documents"], settings) + verify(frames["pairs"], settings)
+    several = (couplets(content, splits, settings) + symbols(content, splits, settings)
+               + sections(content, frames["documents"], settings))
+    found = ([item for item in several if len(item["wrong"]) == OPTIONS - 1] + verify(frames["pairs"], settings)
              + swapped(frames["documents"], settings))
     return _placed(pandas.DataFrame(found, columns=["id", "task", "language", "split", "question", "right", "wrong"]))
 
@@ -64,12 +65,7 @@ def couplets(content: Content, splits: dict[str, str], settings: corpus.Settings
     leaked = corpus.twins(held, training, settings.twin_threshold)
     rows = [row for row in rows if row["split"] == "train" or not {row["first"], row["second"]} & leaked]
     pools = {length: _pools(rows, lambda row: (row["split"], _ending(row, length))) for length in (3, 2, 1)}
-    found = []
-    for row in rows:
-        wrong = _rhyming(row, pools)
-        if len(wrong) == OPTIONS - 1:
-            found.append(_item("hafez_mcq", "fa", row["split"], row["first"], row["second"], wrong))
-    return found
+    return [_item("hafez_mcq", "fa", row["split"], row["first"], row["second"], _rhyming(row, pools)) for row in rows]
 
 
 def _rhyming(row: dict, pools: dict) -> list[str]:
@@ -109,7 +105,7 @@ def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings)
         for code in dict.fromkeys(("en", settings.language)):
             phrase = text.normalise(row[code], code)
             found.append(_item("emoji_mcq", code, split, phrase, row["symbol"], others[:OPTIONS - 1]))
-    return [item for item in found if len(item["wrong"]) == OPTIONS - 1]
+    return found
 
 
 def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
@@ -125,9 +121,8 @@ def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Set
     for row in rows:
         others = _shuffled(pools[row["language"], row["split"], row["source"]], row["passage"])
         titles = dict.fromkeys(other["heading"] for other in others if other["heading"] != row["heading"])
-        wrong = list(titles)[:OPTIONS - 1]
-        if len(wrong) == OPTIONS - 1:
-            found.append(_item("heading_mcq", row["language"], row["split"], row["passage"], row["heading"], wrong))
+        found.append(_item("heading_mcq", row["language"], row["split"], row["passage"], row["heading"],
+                           list(titles)[:OPTIONS - 1]))
     return found
 
 

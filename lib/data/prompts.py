@@ -22,11 +22,6 @@ CONTINUED = 80  # characters of a text to go on with and of its answer together
 STYLES = ("chat", "alpaca")
 SAMPLE = "Yes"  # an answer to try a template with
 UNTHINKING = "{% set enable_thinking = false %}"
-# The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
-# would be tokenised unlike the training text.
-ALPACA = ("Below is an instruction that describes a task. "
-          "Write a response that appropriately completes the request.\n\n"
-          "### Instruction:\n{instruction}\n\n### Response:")
 
 
 def letters(language: str) -> list[str]:
@@ -90,10 +85,7 @@ def around(tokenizer, turns: list[dict]) -> tuple[str, str]:
 
 
 def end(tokenizer) -> int:
-    """Id of the token with which the chat template ends an answer: the first special one behind it.
-
-    Raises ValueError for a template that puts none there, or that cannot be used (`around`).
-    """
+    """Id of the first special token that the chat template puts behind an answer; ValueError where it cannot be used."""
     special = {row for row, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
     if not tokenizer.chat_template:
         raise ValueError("The base has no chat template.")
@@ -134,7 +126,8 @@ def dress(tokenizer, style: str):
             return tokenizer
     except ValueError as error:
         _say(f"{error} So the paper's template, alpaca, is used.")
-    tokenizer.chat_template = _alpaca(tokenizer)
+    begins = tokenizer.bos_token_id is not None and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + WORDING["alpaca"]
     return tokenizer
 
 
@@ -179,9 +172,9 @@ def translation(english: str, target: str, direction: str) -> dict:
 
 
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every task row of a split: source, task, language, text, answer, to (translation only), choices (multiple choice).
+    """Every task row of a split; a language that has no other task gets texts to go on with.
 
-    Translations go both ways. A language that has no other task gets texts to go on with.
+    Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
     """
     found = _derived(documents, pairs, dialogues, items, language, split)
     return _wanted(found, found, 1)
@@ -306,13 +299,3 @@ def _evenly(rows, total: int, language: str):
     chosen = turns.groupby("language").head(share)
     order = chosen.groupby("language").cumcount()
     return chosen.assign(turn=order).sort_values(["turn", "language"]).drop(columns="turn")
-
-
-def _alpaca(tokenizer) -> str:
-    """The Alpaca prompt as a chat template: preamble once, then every turn under its heading, EOS after each answer."""
-    first, last = ALPACA.split("{instruction}")
-    preamble, heading = first.split("### ")
-    begins = tokenizer.bos_token_id is not None and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
-    return (f"{'{{ bos_token }}' if begins else ''}{{{{ {preamble!r} }}}}{{% for message in messages %}}"
-            "{% if message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
-            f"{{% else %}}{{{{ {'### ' + heading!r} + message['content'] + {last!r} }}}}{{% endif %}}{{% endfor %}}")

@@ -40,21 +40,15 @@ ASSIGNMENT = regex.compile(r"^[ \t]*[\w.-]+[ \t]*=[ \t]*(.*(?:\n(?![ \t]*\.?[\w-
 
 
 class Content(NamedTuple):
-    """What a source holds. `units` as in the module's docstring; the rest is material for dialogues and test items:
-
-    dialogues {source, group, language, prompt, reply}, couplets {group, first, second},
-    symbols {group, symbol, <language>: phrase}, sections {source, group, language, heading, passage}, a user's own
-    tests {id, task, language, split, question, choices, answer}, and how many rows of a user's file could not be used,
-    left_out {language, source, filter, rows}.
-    """
+    """What a source holds: units as in the module's docstring, and material for dialogues and test items."""
 
     units: list[dict]
-    dialogues: list[dict] = []
-    couplets: list[dict] = []
-    symbols: list[dict] = []
-    sections: list[dict] = []
-    tests: list[dict] = []
-    left_out: list[dict] = []
+    dialogues: list[dict] = []  # source, group, language, prompt, reply
+    couplets: list[dict] = []  # group, first, second
+    symbols: list[dict] = []  # group, symbol, <language>: phrase
+    sections: list[dict] = []  # source, group, language, heading, passage
+    tests: list[dict] = []  # a user's own: id, task, language, split, question, choices, answer
+    left_out: list[dict] = []  # of a user's file, what could not be used: language, source, filter, rows
 
 
 def read(name: str, languages: list[str]) -> Content:
@@ -75,10 +69,9 @@ def locale(language: str, available: list[str]) -> str | None:
 
 
 def book(name: str, folder: Path, languages: list[str], root: str, pattern: str) -> Content:
-    """HTML or Mallard files of the same name in a folder for each language, English and the one learned.
+    """HTML or Mallard files of the same name in a folder for English and the learned language.
 
-    Blocks are aligned where their number is the same. What nobody translated stands in English and falls to the script
-    filter.
+    What nobody translated stands in English, and falls to the script filter.
     """
     root = folder / root
     places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages[:2]}
@@ -191,10 +184,7 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
 
 
 def gettext(name: str, folder: Path, languages: list[str], further: bool = False) -> Content:
-    """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English.
-
-    With `further`, more languages are read too, where they translate what the learned one has.
-    """
+    """Interfaces of programs: gettext catalogues, which carry their English; `further` languages where the learned has it."""
     own = _catalogues(folder, languages[1])
     others = {code: _catalogues(folder, code) for code in languages[2:] if further}
     units = []
@@ -271,10 +261,7 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
 
 
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
-    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read.
-
-    Those of further languages are dialogues only, and no text of the corpus.
-    """
+    """Short dialogues by topic; each line answers the one before. Those of further languages are no text of the corpus."""
     dialogues = []
     for code in (code for code in languages if code in text.LANGUAGES):
         root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower()
@@ -310,24 +297,37 @@ def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Cont
     Rows whose text is empty, or no text, are counted. Raises SourceError when the file is missing, empty, binary, of
     another encoding or shape, or lacks the column.
     """
-    units, seen, bad, path = [], 0, 0, Path(path)
-    for number, document in enumerate(files.texts(path, column, language)):
-        if not isinstance(document, str) or not document.strip():
+    return _documents([Path(path)], Path(path).name, language, column, limit)
+
+
+def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
+    """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
+    found = sorted(path for path in assets.hub(identifier, "dataset", [pattern]).glob(pattern) if path.is_file())
+    if not found:
+        raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
+    return _documents(found, identifier.partition("@")[0], language, column, limit)
+
+
+def _documents(paths: list[Path], name: str, language: str, column: str, limit: int) -> Content:
+    units, seen, bad = [], 0, 0
+    rows = ((f"{path.name}/{number}", row) for path in paths
+            for number, row in enumerate(files.texts(path, column, language)))
+    for group, document in rows:
+        if not _filled(document):
             bad += 1
             continue
-        lines = [line for line in text.lines(document) if line.strip()]
-        units += [{"source": path.name, "group": f"{path.name}/{number}", language: line} for line in lines]
+        units += [{"source": name, "group": group, language: line} for line in text.lines(document) if line.strip()]
         seen += len(document)
         if limit and seen >= limit:
             break
     if not units:
         where = f" in its {bad} rows" if bad else ""
-        raise SourceError(f"{path} holds no text{where}; give a file with at least one document.")
-    return Content(units, left_out=_left_out(path, language, "no text", bad))
+        raise SourceError(f"{paths[0]} holds no text{where}; give a file with at least one document.")
+    return Content(units, left_out=_left_out(name, language, "no text", bad))
 
 
-def _left_out(path: Path, language: str, name: str, rows: int) -> list[dict]:
-    return [{"language": language, "source": path.name, "filter": name, "rows": rows}] if rows else []
+def _left_out(source: str, language: str, name: str, rows: int) -> list[dict]:
+    return [{"language": language, "source": source, "filter": name, "rows": rows}] if rows else []
 
 
 def pairs(path: Path, language: str) -> Content:
@@ -344,7 +344,7 @@ def pairs(path: Path, language: str) -> Content:
     if not units:
         raise SourceError(f"{path} holds no pair in its {len(found)} rows; give them the columns `english` and "
                           f"`target`, or `en` and `{language}`, with text in both.")
-    return Content(units, left_out=_left_out(path, f"en-{language}", "no pair", len(found) - len(units)))
+    return Content(units, left_out=_left_out(path.name, f"en-{language}", "no pair", len(found) - len(units)))
 
 
 def _filled(found) -> bool:
@@ -440,19 +440,3 @@ def _answer(place: str, answer, spelled: list[str], code: str) -> int:
         return answer
     raise SourceError(f"{place}: `answer` is {answer!r} and has to be the text of a choice, or its number from 0 to "
                       f"{len(spelled) - 1}.")
-
-
-def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
-    """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
-    folder = assets.hub(identifier, "dataset", [pattern])
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
-    if not found:
-        raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
-    units, bad, seen, name = [], [], 0, identifier.partition("@")[0]
-    for file in found:
-        if not limit or seen < limit:
-            content = own(file, language, column, limit and limit - seen)
-            units += content.units
-            bad += content.left_out
-            seen = sum(len(row[language]) for row in units) if limit else 0
-    return Content([{**row, "source": name} for row in units], left_out=[{**row, "source": name} for row in bad])

@@ -85,7 +85,7 @@ def test_zwnj_survives_to_the_artefact(built):
 def test_a_group_is_on_one_side_in_every_artefact(built):
     rows = pandas.concat([frame[["group", "split"]] for frame in built[0].values()])
     assert (rows.groupby("group")["split"].nunique() == 1).all()
-    assert set(rows["split"]) == set(corpus.SPLITS)
+    assert set(rows["split"]) == {"train", "validation", "test"}
 
 
 def test_no_test_text_has_a_twin_in_training(built):
@@ -278,7 +278,7 @@ def _poems(end="\n"):
 def test_documents_and_splits_are_the_same_whatever_ends_a_line(tmp_path):
     found = [_gathered(tmp_path, corpus_files={"a.txt": content})[0]["documents"]
              for content in (_poems(), _poems("\r\n"), _poems("\r"), "\ufeff" + _poems("\r\n"))]
-    assert found[0]["group"].nunique() == 20 and set(found[0]["split"]) == set(corpus.SPLITS)
+    assert found[0]["group"].nunique() == 20 and set(found[0]["split"]) == {"train", "validation", "test"}
     for frame in found[1:]:
         pandas.testing.assert_frame_equal(frame, found[0])
 

@@ -24,7 +24,6 @@ from lib.engine import assets, params, paths, records
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
-SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
 SECRET = 20  # characters: shorter questions stand in many texts by themselves
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
@@ -219,10 +218,7 @@ def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, led
 
 
 def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, settings: Settings, ledger: list):
-    """Applies the filters in turn: empty, placeholder, length, exact duplicate, script, near duplicate.
-
-    Strings of programs are `readable` in documents; the ledger counts those that changed as `rewritten`.
-    """
+    """Applies the filters in turn; before them, documents that are strings of programs are made `readable`."""
     own = {Path(file).name for file in settings.pair_files}
     program = frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
     if artefact == "documents":
@@ -343,10 +339,7 @@ def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: floa
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
-    """The rows without those to train on that give away what is `asked` (`leaking`); how many did is fact `leaked`.
-
-    `columns` hold a row's texts. Where there is a column `split`, rows of validation and test stay.
-    """
+    """The rows without those to train on whose `columns` give away what is `asked`; how many did is fact `leaked`."""
     bad = _giving(rows, columns, asked)
     record.fact("leaked", int(bad.sum()), "rows", **labels)
     return rows[~bad].reset_index(drop=True)
@@ -380,8 +373,12 @@ def digest(*parts) -> str:
 def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     """Adds ids and splits, and drops (and counts) validation and test rows with a near twin in training."""
     splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
-    frames = {name: frame.assign(split=frame["group"].map(splits), **_identifiers(name, frame))
-              for name, frame in frames.items()}
+    frames = dict(frames)
+    for name, frame in frames.items():
+        names = [digest(name, *row) for row in frame.itertuples(index=False)]
+        # The columns of multi-way items are language codes, and `id` is Indonesian's.
+        column = "item" if name == "multiway" else "id"
+        frames[name] = frame.assign(split=frame["group"].map(splits), **{column: names})
     found, _ = leaks(frames, settings)
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
@@ -391,12 +388,6 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
         raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for "
                                   "training and test: give more text, or raise `test_share`.")
     return frames
-
-
-def _identifiers(artefact: str, frame: pandas.DataFrame) -> dict[str, list[str]]:
-    """The column of ids: `item` for multi-way items, whose columns are language codes (`id` is Indonesian's)."""
-    return {"item" if artefact == "multiway" else "id":
-            [digest(artefact, *row) for row in frame.itertuples(index=False)]}
 
 
 def compared(artefact: str, settings: Settings) -> list[str]:

@@ -127,10 +127,7 @@ def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Set
 
 
 def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
-    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs.
-
-    Hard negatives are not checked by a person: a few may be near-translations.
-    """
+    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs."""
     found, asked = [], [code for code in dict.fromkeys((settings.language, "en")) if code in VERIFY]
     for split, part in pairs.groupby("split"):
         rows = [{**row, "words": set(text.words(text.key(row["target"])))} for row in part.to_dict("records")]
@@ -168,10 +165,7 @@ def swapped(documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict
 
 
 def swap(sentence: str) -> str | None:
-    """The sentence with two neighbouring words swapped, at a place that never changes; None where none can be.
-
-    The two stand side by side without a sign between them and differ; a capital at the beginning stays there.
-    """
+    """The sentence with two neighbouring words that differ swapped, at a place that never changes; None where none can be."""
     found = list(text.WORD.finditer(sentence))
     pairs = [(a, b) for a, b in zip(found, found[1:]) if sentence[a.end():b.start()] in ("", " ")
              and a[0].casefold() != b[0].casefold() and (a.start() or not a[0][0].isupper())]

@@ -16,10 +16,7 @@ Shares = dict[str, float]
 
 
 class Schedule(NamedTuple):
-    """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next.
-
-    Make one with `constant` or `named`.
-    """
+    """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next."""
 
     points: list[tuple[float, Shares]]
     joined: bool
@@ -97,10 +94,7 @@ def plan(schedule: Schedule, blocks: int) -> list[str]:
 
 
 def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.Dataset:
-    """The blocks of all streams in the plan's order, each stream's own in theirs; one that runs out is read again.
-
-    That is said, with the number of times. Raises ValueError for a stream without blocks.
-    """
+    """The blocks of all streams in the plan's order; one that runs out is read again, and said so; ValueError for none."""
     # interleave_datasets draws the stream of each row at random, so its shares hold on average only; the plan is exact,
     # and as a selection of rows it is the same for any number of workers and processes.
     names, wanted = list(streams), Counter(plan)
@@ -118,10 +112,7 @@ def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.D
 
 
 def realised(plan: list[str], schedule: Schedule, window: int) -> pandas.DataFrame:
-    """Planned and realised shares of each `window` blocks, one after the other: blocks, stream, planned, realised.
-
-    `blocks` are those seen up to the window's end; the last window may be shorter.
-    """
+    """Shares of each `window` blocks: blocks (seen up to its end), stream, planned, realised; the last may be shorter."""
     wanted = schedule.shares(len(plan))
     found = pandas.DataFrame({name: [float(name == stream) for stream in plan] for name in schedule.streams})
     spans = [(start, min(start + window, len(plan))) for start in range(0, len(plan), window)]

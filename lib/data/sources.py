@@ -52,10 +52,7 @@ class Content(NamedTuple):
 
 
 def read(name: str, languages: list[str]) -> Content:
-    """Fetches a source and reads it in English and the other `languages`; the first after `en` is the one learned.
-
-    Raises SourceError for an unknown name, AssetError when it cannot be fetched.
-    """
+    """A source in the languages: `en`, the one learned, others. SourceError when unknown, AssetError when unfetched."""
     if name not in READERS:
         raise SourceError(f"There is no source {name!r}; choose from {', '.join(READERS)}.")
     return READERS[name](name, assets.fetch(name), languages)
@@ -82,8 +79,9 @@ def book(name: str, folder: Path, languages: list[str], root: str, pattern: str)
         versions = {code: blocks(place / file) for code, place in places.items() if (place / file).exists()}
         group = f"{name}/{file.with_suffix('').as_posix()}"
         units += [{"source": name, "group": group, **unit} for unit in _aligned(versions)]
-        sections += [{"source": name, "group": group, "language": code, **section}
-                     for code, found in versions.items() for section in _sections(found)]
+        sections += [{"source": name, "group": group, "language": code, "heading": heading, "passage": passage}
+                     for code, found in versions.items()
+                     for (is_heading, heading), (other, passage) in zip(found, found[1:]) if is_heading and not other]
     return Content(units, sections=sections)
 
 
@@ -92,12 +90,6 @@ def _aligned(versions: dict[str, list[tuple[bool, str]]]) -> list[dict]:
     if len({len(found) for found in versions.values()}) == 1:
         return [dict(zip(versions, (string for _, string in row))) for row in zip(*versions.values())]
     return [{code: string} for code, found in versions.items() for _, string in found]
-
-
-def _sections(found: list[tuple[bool, str]]) -> list[dict]:
-    """Each heading with the text block that follows it."""
-    return [{"heading": heading, "passage": passage}
-            for (is_heading, heading), (other, passage) in zip(found, found[1:]) if is_heading and not other]
 
 
 def blocks(path: Path) -> list[tuple[bool, str]]:
@@ -130,12 +122,6 @@ def _pieces(node) -> Iterator[str | bool]:
     yield node.tail or ""
 
 
-def chromium(name: str, folder: Path, languages: list[str]) -> Content:
-    """The browser's interface and help: one packed table for each language, aligned by resource number."""
-    root = folder / "usr/lib/chromium/locales"
-    return Content(_aligned_strings(name, languages, {path.stem: path for path in root.glob("*.pak")}, packed))
-
-
 def packed(path: Path) -> dict[int, str]:
     """Strings of a Chromium .pak file, version 5, by resource number; resources that are not UTF-8 text are left out.
 
@@ -154,26 +140,23 @@ def packed(path: Path) -> dict[int, str]:
     return found
 
 
-def mediawiki(name: str, folder: Path, languages: list[str]) -> Content:
-    """Messages of the wiki software: folders of JSON files, one for each language, aligned by key."""
-    units = []
-    for root in sorted({path.parent for path in folder.rglob("en.json")}):
-        units += _aligned_strings(name, languages, {path.stem: path for path in root.glob("*.json")}, _messages)
-    return Content(units)
-
-
 def _messages(path: Path) -> dict[str, str]:
+    """Strings of a JSON file of the wiki software, by key."""
     found = json.loads(path.read_text(encoding="utf8"))
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
-def _aligned_strings(name: str, languages: list[str], files: dict[str, Path], load: Callable) -> list[dict]:
-    """Units of the strings that share a key, over the files of the languages; grouped by what they say in English."""
-    places = {code: locale(code, list(files)) for code in languages}
-    tables = {code: load(files[place]) for code, place in places.items() if place}
-    english = tables.pop("en", {})
-    return [unit(name, string, {code: table[key] for code, table in tables.items() if table.get(key)})
-            for key, string in english.items() if string]
+def strings(name: str, folder: Path, languages: list[str], pattern: str, load: Callable) -> Content:
+    """Strings of programs that share a key, in folders with a file for each language."""
+    units = []
+    for root in sorted({path.parent for path in folder.rglob(pattern)}):
+        found = {path.stem: path for path in root.glob(pattern)}
+        places = {code: locale(code, list(found)) for code in languages}
+        tables = {code: load(found[place]) for code, place in places.items() if place and places["en"]}
+        english = tables.pop("en", {})
+        units += [unit(name, string, {code: table[key] for code, table in tables.items() if table.get(key)})
+                  for key, string in english.items() if string]
+    return Content(units)
 
 
 def unit(name: str, english: str, others: dict[str, str]) -> dict:
@@ -284,7 +267,8 @@ def _turns(name: str, code: str, topic: dict) -> list[dict]:
 READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {
     "debian-handbook": functools.partial(book, root="usr/share/doc/debian-handbook/html", pattern="*.html"),
     "gnome-user-docs": functools.partial(book, root="usr/share/help", pattern="*.page"),
-    "chromium-l10n": chromium, "mediawiki": mediawiki,
+    "chromium-l10n": functools.partial(strings, pattern="*.pak", load=packed),
+    "mediawiki": functools.partial(strings, pattern="*.json", load=_messages),
     **dict.fromkeys(("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
                      "gnome-control-center-data", "gnome-software-common", "vlc-l10n"), gettext),
     "Django": functools.partial(gettext, further=True), "firefox-esr-l10n-fa": firefox, "emoji": emoji, "hafez": hafez,

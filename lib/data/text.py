@@ -59,10 +59,7 @@ SCRIPTS = {"Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}"}
 
 
 def normalise(string: str, language: str) -> str:
-    """One spelling of a text as it is trained on: NFC, `rewriters`, one space for each run of blanks.
-
-    Vowel marks stay, and so does the ZWNJ inside a word.
-    """
+    """One spelling of a text as it is trained on: NFC, `rewriters`, one space for each run of blanks; vowel marks stay."""
     string = unicodedata.normalize("NFC", string)
     for rewrite in rewriters(language).values():
         string = rewrite(string)
@@ -121,10 +118,7 @@ def unit(script: str) -> str:
 
 
 def script_share(string: str, script: str) -> float:
-    """Share of the string's letters that are of a Unicode script, e.g. Arabic or Latin; 0 when it has no letters.
-
-    Raises ValueError for a script that Unicode does not know.
-    """
+    """Share of the string's letters that are of a Unicode script, 0 without letters; ValueError for an unknown script."""
     letters = len(LETTER.findall(string))
     return len(_letters(script).findall(string)) / letters if letters else 0.0
 

@@ -106,10 +106,7 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
-    """Writes model (fp32 safetensors) and tokenizer to `folder`, through a temporary folder and a rename.
-
-    Raises ValueError unless embedding rows = config.vocab_size, and each token has one; a base's matrices may be padded.
-    """
+    """Writes model (fp32 safetensors) and tokenizer to `folder`, by a rename; ValueError unless each token has a row."""
     rows = model.get_input_embeddings().weight.shape[0]
     if not len(tokenizer) <= rows == model.config.vocab_size:
         raise ValueError(f"Tokenizer length {len(tokenizer)}, embedding rows {rows} and config.vocab_size "

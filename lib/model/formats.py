@@ -115,11 +115,8 @@ def _product(layer, x):
 
 
 def _probed(model):
-    """The model after one pass: a missing kernel shows itself only there.
-
-    In evaluation mode the pass repacks NF4 weights on some CPUs for a kernel that has no gradients; in training mode it
-    goes backwards too.
-    """
+    """The model after one pass, in training mode backwards too: a missing kernel shows itself only there."""
+    # In evaluation mode the pass repacks NF4 weights on some CPUs, for a kernel that has no gradients.
     states = model.get_input_embeddings()(torch.tensor([[0, 1]], device=model.device)).detach()
     with torch.set_grad_enabled(model.training):
         logits = model(inputs_embeds=states.requires_grad_(model.training)).logits

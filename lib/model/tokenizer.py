@@ -26,7 +26,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merges
 
-from lib.data.text import SINGLE, ZWNJ, words
+from lib.data.text import SCRIPTS, SINGLE, ZWNJ, script_share, words
 from lib.engine import statistics
 from lib.engine.statistics import Estimate
 
@@ -150,10 +150,7 @@ def compression(base: pandas.DataFrame, counted: pandas.DataFrame) -> Estimate:
 
 def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame,
                     unit: str = "word") -> dict[tuple[str, str], Estimate]:
-    """Measures on texts of the learned language, (metric, unit) → estimate; `zwnj_kept` only where there are any.
-
-    `unit` is what its script's `text.words` are (`text.unit`).
-    """
+    """Measures on texts of the learned language, (metric, unit) → estimate; `unit` is `text.unit` of its script."""
     found = {("fertility", f"tokens/{unit}"): fertility(counted),
              ("bytes_per_token", "bytes/token"): statistics.ratio(counted.bytes, counted.tokens),
              ("words_kept_whole", "share"): statistics.ratio(counted.whole, counted.words),
@@ -204,10 +201,7 @@ def start_token(tokenizer) -> int:
 
 
 def encoded(tokenizer, texts, chat: bool = False) -> list[list[int]]:
-    """Ids of texts as every score reads them: a document behind `start_token`, a chat just as its template renders it.
-
-    A template that writes no BOS gets none here either, as in training (`trainers.instructor`).
-    """
+    """Ids of texts as every score reads them: a document behind `start_token`, a chat just as its template renders it."""
     start = [] if chat else [start_token(tokenizer)]
     return [[*start, *ids] for ids in encode(tokenizer, texts)]
 
@@ -270,10 +264,7 @@ def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrained
 
 
 def _whole(tokenizer, unique: list[str]) -> set[str]:
-    """Those words that are one token after a space (SentencePiece puts that space before a text itself).
-
-    A character of a script without spaces has none before it.
-    """
+    """Those words that are one token after a space, which SentencePiece puts itself, and unspaced scripts do not have."""
     lead, model = " " if byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
     single = {word for word in unique if regex.match(SINGLE, word, regex.V1)}
     pieces = {word: _alphabet(word) if lead else word for word in single}
@@ -290,15 +281,12 @@ def check(base: PreTrainedTokenizerFast, script: str = "Latin"):
     if max(base.get_vocab().values()) != len(base) - 1:
         raise ValueError(f"The tokenizer has {len(base)} tokens but ids up to {max(base.get_vocab().values())}: "
                          "ids with holes cannot be extended, so choose another base.")
-    try:
-        regex.compile(_signs(script))
-    except regex.error as error:
-        raise ValueError(f"Unicode knows no script {script!r}: give a name like Arabic or Devanagari.") from error
+    script_share("a", script)  # ValueError for a script that Unicode does not know
 
 
 def _signs(script: str) -> str:
     """Character class of a script with the marks, digits and punctuation that Unicode's script extensions give it."""
-    return script.replace("\\p{", r"\p{scx=") if script.startswith("[") else rf"\p{{scx={script}}}"
+    return "[" + SCRIPTS.get(script, rf"\p{{{script}}}").replace("{", "{scx=") + "]"
 
 
 def byte_level(base: PreTrainedTokenizerFast) -> bool:
@@ -307,10 +295,8 @@ def byte_level(base: PreTrainedTokenizerFast) -> bool:
 
 
 def _cutters(base):
-    """Normaliser and pre-tokenizer that cut text into words as the base's training did.
-
-    SentencePiece's BPE never joins across a space, but transformers keeps that rule in its list of merges only.
-    """
+    """Normaliser and pre-tokenizer that cut text into words as the base's training did."""
+    # SentencePiece's BPE never joins across a space, but transformers keeps that rule in its list of merges only.
     if byte_level(base):
         return base.backend_tokenizer.normalizer, base.backend_tokenizer.pre_tokenizer
     return None, pre_tokenizers.Metaspace()
@@ -326,10 +312,7 @@ def _characters(base, found: Counter, fits) -> list[Step]:
 
 
 def _merges(words: list[tuple[list[str], int]], known: set[str], size: int, fits) -> list[Step]:
-    """Byte-pair encoding of words that are cut already, until `size` pieces not in `known` are found.
-
-    Counts are kept up to date word by word; the heap may hold stale counts, which are corrected when they come up.
-    """
+    """Byte-pair encoding of words that are cut already, until `size` pieces not in `known` are found."""
     totals, places = Counter(), defaultdict(set)
     for index, (pieces, count) in enumerate(words):
         for pair in zip(pieces, pieces[1:]):
@@ -339,7 +322,7 @@ def _merges(words: list[tuple[list[str], int]], known: set[str], size: int, fits
     heapq.heapify(heap)
     steps = []
     while size > 0 and heap:
-        total, pair = heapq.heappop(heap)
+        total, pair = heapq.heappop(heap)  # perhaps a stale count, which is corrected when it comes up
         if totals[pair] < FEWEST or -total != totals[pair]:
             if totals[pair] >= FEWEST:
                 heapq.heappush(heap, (-totals[pair], pair))
@@ -417,10 +400,7 @@ def _leading(script: str) -> set[bytes]:
 
 
 def _append(base, pieces: list[str], size: int) -> PreTrainedTokenizerFast:
-    """The base with the first `size` unknown pieces, and as merges every way to put each together from two known ones.
-
-    This is how transformers reads a merged SentencePiece model: merges in the order of the vocabulary.
-    """
+    """The base with the first `size` unknown pieces, and as merges every way to put each together from two known ones."""
     known = set(base.get_vocab())
     new = [piece for piece in dict.fromkeys(pieces) if piece not in known][:size]
     known.update(new)

@@ -89,10 +89,10 @@ def _pools(rows: list[dict], key: Callable) -> dict:
     return pools
 
 
-def _shuffled(rows: list[dict], salt: str, most: int = NEIGHBOURS) -> list[dict]:
-    """At most `most` rows from a place that the salt decides, in an order that never changes."""
+def _shuffled(rows: list[dict], salt: str) -> list[dict]:
+    """At most NEIGHBOURS rows from a place that the salt decides, in an order that never changes."""
     start = int(corpus.digest(salt), 16) % max(1, len(rows))
-    return (rows[start:] + rows[:start])[:most]
+    return (rows[start:] + rows[:start])[:NEIGHBOURS]
 
 
 def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings) -> list[dict]:

@@ -167,7 +167,7 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
 
 
 def gettext(name: str, folder: Path, languages: list[str], further: bool = False) -> Content:
-    """Interfaces of programs: gettext catalogues, which carry their English; `further` languages where the learned has it."""
+    """Interfaces of programs: gettext catalogues with their English. With `further`, strings in other languages too."""
     own = _catalogues(folder, languages[1])
     others = {code: _catalogues(folder, code) for code in languages[2:] if further}
     units = []

@@ -1,10 +1,8 @@
 """One prompt for training and testing: a task row as messages, as text, and as a training example.
 
 A row is a mapping with `task`, `language` (of the question) and `text` (or `question`). Multiple choice has `choices`
-(list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, the code
-of the target language.
-Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart, as by blank lines in
-the parent paper's scripts.
+(list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, a language
+code. Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart.
 """
 import functools
 from pathlib import Path

@@ -39,17 +39,16 @@ class Schedule(NamedTuple):
 
 
 def constant(shares: Shares) -> Schedule:
-    """The same shares from the first token to the last. Raises ValueError for shares that do not add up to 1."""
+    """The same shares from the first token to the last. Raises ValueError where they do not add up to 1."""
     return _checked(Schedule([(0.0, shares)], joined=False))
 
 
-def named(kind: str, levels: list[float], boundaries: list[float], division: Shares, rest: str = "en") -> Schedule:
-    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `rest` has the rest.
+def named(kind: str, levels: list[float], boundaries: list[float], division: Shares) -> Schedule:
+    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `en` has the rest.
 
     `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
     straight from level to level, at 0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and
-    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for other numbers of levels, shares that do not
-    add up to 1, or boundaries that do not rise from 0 to at most 1.
+    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for another number of levels, and as `constant`.
     """
     if kind not in KINDS:
         raise ValueError(f"Schedule {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
@@ -57,7 +56,7 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
     if len(levels) != len(starts):
         raise ValueError(f"A {kind} schedule with boundaries {boundaries} needs {len(starts)} levels, and there are "
                          f"{len(levels)}: {levels}.")
-    points = [(at, {rest: 1 - level, **{name: level * share for name, share in division.items()}})
+    points = [(at, {"en": 1 - level, **{name: level * share for name, share in division.items()}})
               for at, level in zip(starts, levels)]
     return _checked(Schedule(points, joined=kind == "ramp"))
 

@@ -2,8 +2,7 @@
 
 Continued BPE keeps every merge of the base and learns more on the corpus, so old text keeps its ids and each new piece
 can be reached (appended pieces often cannot: arXiv 2512.03989). Works for byte-level BPE (SmolLM2, Llama-3) and for
-SentencePiece-style BPE with byte fallback (Llama-2). `save_pretrained` of a result writes `tokenizer.json`,
-`tokenizer_config.json` and the chat template; no `tokenizer.model`, for the additions live in the JSON.
+SentencePiece-style BPE with byte fallback (Llama-2), of which a result is saved without a `tokenizer.model`.
 """
 import codecs
 import copy

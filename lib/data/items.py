@@ -1,8 +1,7 @@
 """Test items derived from the corpus: multiple choice with one right answer, its place balanced over the options.
 
-They are made from what was cleaned and split, so an item is on the side of the split of the text that it comes from.
-None is a published benchmark; they need no judgement beyond what the sources already say. `word_order` can be had from
-any text at all; its items have no question and are never trained on.
+An item is on the side of the split of the text that it comes from. None is a published benchmark, or needs a judgement
+beyond what the sources say. `word_order` can be had from any text; it has no question and is never trained on.
 """
 import itertools
 from collections import defaultdict

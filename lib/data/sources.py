@@ -358,17 +358,12 @@ def _memory(path: Path, language: str) -> Iterator[tuple]:
                                        no_network=True, load_dtd=False):
             found = {}
             for version in node.iterfind("{*}tuv"):
-                found.setdefault(_code(version), _segment(version.find("{*}seg")))
+                code = regex.split("[-_]", version.xpath("string(@xml:lang | @lang)").lower())[0]  # `fa` of `fa-IR`
+                found.setdefault(code, _segment(version.find("{*}seg")))
             yield found.get("en"), found.get(language)
             node.clear()
     except etree.XMLSyntaxError as error:
         raise SourceError(f"{path} is not well-formed XML ({error}); export it again.") from error
-
-
-def _code(version) -> str:
-    """The language of a version, without its country: `fa` of `fa-IR`."""
-    named = version.get("{http://www.w3.org/XML/1998/namespace}lang") or version.get("lang") or ""
-    return named.lower().replace("_", "-").partition("-")[0]
 
 
 def _segment(node) -> str | None:

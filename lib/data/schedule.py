@@ -93,7 +93,7 @@ def plan(schedule: Schedule, blocks: int) -> list[str]:
 
 
 def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.Dataset:
-    """The blocks of all streams in the plan's order; one that runs out is read again, and said so; ValueError for none."""
+    """Blocks of all streams in the plan's order; one that runs out is read again, as is said. ValueError for an empty one."""
     # interleave_datasets draws the stream of each row at random, so its shares hold on average only; the plan is exact,
     # and as a selection of rows it is the same for any number of workers and processes.
     names, wanted = list(streams), Counter(plan)
@@ -111,7 +111,7 @@ def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.D
 
 
 def realised(plan: list[str], schedule: Schedule, window: int) -> pandas.DataFrame:
-    """Shares of each `window` blocks: blocks (seen up to its end), stream, planned, realised; the last may be shorter."""
+    """Shares in each `window` of blocks: blocks (seen up to its end), stream, planned, realised."""
     wanted = schedule.shares(len(plan))
     found = pandas.DataFrame({name: [float(name == stream) for stream in plan] for name in schedule.streams})
     spans = [(start, min(start + window, len(plan))) for start in range(0, len(plan), window)]

@@ -52,7 +52,7 @@ class Content(NamedTuple):
 
 
 def read(name: str, languages: list[str]) -> Content:
-    """A source in the languages: `en`, the one learned, others. SourceError when unknown, AssetError when unfetched."""
+    """Fetches a source and reads it in `languages`: `en`, the one learned, further ones. SourceError for an unknown one."""
     if name not in READERS:
         raise SourceError(f"There is no source {name!r}; choose from {', '.join(READERS)}.")
     return READERS[name](name, assets.fetch(name), languages)

@@ -263,7 +263,7 @@ def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrained
 
 
 def _whole(tokenizer, unique: list[str]) -> set[str]:
-    """Those words that are one token after a space, which SentencePiece puts itself, and unspaced scripts do not have."""
+    """Those words that are one token after a space (SentencePiece puts it itself; scripts without spaces have none)."""
     lead, model = " " if byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
     single = {word for word in unique if regex.match(SINGLE, word, regex.V1)}
     pieces = {word: _alphabet(word) if lead else word for word in single}

@@ -19,7 +19,7 @@ import pyarrow
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib.data import prompts, sources, text
+from lib.data import sources, text
 from lib.engine import assets, params, paths, records
 
 CHAPTER = "01_corpus"
@@ -124,23 +124,13 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     if parameters["corpus_dataset"]:
         contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"], limit))
     contents += [sources.pairs(paths.named(file), language) for file in parameters.get("pair_files", [])]
-    contents += [_tests(paths.named(file), language) for file in parameters.get("test_files", [])]
+    contents += [sources.tests(paths.named(file), language) for file in parameters.get("test_files", [])]
     content = merge(contents)
     if len({row["id"] for row in content.tests}) < len(content.tests):
         raise sources.SourceError("Two of `test_files` have one name, which would be the name of two tests: rename one.")
     for row in content.left_out:
         print(f"Left out of {row['source']}, rows with {row['filter']}: {row['rows']}.")
     return content, absent
-
-
-def _tests(file: Path, language: str) -> sources.Content:
-    """A user's test file. Raises SourceError when a task of the companion's own has its name."""
-    content = sources.tests(file, language)
-    task, known = content.tests[0]["task"], {path.stem for path in paths.TASKS.glob("*.yaml")} | set(prompts.PHRASES)
-    if task in known or not regex.fullmatch(r"[\w-]+", task):
-        raise sources.SourceError(f"{file} would give its task the name {task!r}; name the file with letters, digits, "
-                                  f"- and _, and not {', '.join(sorted(known))}.")
-    return content
 
 
 def merge(contents: Iterable[sources.Content]) -> sources.Content:

@@ -18,9 +18,9 @@ import regex
 import yaml
 from lxml import etree
 
-from lib.data import files, text
+from lib.data import files, prompts, text
 from lib.data.files import SourceError
-from lib.engine import assets
+from lib.engine import assets, paths
 
 # How packages spell languages that have more than one written standard.
 LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
@@ -292,9 +292,9 @@ def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 
     return _documents(found, identifier.partition("@")[0], language, column, limit)
 
 
-def _documents(paths: list[Path], name: str, language: str, column: str, limit: int) -> Content:
+def _documents(places: list[Path], name: str, language: str, column: str, limit: int) -> Content:
     units, seen, bad = [], 0, 0
-    rows = ((f"{path.name}/{number}", row) for path in paths
+    rows = ((f"{path.name}/{number}", row) for path in places
             for number, row in enumerate(files.texts(path, column, language)))
     for group, document in rows:
         if not _filled(document):
@@ -306,7 +306,7 @@ def _documents(paths: list[Path], name: str, language: str, column: str, limit: 
             break
     if not units:
         where = f" in its {bad} rows" if bad else ""
-        raise SourceError(f"{paths[0]} holds no text{where}; give a file with at least one document.")
+        raise SourceError(f"{places[0]} holds no text{where}; give a file with at least one document.")
     return Content(units, left_out=_left_out(name, language, "no text", bad))
 
 
@@ -378,11 +378,15 @@ def tests(path: Path, language: str) -> Content:
     """A user's own test items, each {"question", "choices", "answer", "language", "id"}, the last two optional.
 
     `answer` is the index of the right choice, from 0, or its text; the task is called as the file. Raises SourceError
-    for the first item that is not so, naming its line: a test is taken whole or not at all.
+    for a task's name, and for the first item that is not so, naming its line: a test is taken whole or not at all.
     """
     path, found = Path(path), {}
     task = files.stem(path)
     files.check(path, ".jsonl", ".json")
+    known = {file.stem for file in paths.TASKS.glob("*.yaml")} | set(prompts.PHRASES)
+    if task in known or not regex.fullmatch(r"[\w-]+", task):
+        raise SourceError(f"{path} would give its task the name {task!r}; name the file with letters, digits, - and _, "
+                          f"and not {', '.join(sorted(known))}.")
     for number, row in files.records(path, language, []):
         item = _test(f"{path}, line {number}", row, language)
         name = f"{task}/{number if item['id'] is None else item['id']}"

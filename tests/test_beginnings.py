@@ -73,7 +73,7 @@ def test_a_choice_as_a_chat_stands_as_its_template_renders_it(model, tokenizer, 
 def test_a_document_is_gone_on_with_behind_the_start_token(model, tokenizer, seen):
     pairs = pandas.DataFrame({"id": ["p"], "english": ["The file."], "target": ["پرونده."]})
     measure.translate(model, tokenizer, pairs, "fa", "document", 2)
-    asked = [prompts.pair_prompt("The file.", "en-fa", "fa"), prompts.pair_prompt("پرونده.", "fa-en", "fa")]
+    asked = [prompts.pair_prompt("The file.", "en-fa"), prompts.pair_prompt("پرونده.", "fa-en")]
     assert sorted(seen) == sorted(plain(tokenizer, text) for text in asked)
 
 

@@ -226,9 +226,9 @@ def test_sample_takes_rows_that_belong_together():
 def test_answer_is_scored_as_it_was_trained(byte_tokenizer):
     import copy
     turns = [{"role": "user", "content": "Which?"}]
-    assert prompts.reply(byte_tokenizer, turns, "A") == "A"
+    assert prompts.around(byte_tokenizer, turns)[0] == ""
     alpaca = prompts.dress(copy.deepcopy(byte_tokenizer), "alpaca")
-    assert prompts.reply(alpaca, turns, "A") == " A"
+    assert prompts.around(alpaca, turns)[0] == " "
 
 
 def test_harness_and_generation_take_benchmark_rows(lay, byte_tokenizer, tiny_model, tmp_path):

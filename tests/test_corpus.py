@@ -85,7 +85,7 @@ def test_zwnj_survives_to_the_artefact(built):
 def test_a_group_is_on_one_side_in_every_artefact(built):
     rows = pandas.concat([frame[["group", "split"]] for frame in built[0].values()])
     assert (rows.groupby("group")["split"].nunique() == 1).all()
-    assert set(rows["split"]) == set(corpus.SPLITS)
+    assert set(rows["split"]) == {"train", "validation", "test"}
 
 
 def test_no_test_text_has_a_twin_in_training(built):
@@ -278,7 +278,7 @@ def _poems(end="\n"):
 def test_documents_and_splits_are_the_same_whatever_ends_a_line(tmp_path):
     found = [_gathered(tmp_path, corpus_files={"a.txt": content})[0]["documents"]
              for content in (_poems(), _poems("\r\n"), _poems("\r"), "\ufeff" + _poems("\r\n"))]
-    assert found[0]["group"].nunique() == 20 and set(found[0]["split"]) == set(corpus.SPLITS)
+    assert found[0]["group"].nunique() == 20 and set(found[0]["split"]) == {"train", "validation", "test"}
     for frame in found[1:]:
         pandas.testing.assert_frame_equal(frame, found[0])
 
@@ -311,7 +311,7 @@ def test_looking_for_leaks_equals_comparing_everything(english, persian):
     asked = {english[1], persian[2].replace("زود", "دیر"), "yes"}
     def gives(string, question):
         pieces = (string, *string.split("\n"))
-        return any(corpus.similar(piece, question, 0.7) for piece in pieces) or len(question) > 20 and question in string
+        return any(corpus.jaccard(corpus.shingles(piece), corpus.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
     assert corpus.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
 
 
@@ -373,7 +373,7 @@ def test_training_texts_that_give_a_question_of_ones_own_away_go(tmp_path):
         {"artefact": "documents", "language": "fa", "source": "a.txt", "filter": "twin of own test", "rows": 2}]
     held = {"documents": before.assign(split="test")}
     assert len(corpus.guard(held, content.tests, settings, ledger)["documents"]) == len(before)
-    assert corpus.guard(held, [], settings, ledger) is held
+    assert corpus.guard(held, [], settings, ledger)["documents"] is held["documents"]
 
 
 def test_own_tests_join_the_items_as_they_are(tmp_path):

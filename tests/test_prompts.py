@@ -7,7 +7,7 @@ import pytest
 from lib.data import prompts
 
 QUESTION = {"task": "emoji_mcq", "language": "fa", "question": "گربه", "choices": ["🐈", "🐕"], "answer": 1}
-SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en", "fa")
+SENTENCE = prompts.translation("The cat sleeps.", "گربه می‌خوابد.", "fa-en")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_blank_that_merges_with_the_answers_first_word_is_left_to_the_answer(b
                            "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")
     assert prompts.render(words, turns).endswith("assistant: ")  # the tiny vocabulary has no " Yes"
     monkeypatch.setattr(prompts, "SAMPLE", "the")
-    assert prompts.render(words, turns).endswith("assistant:") and prompts.reply(words, turns, "the") == " the"
+    assert prompts.render(words, turns).endswith("assistant:") and prompts.around(words, turns)[0] == " "
     assert prompts.end(words) == words.eos_token_id
 
 
@@ -129,7 +129,7 @@ def test_a_reply_has_what_the_template_puts_before_it(byte_tokenizer):
     words = copy.deepcopy(byte_tokenizer)
     words.chat_template = words.chat_template.replace("'\n' + message['content']", "'\n' + ('<think></think> ' if "
                                                       "message['role'] == 'assistant' else '') + message['content']")
-    assert prompts.reply(words, prompts.messages(SENTENCE), "hi") == "<think></think> hi"
+    assert prompts.around(words, prompts.messages(SENTENCE))[0] == "<think></think> "
 
 
 def test_options_carry_the_letters_of_the_language():
@@ -140,17 +140,15 @@ def test_options_carry_the_letters_of_the_language():
 
 
 def test_a_language_without_own_wording_is_asked_in_english_by_its_name():
-    row = prompts.translation("Good day.", "Rojbaş.", "en-tr", "tr")
+    row = prompts.translation("Good day.", "Rojbaş.", "en-tr")
     assert prompts.messages(row)[0]["content"] == "Translate into Turkish:\nGood day."
     assert prompts.messages({**row, "language": "tr", "to": "en"})[0]["content"].startswith("Translate into English")
 
 
 def test_pair_documents_name_both_languages_in_the_order_of_the_direction():
-    assert prompts.pair_document("A cat.", "گربه.", "en-fa", "fa") == "English: A cat.\nفارسی: گربه."
-    assert prompts.pair_document("A cat.", "گربه.", "fa-en", "fa") == "فارسی: گربه.\nEnglish: A cat."
-    assert prompts.pair_prompt("A cat.", "en-fa", "fa") == "English: A cat.\nفارسی:"
-    with pytest.raises(ValueError, match="'en-de' is none of en-fa, fa-en"):
-        prompts.pair_prompt("A cat.", "en-de", "fa")
+    assert prompts.pair_document("A cat.", "گربه.", "en-fa") == "English: A cat.\nفارسی: گربه."
+    assert prompts.pair_document("A cat.", "گربه.", "fa-en") == "فارسی: گربه.\nEnglish: A cat."
+    assert prompts.pair_prompt("A cat.", "en-fa") == "English: A cat.\nفارسی:"
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_odd_constant_shares_keep_to_one_percent_too():
 
 
 def test_sudden_changes_cost_two_blocks_at_most():
-    one = schedule.stepwise([(0, {"a": 0.9, "b": 0.1}), (0.4, {"b": 0.2, "c": 0.8}), (0.7, {"a": 1.0})])
+    one = schedule.Schedule([(0, {"a": 0.9, "b": 0.1}), (0.4, {"b": 0.2, "c": 0.8}), (0.7, {"a": 1.0})], joined=False)
     assert abs(_windows(one)).max() < 2
 
 
@@ -75,7 +75,7 @@ def test_temperature_evens_out():
 
 @pytest.mark.parametrize("build, message", [
     (lambda: schedule.constant({"en": 0.5}), "add up to 0.500"),
-    (lambda: schedule.stepwise([(0.2, {"en": 1})]), "rise from 0"),
+    (lambda: schedule.named("stepwise", [0.3, 0.4, 0.6], [0.8, 0.2], {"fa": 1}), "rise from 0"),
     (lambda: schedule.named("stepwise", [0.3, 0.6], [], {"fa": 1}), "needs 1 levels"),
     (lambda: schedule.named("zigzag", [0.3], [], {"fa": 1}), "choose one of constant, stepwise, ramp")])
 def test_wrong_schedules_are_told(build, message):

@@ -26,7 +26,7 @@ def test_book_aligns_blocks_and_groups_by_file(tmp_path):
         folder = tmp_path / "usr/share/doc/debian-handbook/html" / place
         folder.mkdir(parents=True)
         (folder / "a.html").write_text(HTML.format(*words), encoding="utf8")
-    found = sources.handbook("debian-handbook", tmp_path, ["en", "fa", "ar"])
+    found = sources.READERS["debian-handbook"]("debian-handbook", tmp_path, ["en", "fa", "ar"])
     assert [(row["en"], row["fa"]) for row in found.units] == [("Heading", "عنوان"), ("One two end", "یک دو end"), ("Three", "سه")]
     assert {row["group"] for row in found.units} == {"debian-handbook/a"}
     assert {"heading": "عنوان", "passage": "یک دو end"}.items() <= found.sections[1].items()
@@ -72,7 +72,7 @@ def test_catalogues_are_aligned_over_further_languages(tmp_path):
         book.extend(polib.POEntry(msgid=english, msgstr=string) for english, string in strings.items())
         file.parent.mkdir(parents=True)
         book.save(str(file))
-    units = sources.multiway("x", tmp_path, ["en", "fa", "tr", "zh"]).units
+    units = sources.gettext("x", tmp_path, ["en", "fa", "tr", "zh"], further=True).units
     assert [{code: unit[code] for code in ("fa", "tr", "zh") if code in unit} for unit in units] == [
         {"fa": "ذخیره", "tr": "Kaydet"}, {"fa": "باز کردن", "zh": "打开"}]
 

@@ -18,12 +18,11 @@ import pyarrow
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib.data import prompts, sources, text
+from lib.data import sources, text
 from lib.engine import assets, params, paths, records
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
-SPLITS = ("train", "validation", "test")
 SHINGLE, PERMUTATIONS = 5, 64
 SECRET = 20  # characters: shorter questions stand in many texts by themselves
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
@@ -120,23 +119,13 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     if parameters["corpus_dataset"]:
         contents.append(sources.hub(parameters["corpus_dataset"], *options, parameters["corpus_pattern"], limit))
     contents += [sources.pairs(paths.named(file), language) for file in parameters.get("pair_files", [])]
-    contents += [_tests(paths.named(file), language) for file in parameters.get("test_files", [])]
+    contents += [sources.tests(paths.named(file), language) for file in parameters.get("test_files", [])]
     content = merge(contents)
     if len({row["id"] for row in content.tests}) < len(content.tests):
         raise sources.SourceError("Two of `test_files` have one name, which would be the name of two tests: rename one.")
     for row in content.left_out:
         print(f"Left out of {row['source']}, rows with {row['filter']}: {row['rows']}.")
     return content, absent
-
-
-def _tests(file: Path, language: str) -> sources.Content:
-    """A user's test file. Raises SourceError when a task of the companion's own has its name."""
-    content = sources.tests(file, language)
-    task, known = content.tests[0]["task"], {path.stem for path in paths.TASKS.glob("*.yaml")} | set(prompts.PHRASES)
-    if task in known or not regex.fullmatch(r"[\w-]+", task):
-        raise sources.SourceError(f"{file} would give its task the name {task!r}; name the file with letters, digits, "
-                                  f"- and _, and not {', '.join(sorted(known))}.")
-    return content
 
 
 def merge(contents: Iterable[sources.Content]) -> sources.Content:
@@ -154,15 +143,16 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     artefact `units` they count what a file held beside text, and what `text.normalise` rewrote.
     """
     ledger, learned = _reading(content), settings.language
-    scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
-    both = list(dict.fromkeys([learned, "en"]))
-    documents = [_filtered(_without_slots(_rows(content.units, {"text": code}, code), settings, ledger),
-                           {"text": scripts[code]}, "documents", settings, ledger) for code in both]
-    pairs = _filtered(_rows(content.units, {"english": "en", "target": learned}, f"en-{learned}"),
-                      {"english": "Latin", "target": settings.script}, "pairs", settings, ledger)
     codes = list(dict.fromkeys(["en", learned, *others]))
-    multiway = _filtered(_rows(content.units, {code: code for code in codes}, "all"),
-                         {code: scripts[code] for code in codes}, "multiway", settings, ledger)
+    scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
+
+    def kept(artefact: str, columns: dict[str, str], label: str) -> pandas.DataFrame:
+        rows = _rows(content.units, columns, label)
+        return _filtered(rows, {name: scripts[code] for name, code in columns.items()}, artefact, settings, ledger)
+
+    documents = [kept("documents", {"text": code}, code) for code in dict.fromkeys([learned, "en"])]
+    pairs = kept("pairs", {"english": "en", "target": learned}, f"en-{learned}")
+    multiway = kept("multiway", {code: code for code in codes}, "all")
     dialogues = [_dialogues(content.dialogues, code, scripts[code], settings, ledger) for code in codes]
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
@@ -193,19 +183,6 @@ def _reading(content: sources.Content) -> list[dict]:
         for (language, source, name), rows in sorted(counts.items())]
 
 
-def _of_programs(frame: pandas.DataFrame, settings: Settings) -> pandas.Series:
-    """Which rows are strings of programs, in which something may be left to fill in: not a user's own pairs."""
-    own = {Path(file).name for file in settings.pair_files}
-    return frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
-
-
-def _without_slots(frame: pandas.DataFrame, settings: Settings, ledger: list) -> pandas.DataFrame:
-    """The documents with `readable` short strings; the ledger counts those that changed as `rewritten`."""
-    changed = frame["text"].where(~_of_programs(frame, settings), frame["text"].map(readable))
-    _drop(frame, changed != frame["text"], "rewritten", "documents", ledger)
-    return frame.assign(text=changed)
-
-
 def readable(string: str) -> str:
     """A program's string as its reader may see it: labels for links, one form of a choice, … for what is filled in."""
     string = SLOTS.sub("…", LINK.sub(r"\1\2", string).replace("'''", "").replace("''", "").replace("%%", "%"))
@@ -226,8 +203,14 @@ def _dialogues(rows: list[dict], code: str, script: str, settings: Settings, led
 
 
 def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, settings: Settings, ledger: list):
-    """Applies the filters in turn: empty, placeholder, length, exact duplicate, script, near duplicate."""
-    columns, rows = list(scripts), frame.assign(program=_of_programs(frame, settings)).to_dict("records")
+    """Applies the filters in turn; before them, documents that are strings of programs are made `readable`."""
+    own = {Path(file).name for file in settings.pair_files}
+    program = frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
+    if artefact == "documents":
+        changed = frame["text"].where(~program, frame["text"].map(readable))
+        _drop(frame, changed != frame["text"], "rewritten", artefact, ledger)
+        frame = frame.assign(text=changed)
+    columns, rows = list(scripts), frame.assign(program=program).to_dict("records")
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
     for name, bad in _filters(scripts, settings).items():
         frame = _drop(frame, [bad(rows[place]) for place in frame.index], name, artefact, ledger)
@@ -280,16 +263,11 @@ def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
     encoded = ([part.encode("utf8") for part in shingles(string)] for string in strings)
     sketches = MinHash.generator(encoded, num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
     for number, sketch in enumerate(sketches):
-        near = [other for other in index.query(sketch) if similar(strings[number], strings[other], threshold)]
-        found.append(bool(near))
-        if not near:
+        near = (jaccard(shingles(strings[number]), shingles(strings[other])) for other in index.query(sketch))
+        found.append(any(similarity > threshold for similarity in near))
+        if not found[-1]:
             index.insert(number, sketch, check_duplication=False)
     return found
-
-
-def similar(a: str, b: str, threshold: float) -> bool:
-    """Whether two strings' shingles have a Jaccard similarity above the threshold."""
-    return jaccard(shingles(a), shingles(b)) > threshold
 
 
 def twins(strings: Iterable[str], against: Iterable[str], threshold: float) -> set[str]:
@@ -346,14 +324,16 @@ def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: floa
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
-    """The rows without those to train on that give away what is `asked` (`leaking`); how many did is fact `leaked`.
+    """The rows without those to train on whose `columns` give away what is `asked`; how many did is fact `leaked`."""
+    bad = _giving(rows, columns, asked)
+    record.fact("leaked", int(bad.sum()), "rows", **labels)
+    return rows[~bad].reset_index(drop=True)
 
-    `columns` hold a row's texts. Where there is a column `split`, rows of validation and test stay.
-    """
+
+def _giving(rows: pandas.DataFrame, columns: list[str], asked: set[str], threshold: float = Settings.twin_threshold):
+    """Which rows are to train on and give away what is `asked`, as an array of truth values."""
     train = rows[rows["split"] == "train"] if "split" in rows else rows
-    bad = leaking(train[columns].astype(str).to_numpy(), asked)
-    record.fact("leaked", sum(bad), "rows", **labels)
-    return rows.drop(index=train.index[bad]).reset_index(drop=True)
+    return rows.index.isin(train.index[leaking(train[columns].astype(str).to_numpy(), asked, threshold)])
 
 
 def assign(groups: Iterable[str], settings: Settings) -> dict[str, str]:
@@ -378,8 +358,12 @@ def digest(*parts) -> str:
 def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     """Adds ids and splits, and drops (and counts) validation and test rows with a near twin in training."""
     splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
-    frames = {name: frame.assign(split=frame["group"].map(splits), **_identifiers(name, frame))
-              for name, frame in frames.items()}
+    frames = dict(frames)
+    for name, frame in frames.items():
+        names = [digest(name, *row) for row in frame.itertuples(index=False)]
+        # The columns of multi-way items are language codes, and `id` is Indonesian's.
+        column = "item" if name == "multiway" else "id"
+        frames[name] = frame.assign(split=frame["group"].map(splits), **{column: names})
     found, _ = leaks(frames, settings)
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
@@ -391,16 +375,9 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     return frames
 
 
-def _identifiers(artefact: str, frame: pandas.DataFrame) -> dict[str, list[str]]:
-    """The column of ids: `item` for multi-way items, whose columns are language codes (`id` is Indonesian's)."""
-    return {"item" if artefact == "multiway" else "id":
-            [digest(artefact, *row) for row in frame.itertuples(index=False)]}
-
-
 def compared(artefact: str, settings: Settings) -> list[str]:
     """Text columns of an artefact in which a near twin would be a leak."""
-    return {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt"],
-            "multiway": list(dict.fromkeys(["en", settings.language]))}[artefact]
+    return {**TEXTS, "dialogues": ["prompt"], "multiway": list(dict.fromkeys(["en", settings.language]))}[artefact]
 
 
 def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[str], int]:
@@ -421,13 +398,10 @@ def held_out(frames: Frames) -> set[str]:
 def guard(frames: Frames, tests: list[dict], settings: Settings, ledger: list[dict]) -> Frames:
     """The frames without training rows that give away a question of a user's test (`leaking`); counted."""
     asked = {row["question"] for row in tests}
-    return {name: _guarded(name, frame, asked, settings, ledger) for name, frame in frames.items()} if asked else frames
-
-
-def _guarded(name: str, frame: pandas.DataFrame, asked: set[str], settings: Settings, ledger: list) -> pandas.DataFrame:
-    train = frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)]
-    bad = frame.index.isin(train.index[leaking(train.to_numpy(), asked, settings.twin_threshold)])
-    return _drop(frame, bad, "twin of own test", name, ledger).reset_index(drop=True)
+    bad = {name: _giving(frame, TEXTS.get(name) or codes(frame), asked, settings.twin_threshold)
+           for name, frame in frames.items() if asked}
+    return frames | {name: _drop(frames[name], gone, "twin of own test", name, ledger).reset_index(drop=True)
+                     for name, gone in bad.items()}
 
 
 def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. What cannot be read raises SourceError.
 """
 import codecs
+import contextlib
 import csv
 import io
 import json
@@ -140,31 +141,20 @@ def decoded(path: Path, language: str) -> str:
 
 def _json(path: Path, string: str) -> Iterator[tuple[int, dict]]:
     """The objects of a file with one a line, or with an array of them."""
-    whole = _whole(string) if string.lstrip().startswith("[") else None
-    place = "line" if whole is None else "entry"
-    lines = ((number, line) for number, line in enumerate(text.lines(string), 1) if line.strip())
-    for number, row in enumerate(whole, 1) if whole is not None else lines:
-        row = _line(path, number, row) if whole is None else row
+    place, rows = "line", ((number, line) for number, line in enumerate(text.lines(string), 1) if line.strip())
+    if string.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):  # else lines that begin with a bracket
+            place, rows = "entry", enumerate(json.loads(string), 1)
+    for number, row in rows:
+        try:
+            row = json.loads(row) if place == "line" else row
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line, or an array of "
+                              "objects.") from error
         if not isinstance(row, dict):
             raise SourceError(f"{path}, {place} {number} holds {str(row)[:30]!r}, which is no object; write "
                               'an object a line, like {"text": "…"}, or an array of objects.')
         yield number, row
-
-
-def _whole(string: str) -> list | None:
-    """A text that is one JSON array; None for one that is not, such as lines that begin with `[`."""
-    try:
-        return json.loads(string)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _line(path: Path, number: int, line: str):
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line, or an array of "
-                          "objects.") from error
 
 
 def _parquet(path: Path, columns: list[str]) -> Iterator[dict]:

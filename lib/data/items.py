@@ -1,8 +1,7 @@
 """Test items derived from the corpus: multiple choice with one right answer, its place balanced over the options.
 
-They are made from what was cleaned and split, so an item is on the side of the split of the text that it comes from.
-None is a published benchmark; they need no judgement beyond what the sources already say. `word_order` can be had from
-any text at all; its items have no question and are never trained on.
+An item is on the side of the split of the text that it comes from. None is a published benchmark, or needs a judgement
+beyond what the sources say. `word_order` can be had from any text; it has no question and is never trained on.
 """
 import itertools
 from collections import defaultdict
@@ -28,8 +27,9 @@ def derive(content: Content, frames: dict[str, pandas.DataFrame], settings: corp
     splits = corpus.assign((row["group"] for row in content.symbols), settings)
     for frame in frames.values():
         splits |= dict(zip(frame["group"], frame["split"]))
-    found = (couplets(content, splits, settings) + symbols(content, splits, settings)
-             + sections(content, frames["documents"], settings) + verify(frames["pairs"], settings)
+    several = (couplets(content, splits, settings) + symbols(content, splits, settings)
+               + sections(content, frames["documents"], settings))
+    found = ([item for item in several if len(item["wrong"]) == OPTIONS - 1] + verify(frames["pairs"], settings)
              + swapped(frames["documents"], settings))
     return _placed(pandas.DataFrame(found, columns=["id", "task", "language", "split", "question", "right", "wrong"]))
 
@@ -64,12 +64,7 @@ def couplets(content: Content, splits: dict[str, str], settings: corpus.Settings
     leaked = corpus.twins(held, training, settings.twin_threshold)
     rows = [row for row in rows if row["split"] == "train" or not {row["first"], row["second"]} & leaked]
     pools = {length: _pools(rows, lambda row: (row["split"], _ending(row, length))) for length in (3, 2, 1)}
-    found = []
-    for row in rows:
-        wrong = _rhyming(row, pools)
-        if len(wrong) == OPTIONS - 1:
-            found.append(_item("hafez_mcq", "fa", row["split"], row["first"], row["second"], wrong))
-    return found
+    return [_item("hafez_mcq", "fa", row["split"], row["first"], row["second"], _rhyming(row, pools)) for row in rows]
 
 
 def _rhyming(row: dict, pools: dict) -> list[str]:
@@ -93,10 +88,10 @@ def _pools(rows: list[dict], key: Callable) -> dict:
     return pools
 
 
-def _shuffled(rows: list[dict], salt: str, most: int = NEIGHBOURS) -> list[dict]:
-    """At most `most` rows from a place that the salt decides, in an order that never changes."""
+def _shuffled(rows: list[dict], salt: str) -> list[dict]:
+    """At most NEIGHBOURS rows from a place that the salt decides, in an order that never changes."""
     start = int(corpus.digest(salt), 16) % max(1, len(rows))
-    return (rows[start:] + rows[:start])[:most]
+    return (rows[start:] + rows[:start])[:NEIGHBOURS]
 
 
 def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings) -> list[dict]:
@@ -109,7 +104,7 @@ def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings)
         for code in dict.fromkeys(("en", settings.language)):
             phrase = text.normalise(row[code], code)
             found.append(_item("emoji_mcq", code, split, phrase, row["symbol"], others[:OPTIONS - 1]))
-    return [item for item in found if len(item["wrong"]) == OPTIONS - 1]
+    return found
 
 
 def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
@@ -125,17 +120,13 @@ def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Set
     for row in rows:
         others = _shuffled(pools[row["language"], row["split"], row["source"]], row["passage"])
         titles = dict.fromkeys(other["heading"] for other in others if other["heading"] != row["heading"])
-        wrong = list(titles)[:OPTIONS - 1]
-        if len(wrong) == OPTIONS - 1:
-            found.append(_item("heading_mcq", row["language"], row["split"], row["passage"], row["heading"], wrong))
+        found.append(_item("heading_mcq", row["language"], row["split"], row["passage"], row["heading"],
+                           list(titles)[:OPTIONS - 1]))
     return found
 
 
 def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
-    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs.
-
-    Hard negatives are not checked by a person: a few may be near-translations.
-    """
+    """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs."""
     found, asked = [], [code for code in dict.fromkeys((settings.language, "en")) if code in VERIFY]
     for split, part in pairs.groupby("split"):
         rows = [{**row, "words": set(text.words(text.key(row["target"])))} for row in part.to_dict("records")]
@@ -173,10 +164,7 @@ def swapped(documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict
 
 
 def swap(sentence: str) -> str | None:
-    """The sentence with two neighbouring words swapped, at a place that never changes; None where none can be.
-
-    The two stand side by side without a sign between them and differ; a capital at the beginning stays there.
-    """
+    """The sentence with two neighbouring words that differ swapped, at a place that never changes; None where none can be."""
     found = list(text.WORD.finditer(sentence))
     pairs = [(a, b) for a, b in zip(found, found[1:]) if sentence[a.end():b.start()] in ("", " ")
              and a[0].casefold() != b[0].casefold() and (a.start() or not a[0][0].isupper())]

@@ -52,7 +52,9 @@ def blocks(documents: Iterable[tuple[str, str]], tokenizer, length: int) -> data
         if not sizes:
             raise ValueError(f"{left} tokens do not fill one block of {length}: raise the budget or shorten the blocks.")
         count, _ = writer.finalize()
-    _announce(count, sizes, length, left)
+    total = sum(sizes.values())
+    parts = ", ".join(f"{name} {size / total:.1%}" for name, size in sorted(sizes.items()))
+    print(f"{count:,} blocks of {length} tokens, {total:,} bytes: {parts}; {left} tokens left over.")
     return datasets.Dataset.from_file(str(file))
 
 
@@ -130,9 +132,3 @@ def _tokens(documents, tokenizer):
             until = numpy.concatenate([[0], numpy.cumsum(sizes)])
             ends = numpy.maximum.accumulate(until[[0, *(end for _, end in offsets)]])
             yield name, [*ids, tokenizer.eos_token_id], [*numpy.diff(ends).tolist(), 0]
-
-
-def _announce(count: int, sizes: dict[str, int], length: int, left: int):
-    total = sum(sizes.values())
-    parts = ", ".join(f"{name} {size / total:.1%}" for name, size in sorted(sizes.items()))
-    print(f"{count:,} blocks of {length} tokens, {total:,} bytes: {parts}; {left} tokens left over.")

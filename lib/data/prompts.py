@@ -1,60 +1,30 @@
 """One prompt for training and testing: a task row as messages, as text, and as a training example.
 
 A row is a mapping with `task`, `language` (of the question) and `text` (or `question`). Multiple choice has `choices`
-(list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, the code
-of the target language.
-Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart (the parent paper's
-scripts differ between training and inference by blank lines).
+(list of str) and the index `answer`; the tasks in PHRASES have the text `answer`; translation also has `to`, a language
+code. Training and testing both go through the tokenizer's chat template, so the bytes cannot drift apart.
 """
 import functools
-import string
+from pathlib import Path
 
 import jinja2
 import pandas
+import yaml
 
 from lib.data import text as words
 
-CHOICE = {"en": "{text}\n{options}\nAnswer with the letter of the right option.",
-          "fa": "{text}\n{options}\nفقط حرف گزینهٔ درست را بنویس."}
-QUESTIONS = {
-    "hafez_mcq": {"en": "Which hemistich follows?", "fa": "مصراع بعدی کدام است؟"},
-    "emoji_mcq": {"en": "Which emoji does this name?", "fa": "این نام کدام شکلک است؟"},
-    "heading_mcq": {"en": "Which heading fits this passage?", "fa": "کدام عنوان برای این متن است؟"},
-    "sentiment": {"en": "What is the sentiment of this text?", "fa": "احساس این متن چیست؟"},
-    "entailment": {"en": "How does the second sentence relate to the first?",
-                   "fa": "جملهٔ دوم با جملهٔ اول چه رابطه‌ای دارد؟"},
-    "qqp": {"en": "Do these two questions ask the same?", "fa": "آیا این دو پرسش یک چیز را می‌پرسند؟"},
-    "word_order": {"en": "Which sentence has its words in order?", "fa": "واژه‌های کدام جمله به ترتیب است؟"},
-}
-PHRASES = {
-    "translation": {"en": "Translate into {to}:\n{text}", "fa": "به انگلیسی ترجمه کن:\n{text}"},
-    "dialogue": {"en": "{text}", "fa": "{text}"},
-    "ghazal": {"en": "Write the next couplet of this ghazal:\n{text}", "fa": "بیت بعدی این غزل را بنویس:\n{text}"},
-    "summary": {"en": "Summarise this text in one or two sentences:\n{text}",
-                "fa": "این متن را در یک یا دو جمله خلاصه کن:\n{text}"},
-    "reading_comprehension": {"en": "{text}\nAnswer with words of the text.",
-                              "fa": "{text}\nبا واژه‌های متن پاسخ بده."},
-    "passage": {"en": "Write a passage under the heading “{text}”.", "fa": "زیر عنوان «{text}» یک بند بنویس."},
-    "continuation": {"en": "Go on with this text:\n{text}", "fa": "این متن را ادامه بده:\n{text}"},
-}
-REPLY = {"en": "Answer", "fa": "پاسخ"}
-# Persian exams number their options الف، ب، ج، د (abjad order).
-LETTERS = {"en": string.ascii_uppercase, "fa": ["الف", "ب", "ج", "د", "ه", "و", "ز", "ح"]}
+WORDING = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
+PHRASES = WORDING["phrases"]  # of tasks that are answered with a text
 HEMISTICH = 70  # characters: longer lines are prose
 CONTINUED = 80  # characters of a text to go on with and of its answer together
 STYLES = ("chat", "alpaca")
 SAMPLE = "Yes"  # an answer to try a template with
 UNTHINKING = "{% set enable_thinking = false %}"
-# The space after "Response:" belongs to the answer: tokenizers merge it with the first word, so a prompt ending in it
-# would be tokenised unlike the training text.
-ALPACA = ("Below is an instruction that describes a task. "
-          "Write a response that appropriately completes the request.\n\n"
-          "### Instruction:\n{instruction}\n\n### Response:")
 
 
 def letters(language: str) -> list[str]:
     """Option letters of a language; Latin capitals where it has none of its own here."""
-    return list(LETTERS.get(language, LETTERS["en"]))
+    return list(_worded("letters", language))
 
 
 def options(row) -> list[str]:
@@ -65,9 +35,9 @@ def options(row) -> list[str]:
 def messages(row) -> list[dict]:
     """The user's turn for a task row, in the row's language (English wording where that language has none here)."""
     language = row["language"]
-    phrases = PHRASES.get(row["task"], CHOICE)
+    phrases = PHRASES.get(row["task"], WORDING["choice"])
     wording = language if language in phrases else "en"
-    question = QUESTIONS.get(row["task"], {}).get(wording)
+    question = WORDING["questions"].get(row["task"], {}).get(wording)
     fields = {"text": "\n".join(filter(None, [question, row["text"] if "text" in row else row["question"]]))}
     if row["task"] == "translation":
         fields["to"] = _language(row["to"]).name
@@ -97,14 +67,9 @@ def render(tokenizer, turns: list[dict]) -> str:
     return asked if asked == asked.rstrip() or _starts(tokenizer, asked, asked + SAMPLE) else asked.rstrip()
 
 
-def reply(tokenizer, turns: list[dict], answer: str) -> str:
-    """`answer` as it follows the rendered messages in training, with what some templates put before it (a space,
-    an empty thought). Raises ValueError as `around` does."""
-    return around(tokenizer, turns)[0] + answer
-
-
 def around(tokenizer, turns: list[dict]) -> tuple[str, str]:
-    """What the chat template puts between the rendered messages and an answer, and what behind the answer.
+    """What the chat template puts between the rendered messages and an answer (a space, an empty thought), and what
+    behind the answer.
 
     Raises ValueError when the text to train on does not begin with the rendered messages, character by character and
     token by token: a model would be asked otherwise than it was trained.
@@ -118,10 +83,7 @@ def around(tokenizer, turns: list[dict]) -> tuple[str, str]:
 
 
 def end(tokenizer) -> int:
-    """Id of the token with which the chat template ends an answer: the first special one behind it.
-
-    Raises ValueError for a template that puts none there, or that cannot be used (`around`).
-    """
+    """Id of the first special token that the chat template puts behind an answer; ValueError where it cannot be used."""
     special = {row for row, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
     if not tokenizer.chat_template:
         raise ValueError("The base has no chat template.")
@@ -162,25 +124,21 @@ def dress(tokenizer, style: str):
             return tokenizer
     except ValueError as error:
         _say(f"{error} So the paper's template, alpaca, is used.")
-    tokenizer.chat_template = _alpaca(tokenizer)
+    begins = tokenizer.bos_token_id is not None and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + WORDING["alpaca"]
     return tokenizer
 
 
-def pair_prompt(text: str, direction: str, language: str) -> str:
-    """Beginning of a translation document: the text under its language's name, then the other language's name.
-
-    `direction` is `en-<language>` or `<language>-en`; anything else raises ValueError.
-    """
-    if direction not in directions(language):
-        raise ValueError(f"Direction {direction!r} is none of {', '.join(directions(language))}.")
-    source, target = sides(direction)
-    return f"{_language(source).native}: {text}\n{_language(target).native}:"
+def pair_prompt(text: str, direction: str) -> str:
+    """Beginning of a translation document: the text under its language's name, then the other language's name."""
+    source, target = (_language(code).native for code in sides(direction))
+    return f"{source}: {text}\n{target}:"
 
 
-def pair_document(english: str, target: str, direction: str, language: str) -> str:
+def pair_document(english: str, target: str, direction: str) -> str:
     """A translation pair as one pretraining document: each text on a line behind its language's own name."""
-    texts = (english, target) if direction.startswith("en-") else (target, english)
-    return f"{pair_prompt(texts[0], direction, language)} {texts[1]}"
+    row = translation(english, target, direction)
+    return f"{document(row)} {row['answer']}"
 
 
 def document(row, shown=None) -> str:
@@ -190,9 +148,8 @@ def document(row, shown=None) -> str:
     """
     before = f"{document(shown)} {shown['answer']}\n\n" if shown is not None else ""
     if row["task"] == "translation":
-        language = row["to"] if row["language"] == "en" else row["language"]
-        return before + pair_prompt(row["text"], f"{row['language']}-{row['to']}", language)
-    return f"{before}{row['text']}\n{REPLY.get(row['language'], REPLY['en'])}:"
+        return before + pair_prompt(row["text"], f"{row['language']}-{row['to']}")
+    return f"{before}{row['text']}\n{_worded('reply', row['language'])}:"
 
 
 def directions(language: str) -> tuple[str, str]:
@@ -205,7 +162,7 @@ def sides(direction: str) -> tuple[str, str]:
     return ("en", direction[3:]) if direction.startswith("en-") else (direction[:-3], "en")
 
 
-def translation(english: str, target: str, direction: str, language: str) -> dict:
+def translation(english: str, target: str, direction: str) -> dict:
     """A translation row: asked in the language of the text to translate."""
     source, to = sides(direction)
     text, reply = (english, target) if source == "en" else (target, english)
@@ -213,10 +170,9 @@ def translation(english: str, target: str, direction: str, language: str) -> dic
 
 
 def derive(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every task row of a split: translations both ways, dialogues, multiple choice, passages and ghazals to write.
+    """Every task row of a split; a language that has no other task gets texts to go on with.
 
-    A language that has none of these gets texts to go on with. Columns source, task, language, text, answer, to
-    (translation only), choices (multiple choice only).
+    Columns source, task, language, text, answer, to (translation only), choices (multiple choice only).
     """
     found = _derived(documents, pairs, dialogues, items, language, split)
     return _wanted(found, found, 1)
@@ -260,17 +216,21 @@ def _say(sentence: str):
     print(sentence)
 
 
+def _worded(kind: str, language: str):
+    """A wording of a kind, in English where the language has none."""
+    return WORDING[kind].get(language, WORDING[kind]["en"])
+
+
 def _language(code: str) -> words.Language:
     """Names of a language; its code where no name is known."""
     return words.LANGUAGES.get(code, words.Language(code, code, ""))
 
 
 def _derived(documents, pairs, dialogues, items, language: str, split: str) -> pandas.DataFrame:
-    """Every row that a split gives, each language's texts to go on with among them."""
+    """Every row that a split gives, texts to go on with in any language among them."""
     documents, pairs, dialogues, items = (frame[frame["split"] == split].to_dict("records")
                                           for frame in (documents, pairs, dialogues, items))
-    found = [*_translations(pairs, language), *_conversations(dialogues, language), *_choices(items), *_passages(items),
-             *_ghazals(documents), *_continuations(documents)]
+    found = [*_tasks(pairs, dialogues, items, language), *_ghazals(documents), *_continuations(documents)]
     columns = ["source", "task", "language", "text", "answer", "to", "choices"]
     return pandas.DataFrame(found, columns=columns).drop_duplicates(["task", "language", "text"], ignore_index=True)
 
@@ -281,28 +241,18 @@ def _wanted(rows, usable, enough: int):
     return rows[(rows["task"] != "continuation") | ~rows["language"].isin(others.index[others >= enough])]
 
 
-def _translations(pairs, language: str):
+def _tasks(pairs, dialogues, items, language: str):
+    """Translations both ways, dialogues, multiple choice that asks a question, and passages to write for a heading."""
     for pair in pairs:
         for direction in directions(language):
-            yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction, language)}
-
-
-def _conversations(dialogues, language: str):
-    for row in (row for row in dialogues if row["language"] in ("en", language)):
-        yield {"source": row["source"], "task": "dialogue", "language": row["language"], "text": row["prompt"],
-               "answer": row["reply"]}
-
-
-def _choices(items):
-    """Multiple choice that asks a question; an item without one (word_order) is for tests alone."""
-    for row in (row for row in items if row["question"]):
-        yield {"source": row["task"], "task": row["task"], "language": row["language"], "text": row["question"],
-               "choices": list(row["choices"]), "answer": int(row["answer"])}
-
-
-def _passages(items):
-    """A passage to write for its heading, from the rows that ask for the heading of a passage."""
-    for row in items:
+            yield {"source": pair["source"], **translation(pair["english"], pair["target"], direction)}
+    for row in dialogues:
+        if row["language"] in ("en", language):
+            yield {**row, "task": "dialogue", "text": row["prompt"], "answer": row["reply"]}
+    asked = [{**row, "source": row["task"], "text": row["question"], "choices": list(row["choices"])}
+             for row in items if row["question"]]  # word_order has none, and is for tests alone
+    yield from ({**row, "answer": int(row["answer"])} for row in asked)
+    for row in asked:
         if row["task"] == "heading_mcq":
             yield {"source": row["task"], "task": "passage", "language": row["language"],
                    "text": row["choices"][row["answer"]], "answer": row["question"]}
@@ -313,8 +263,7 @@ def _ghazals(documents):
     for row in documents:
         lines = words.lines(row["text"])[:4]
         if row["source"] == "hafez" and len(lines) == 4 and max(map(len, lines)) <= HEMISTICH:
-            yield {"source": row["source"], "task": "ghazal", "language": row["language"],
-                   "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
+            yield {**row, "task": "ghazal", "text": "\n".join(lines[:2]), "answer": "\n".join(lines[2:])}
 
 
 def _continuations(documents):
@@ -324,8 +273,7 @@ def _continuations(documents):
         ends = [word.end() for word in words.WORD.finditer(line) if word.end() <= CONTINUED]
         if len(ends) > 3:
             middle = ends[len(ends) // 2 - 1]
-            yield {"source": row["source"], "task": "continuation", "language": row["language"],
-                   "text": line[:middle].strip(), "answer": line[middle:ends[-1]].strip()}
+            yield {**row, "task": "continuation", "text": line[:middle].strip(), "answer": line[middle:ends[-1]].strip()}
 
 
 def _held_out(documents, pairs, dialogues, items) -> set[str]:
@@ -349,16 +297,3 @@ def _evenly(rows, total: int, language: str):
     chosen = turns.groupby("language").head(share)
     order = chosen.groupby("language").cumcount()
     return chosen.assign(turn=order).sort_values(["turn", "language"]).drop(columns="turn")
-
-
-def _alpaca(tokenizer) -> str:
-    """The Alpaca prompt as a chat template: preamble once, then every turn under its heading, EOS after each answer."""
-    first, last = ALPACA.split("{instruction}")
-    preamble, heading = first.split("### ")
-    return (f"{'{{ bos_token }}' if _adds_bos(tokenizer) else ''}{{{{ {preamble!r} }}}}{{% for message in messages %}}"
-            "{% if message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
-            f"{{% else %}}{{{{ {'### ' + heading!r} + message['content'] + {last!r} }}}}{{% endif %}}{{% endfor %}}")
-
-
-def _adds_bos(tokenizer) -> bool:
-    return tokenizer.bos_token_id is not None and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id

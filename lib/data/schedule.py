@@ -16,10 +16,7 @@ Shares = dict[str, float]
 
 
 class Schedule(NamedTuple):
-    """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next.
-
-    Make one with `constant`, `stepwise`, `ramp` or `named`.
-    """
+    """Shares at points of progress (0: before the first token, 1: after the last), joined by lines or kept to the next."""
 
     points: list[tuple[float, Shares]]
     joined: bool
@@ -42,29 +39,16 @@ class Schedule(NamedTuple):
 
 
 def constant(shares: Shares) -> Schedule:
-    """The same shares from the first token to the last."""
-    return stepwise([(0.0, shares)])
+    """The same shares from the first token to the last. Raises ValueError where they do not add up to 1."""
+    return _checked(Schedule([(0.0, shares)], joined=False))
 
 
-def stepwise(stages: list[tuple[float, Shares]]) -> Schedule:
-    """Stages (progress at which it begins, shares), the first from 0. Raises ValueError as `ramp` does."""
-    return _checked(Schedule([(float(at), dict(shares)) for at, shares in stages], joined=False))
-
-
-def ramp(corners: list[tuple[float, Shares]]) -> Schedule:
-    """Shares that move in straight lines between corners (progress, shares), the first at 0.
-
-    Raises ValueError for shares that do not add up to 1, or progress that does not rise from 0 to at most 1.
-    """
-    return _checked(Schedule([(float(at), dict(shares)) for at, shares in corners], joined=True))
-
-
-def named(kind: str, levels: list[float], boundaries: list[float], division: Shares, rest: str = "en") -> Schedule:
-    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `rest` has the rest.
+def named(kind: str, levels: list[float], boundaries: list[float], division: Shares) -> Schedule:
+    """A schedule from plain values: `levels` are the shares of all streams in `division` together, `en` has the rest.
 
     `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
     straight from level to level, at 0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and
-    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for other numbers of levels.
+    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for another number of levels, and as `constant`.
     """
     if kind not in KINDS:
         raise ValueError(f"Schedule {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
@@ -72,9 +56,9 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
     if len(levels) != len(starts):
         raise ValueError(f"A {kind} schedule with boundaries {boundaries} needs {len(starts)} levels, and there are "
                          f"{len(levels)}: {levels}.")
-    points = [(at, {rest: 1 - level, **{name: level * share for name, share in division.items()}})
+    points = [(at, {"en": 1 - level, **{name: level * share for name, share in division.items()}})
               for at, level in zip(starts, levels)]
-    return ramp(points) if kind == "ramp" else stepwise(points)
+    return _checked(Schedule(points, joined=kind == "ramp"))
 
 
 def temperature(sizes: dict[str, float], heat: float) -> Shares:
@@ -109,10 +93,7 @@ def plan(schedule: Schedule, blocks: int) -> list[str]:
 
 
 def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.Dataset:
-    """The blocks of all streams in the plan's order, each stream's own in theirs; one that runs out is read again.
-
-    That is said, with the number of times. Raises ValueError for a stream without blocks.
-    """
+    """Blocks of all streams in the plan's order; one that runs out is read again, as is said. ValueError for an empty one."""
     # interleave_datasets draws the stream of each row at random, so its shares hold on average only; the plan is exact,
     # and as a selection of rows it is the same for any number of workers and processes.
     names, wanted = list(streams), Counter(plan)
@@ -130,10 +111,7 @@ def arrange(streams: dict[str, datasets.Dataset], plan: list[str]) -> datasets.D
 
 
 def realised(plan: list[str], schedule: Schedule, window: int) -> pandas.DataFrame:
-    """Planned and realised shares of each `window` blocks, one after the other: blocks, stream, planned, realised.
-
-    `blocks` are those seen up to the window's end; the last window may be shorter.
-    """
+    """Shares in each `window` of blocks: blocks (seen up to its end), stream, planned, realised."""
     wanted = schedule.shares(len(plan))
     found = pandas.DataFrame({name: [float(name == stream) for stream in plan] for name in schedule.streams})
     spans = [(start, min(start + window, len(plan))) for start in range(0, len(plan), window)]

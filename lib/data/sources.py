@@ -4,6 +4,7 @@ A *unit* is a dict: `source`, `group` (what must stay on one side of a split: a 
 key), and a text for each language code it has. Readers take what is there; filtering is the corpus's work.
 """
 import contextlib
+import functools
 import io
 import json
 import struct
@@ -17,9 +18,9 @@ import regex
 import yaml
 from lxml import etree
 
-from lib.data import files, text
+from lib.data import files, prompts, text
 from lib.data.files import SourceError
-from lib.engine import assets
+from lib.engine import assets, paths
 
 # How packages spell languages that have more than one written standard.
 LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
@@ -30,6 +31,8 @@ EDGES = HEADINGS | {"p", "div", "li", "dt", "dd", "td", "th", "item", "desc", "b
 MOST_CHOICES = 8  # letters that a language may have for the options of a test
 SKIPPED = {"pre", "script", "style", "head", "info", "code-block", "screen", "media", "links"}
 NAVIGATION = {"banner", "title"}
+# Emoji of several signs, and skin tones and letters of flags alone: many symbols with nearly one name.
+VARIANT = regex.compile(r"..|[\U0001F3FB-\U0001F3FF\U0001F1E6-\U0001F1FF]", regex.S)
 # The letter after _, & or ~ is underlined in a menu: a mark of the interface, not of the language.
 MNEMONIC = regex.compile(r"[_&~](?=\p{L})")
 # `key = value` and `.attribute = value` of Fluent and .properties files, with the indented lines that carry it on.
@@ -37,42 +40,22 @@ ASSIGNMENT = regex.compile(r"^[ \t]*[\w.-]+[ \t]*=[ \t]*(.*(?:\n(?![ \t]*\.?[\w-
 
 
 class Content(NamedTuple):
-    """What a source holds. `units` as in the module's docstring; the rest is material for dialogues and test items:
-
-    dialogues {source, group, language, prompt, reply}, couplets {group, first, second},
-    symbols {group, symbol, <language>: phrase}, sections {source, group, language, heading, passage}, a user's own
-    tests {id, task, language, split, question, choices, answer}, and how many rows of a user's file could not be used,
-    left_out {language, source, filter, rows}.
-    """
+    """What a source holds: units as in the module's docstring, and material for dialogues and test items."""
 
     units: list[dict]
-    dialogues: list[dict] = []
-    couplets: list[dict] = []
-    symbols: list[dict] = []
-    sections: list[dict] = []
-    tests: list[dict] = []
-    left_out: list[dict] = []
-
-
-READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {}
+    dialogues: list[dict] = []  # source, group, language, prompt, reply
+    couplets: list[dict] = []  # group, first, second
+    symbols: list[dict] = []  # group, symbol, <language>: phrase
+    sections: list[dict] = []  # source, group, language, heading, passage
+    tests: list[dict] = []  # a user's own: id, task, language, split, question, choices, answer
+    left_out: list[dict] = []  # of a user's file, what could not be used: language, source, filter, rows
 
 
 def read(name: str, languages: list[str]) -> Content:
-    """Fetches a source and reads it in English and the other `languages`; the first after `en` is the one learned.
-
-    Raises SourceError for an unknown name, AssetError when it cannot be fetched.
-    """
+    """Fetches a source and reads it in `languages`: `en`, the one learned, further ones. SourceError for an unknown one."""
     if name not in READERS:
         raise SourceError(f"There is no source {name!r}; choose from {', '.join(READERS)}.")
     return READERS[name](name, assets.fetch(name), languages)
-
-
-def reader(*names: str):
-    """Registers `function(name, folder, languages) -> Content` as the reader of one source or several."""
-    def register(function):
-        READERS.update(dict.fromkeys(names, function))
-        return function
-    return register
 
 
 def locale(language: str, available: list[str]) -> str | None:
@@ -82,22 +65,13 @@ def locale(language: str, available: list[str]) -> str | None:
     return next((name for name in wanted + others if name in available), None)
 
 
-@reader("debian-handbook")
-def handbook(name: str, folder: Path, languages: list[str]) -> Content:
-    """A book of system administration: HTML files with the same blocks in the same order in each language."""
-    root = folder / "usr/share/doc/debian-handbook/html"
-    return _book(name, root, languages[:2], "*.html")
+def book(name: str, folder: Path, languages: list[str], root: str, pattern: str) -> Content:
+    """HTML or Mallard files of the same name in a folder for English and the learned language.
 
-
-@reader("gnome-user-docs")
-def gnome(name: str, folder: Path, languages: list[str]) -> Content:
-    """The desktop's help, in Mallard XML; what nobody translated stands in English and falls to the script filter."""
-    return _book(name, folder / "usr/share/help", languages[:2], "*.page")
-
-
-def _book(name: str, root: Path, languages: list[str], pattern: str) -> Content:
-    """Files of the same name in a folder for each language; blocks are aligned where their number is the same."""
-    places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages}
+    What nobody translated stands in English, and falls to the script filter.
+    """
+    root = folder / root
+    places = {code: locale(code, [path.name for path in root.iterdir()]) for code in languages[:2]}
     places = {code: root / place for code, place in places.items() if place}
     units, sections = [], []
     for english in sorted(places["en"].rglob(pattern)):
@@ -105,8 +79,9 @@ def _book(name: str, root: Path, languages: list[str], pattern: str) -> Content:
         versions = {code: blocks(place / file) for code, place in places.items() if (place / file).exists()}
         group = f"{name}/{file.with_suffix('').as_posix()}"
         units += [{"source": name, "group": group, **unit} for unit in _aligned(versions)]
-        sections += [{"source": name, "group": group, "language": code, **section}
-                     for code, found in versions.items() for section in _sections(found)]
+        sections += [{"source": name, "group": group, "language": code, "heading": heading, "passage": passage}
+                     for code, found in versions.items()
+                     for (is_heading, heading), (other, passage) in zip(found, found[1:]) if is_heading and not other]
     return Content(units, sections=sections)
 
 
@@ -115,12 +90,6 @@ def _aligned(versions: dict[str, list[tuple[bool, str]]]) -> list[dict]:
     if len({len(found) for found in versions.values()}) == 1:
         return [dict(zip(versions, (string for _, string in row))) for row in zip(*versions.values())]
     return [{code: string} for code, found in versions.items() for _, string in found]
-
-
-def _sections(found: list[tuple[bool, str]]) -> list[dict]:
-    """Each heading with the text block that follows it."""
-    return [{"heading": heading, "passage": passage}
-            for (is_heading, heading), (other, passage) in zip(found, found[1:]) if is_heading and not other]
 
 
 def blocks(path: Path) -> list[tuple[bool, str]]:
@@ -153,13 +122,6 @@ def _pieces(node) -> Iterator[str | bool]:
     yield node.tail or ""
 
 
-@reader("chromium-l10n")
-def chromium(name: str, folder: Path, languages: list[str]) -> Content:
-    """The browser's interface and help: one packed table for each language, aligned by resource number."""
-    root = folder / "usr/lib/chromium/locales"
-    return Content(_aligned_strings(name, languages, {path.stem: path for path in root.glob("*.pak")}, packed))
-
-
 def packed(path: Path) -> dict[int, str]:
     """Strings of a Chromium .pak file, version 5, by resource number; resources that are not UTF-8 text are left out.
 
@@ -178,27 +140,23 @@ def packed(path: Path) -> dict[int, str]:
     return found
 
 
-@reader("mediawiki")
-def mediawiki(name: str, folder: Path, languages: list[str]) -> Content:
-    """Messages of the wiki software: folders of JSON files, one for each language, aligned by key."""
-    units = []
-    for root in sorted({path.parent for path in folder.rglob("en.json")}):
-        units += _aligned_strings(name, languages, {path.stem: path for path in root.glob("*.json")}, _messages)
-    return Content(units)
-
-
 def _messages(path: Path) -> dict[str, str]:
+    """Strings of a JSON file of the wiki software, by key."""
     found = json.loads(path.read_text(encoding="utf8"))
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
-def _aligned_strings(name: str, languages: list[str], files: dict[str, Path], load: Callable) -> list[dict]:
-    """Units of the strings that share a key, over the files of the languages; grouped by what they say in English."""
-    places = {code: locale(code, list(files)) for code in languages}
-    tables = {code: load(files[place]) for code, place in places.items() if place}
-    english = tables.pop("en", {})
-    return [unit(name, string, {code: table[key] for code, table in tables.items() if table.get(key)})
-            for key, string in english.items() if string]
+def strings(name: str, folder: Path, languages: list[str], pattern: str, load: Callable) -> Content:
+    """Strings of programs that share a key, in folders with a file for each language."""
+    units = []
+    for root in sorted({path.parent for path in folder.rglob(pattern)}):
+        found = {path.stem: path for path in root.glob(pattern)}
+        places = {code: locale(code, list(found)) for code in languages}
+        tables = {code: load(found[place]) for code, place in places.items() if place and places["en"]}
+        english = tables.pop("en", {})
+        units += [unit(name, string, {code: table[key] for code, table in tables.items() if table.get(key)})
+                  for key, string in english.items() if string]
+    return Content(units)
 
 
 def unit(name: str, english: str, others: dict[str, str]) -> dict:
@@ -208,17 +166,10 @@ def unit(name: str, english: str, others: dict[str, str]) -> dict:
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
-@reader("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
-        "gnome-control-center-data", "gnome-software-common", "vlc-l10n")
-def gettext(name: str, folder: Path, languages: list[str]) -> Content:
-    """Interfaces of programs: gettext catalogues (.mo, .po), which carry their English."""
-    return multiway(name, folder, languages[:2])
-
-
-@reader("Django")
-def multiway(name: str, folder: Path, languages: list[str]) -> Content:
-    """Gettext catalogues of which further languages are read too, where they translate what the learned one has."""
-    own, others = _catalogues(folder, languages[1]), {code: _catalogues(folder, code) for code in languages[2:]}
+def gettext(name: str, folder: Path, languages: list[str], further: bool = False) -> Content:
+    """Interfaces of programs: gettext catalogues with their English. With `further`, strings in other languages too."""
+    own = _catalogues(folder, languages[1])
+    others = {code: _catalogues(folder, code) for code in languages[2:] if further}
     units = []
     for domain, pairs in own.items():
         tables = {code: dict(found.get(domain, ())) for code, found in others.items()}
@@ -230,19 +181,16 @@ def multiway(name: str, folder: Path, languages: list[str]) -> Content:
 def _catalogues(folder: Path, language: str) -> dict[Path, list[tuple[str, str]]]:
     """Pairs of every catalogue in a language, by the catalogue's path without the language."""
     places = {path: _place(path) for path in sorted(folder.rglob("*.[mp]o"))}
-    place = locale(language, list(places.values()))
-    return {_domain(path, place): catalogue(path) for path, own in places.items() if own == place}
+    wanted = locale(language, [code for code, _ in places.values()])
+    return {domain: catalogue(path) for path, (code, domain) in places.items() if code == wanted}
 
 
-def _domain(path: Path, place: str) -> Path:
+def _place(path: Path) -> tuple[str, Path]:
+    """The language that a path names (fa/LC_MESSAGES/x.mo, fa.mo or admin-fa.mo), and the path without it."""
     if path.parent.name == "LC_MESSAGES":
-        return path.parents[2] / path.name
-    return path.with_name(path.stem.removesuffix(place) + path.suffix)
-
-
-def _place(path: Path) -> str:
-    """The language that a catalogue's path names: fa/LC_MESSAGES/x.mo, fa.mo or admin-fa.mo."""
-    return path.parent.parent.name if path.parent.name == "LC_MESSAGES" else path.stem.rpartition("-")[2]
+        return path.parent.parent.name, path.parents[2] / path.name
+    code = path.stem.rpartition("-")[2]
+    return code, path.with_name(path.stem.removesuffix(code) + path.suffix)
 
 
 def catalogue(path: Path) -> list[tuple[str, str]]:
@@ -254,24 +202,19 @@ def catalogue(path: Path) -> list[tuple[str, str]]:
             if all(len(MNEMONIC.findall(string)) == 1 for string in pair) else pair for pair in pairs]
 
 
-@reader("firefox-esr-l10n-fa")
 def firefox(name: str, folder: Path, languages: list[str]) -> Content:
     """The browser's interface, Persian without its English: Fluent and .properties files in a zip, a group a file."""
     units = []
     for pack in sorted(folder.rglob(f"langpack-{languages[1]}@*.xpi")):
         with zipfile.ZipFile(pack) as archive:
             for file in sorted(file for file in archive.namelist() if file.endswith((".ftl", ".properties"))):
+                assigned = ASSIGNMENT.findall(archive.read(file).decode("utf8"))
+                strings = [" ".join(string.replace("\\n", " ").split()) for string in assigned if string.strip()]
                 units += [{"source": name, "group": f"string/{name}/{file}", languages[1]: text.plain(string)}
-                          for string in assigned(archive.read(file).decode("utf8"))]
+                          for string in strings]
     return Content(units)
 
 
-def assigned(content: str) -> list[str]:
-    """The texts that a Fluent or .properties file assigns to its keys, each on one line; comments are left out."""
-    return [" ".join(string.replace("\\n", " ").split()) for string in ASSIGNMENT.findall(content) if string.strip()]
-
-
-@reader("emoji")
 def emoji(name: str, folder: Path, languages: list[str]) -> Content:
     """Names of emoji (Unicode CLDR): noun phrases, and the symbols themselves for test items."""
     root, language = folder / "emoji/unicode_codes", languages[1]
@@ -280,22 +223,13 @@ def emoji(name: str, folder: Path, languages: list[str]) -> Content:
     translated = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     units, symbols = [], []
     for symbol, other in translated.items():
-        if not _variant(symbol):
+        if not VARIANT.match(symbol.strip("\ufe0f")):
             english, phrase = (string.strip(":").replace("_", " ") for string in (names[symbol]["en"], other))
             units.append(unit(name, english, {language: phrase}))
             symbols.append({"group": units[-1]["group"], "symbol": symbol, "en": english, language: phrase})
     return Content(units, symbols=symbols)
 
 
-def _variant(symbol: str) -> bool:
-    """Skin tones, flags, keycaps and gender sequences: many symbols with nearly one name."""
-    points = [ord(sign) for sign in symbol]
-    tone, flag = range(0x1F3FB, 0x1F400), range(0x1F1E6, 0x1F200)
-    special = any(point in tone or point in flag or point in (0x20E3, 0x200D) for point in points)
-    return special or len(symbol.strip("\ufe0f")) > 1
-
-
-@reader("hafez")
 def hafez(name: str, folder: Path, languages: list[str]) -> Content:
     """495 ghazals of Hafez (14th century) and two modern interpretations of each; Persian only."""
     poems = json.loads((folder / "hafez/data/hafez.json").read_text(encoding="utf8")) if "fa" in languages[:2] else []
@@ -309,12 +243,8 @@ def hafez(name: str, folder: Path, languages: list[str]) -> Content:
     return Content(units, couplets=couplets)
 
 
-@reader("chatterbot-corpus")
 def chatterbot(name: str, folder: Path, languages: list[str]) -> Content:
-    """Short dialogues by topic; each line answers the one before. Two topics that insult people are not read.
-
-    Those of further languages are dialogues only, and no text of the corpus.
-    """
+    """Short dialogues by topic; each line answers the one before. Those of further languages are no text of the corpus."""
     dialogues = []
     for code in (code for code in languages if code in text.LANGUAGES):
         root = folder / "chatterbot_corpus/data" / text.LANGUAGES[code].name.lower()
@@ -333,30 +263,55 @@ def _turns(name: str, code: str, topic: dict) -> list[dict]:
              "prompt": prompt, "reply": reply} for prompt, reply in turns]
 
 
+# A reader is a function of the source's name, its folder, and the languages: English, the learned one, further ones.
+READERS: dict[str, Callable[[str, Path, list[str]], Content]] = {
+    "debian-handbook": functools.partial(book, root="usr/share/doc/debian-handbook/html", pattern="*.html"),
+    "gnome-user-docs": functools.partial(book, root="usr/share/help", pattern="*.page"),
+    "chromium-l10n": functools.partial(strings, pattern="*.pak", load=packed),
+    "mediawiki": functools.partial(strings, pattern="*.json", load=_messages),
+    **dict.fromkeys(("wordpress-l10n", "libreoffice-l10n-fa", "evolution-common", "gnucash-common", "pidgin-data",
+                     "gnome-control-center-data", "gnome-software-common", "vlc-l10n"), gettext),
+    "Django": functools.partial(gettext, further=True), "firefox-esr-l10n-fa": firefox, "emoji": emoji, "hafez": hafez,
+    "chatterbot-corpus": chatterbot}
+
+
 def own(path: Path, language: str, column: str = "text", limit: int = 0) -> Content:
     """A user's corpus in one language, of any kind that `lib.files` reads; `limit` in characters (0: all).
 
     Rows whose text is empty, or no text, are counted. Raises SourceError when the file is missing, empty, binary, of
     another encoding or shape, or lacks the column.
     """
-    units, seen, bad, path = [], 0, 0, Path(path)
-    for number, document in enumerate(files.texts(path, column, language)):
-        if not isinstance(document, str) or not document.strip():
+    return _documents([Path(path)], Path(path).name, language, column, limit)
+
+
+def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
+    """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
+    found = sorted(path for path in assets.hub(identifier, "dataset", [pattern]).glob(pattern) if path.is_file())
+    if not found:
+        raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
+    return _documents(found, identifier.partition("@")[0], language, column, limit)
+
+
+def _documents(places: list[Path], name: str, language: str, column: str, limit: int) -> Content:
+    units, seen, bad = [], 0, 0
+    rows = ((f"{path.name}/{number}", row) for path in places
+            for number, row in enumerate(files.texts(path, column, language)))
+    for group, document in rows:
+        if not _filled(document):
             bad += 1
             continue
-        lines = [line for line in text.lines(document) if line.strip()]
-        units += [{"source": path.name, "group": f"{path.name}/{number}", language: line} for line in lines]
+        units += [{"source": name, "group": group, language: line} for line in text.lines(document) if line.strip()]
         seen += len(document)
         if limit and seen >= limit:
             break
     if not units:
         where = f" in its {bad} rows" if bad else ""
-        raise SourceError(f"{path} holds no text{where}; give a file with at least one document.")
-    return Content(units, left_out=_left_out(path, language, "no text", bad))
+        raise SourceError(f"{places[0]} holds no text{where}; give a file with at least one document.")
+    return Content(units, left_out=_left_out(name, language, "no text", bad))
 
 
-def _left_out(path: Path, language: str, name: str, rows: int) -> list[dict]:
-    return [{"language": language, "source": path.name, "filter": name, "rows": rows}] if rows else []
+def _left_out(source: str, language: str, name: str, rows: int) -> list[dict]:
+    return [{"language": language, "source": source, "filter": name, "rows": rows}] if rows else []
 
 
 def pairs(path: Path, language: str) -> Content:
@@ -373,7 +328,7 @@ def pairs(path: Path, language: str) -> Content:
     if not units:
         raise SourceError(f"{path} holds no pair in its {len(found)} rows; give them the columns `english` and "
                           f"`target`, or `en` and `{language}`, with text in both.")
-    return Content(units, left_out=_left_out(path, f"en-{language}", "no pair", len(found) - len(units)))
+    return Content(units, left_out=_left_out(path.name, f"en-{language}", "no pair", len(found) - len(units)))
 
 
 def _filled(found) -> bool:
@@ -389,11 +344,8 @@ def _sides(path: Path, language: str) -> Iterator[tuple]:
             yield from (row if len(row) == 2 else (None, None) for row in rows)
             return
     for _, row in files.records(path, language, list(names)):
-        found = [None, None]
-        for name, side in (row or {}).items():
-            if name.lower() in names:
-                found[names[name.lower()]] = side
-        yield tuple(found)
+        found = {names[name.lower()]: side for name, side in (row or {}).items() if name.lower() in names}
+        yield found.get(0), found.get(1)
 
 
 def _memory(path: Path, language: str) -> Iterator[tuple]:
@@ -406,17 +358,12 @@ def _memory(path: Path, language: str) -> Iterator[tuple]:
                                        no_network=True, load_dtd=False):
             found = {}
             for version in node.iterfind("{*}tuv"):
-                found.setdefault(_code(version), _segment(version.find("{*}seg")))
+                code = regex.split("[-_]", version.xpath("string(@xml:lang | @lang)").lower())[0]  # `fa` of `fa-IR`
+                found.setdefault(code, _segment(version.find("{*}seg")))
             yield found.get("en"), found.get(language)
             node.clear()
     except etree.XMLSyntaxError as error:
         raise SourceError(f"{path} is not well-formed XML ({error}); export it again.") from error
-
-
-def _code(version) -> str:
-    """The language of a version, without its country: `fa` of `fa-IR`."""
-    named = version.get("{http://www.w3.org/XML/1998/namespace}lang") or version.get("lang") or ""
-    return named.lower().replace("_", "-").partition("-")[0]
 
 
 def _segment(node) -> str | None:
@@ -431,11 +378,15 @@ def tests(path: Path, language: str) -> Content:
     """A user's own test items, each {"question", "choices", "answer", "language", "id"}, the last two optional.
 
     `answer` is the index of the right choice, from 0, or its text; the task is called as the file. Raises SourceError
-    for the first item that is not so, naming its line: a test is taken whole or not at all.
+    for a task's name, and for the first item that is not so, naming its line: a test is taken whole or not at all.
     """
     path, found = Path(path), {}
     task = files.stem(path)
     files.check(path, ".jsonl", ".json")
+    known = {file.stem for file in paths.TASKS.glob("*.yaml")} | set(prompts.PHRASES)
+    if task in known or not regex.fullmatch(r"[\w-]+", task):
+        raise SourceError(f"{path} would give its task the name {task!r}; name the file with letters, digits, - and _, "
+                          f"and not {', '.join(sorted(known))}.")
     for number, row in files.records(path, language, []):
         item = _test(f"{path}, line {number}", row, language)
         name = f"{task}/{number if item['id'] is None else item['id']}"
@@ -472,19 +423,3 @@ def _answer(place: str, answer, spelled: list[str], code: str) -> int:
         return answer
     raise SourceError(f"{place}: `answer` is {answer!r} and has to be the text of a choice, or its number from 0 to "
                       f"{len(spelled) - 1}.")
-
-
-def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 0) -> Content:
-    """A hub data set `org/name@revision`: its files that match `pattern`, read like one's own; `limit` in characters."""
-    folder = assets.hub(identifier, "dataset", [pattern])
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
-    if not found:
-        raise SourceError(f"{identifier} has no file that matches {pattern!r}; set `corpus_pattern`.")
-    units, bad, seen, name = [], [], 0, identifier.partition("@")[0]
-    for file in found:
-        if not limit or seen < limit:
-            content = own(file, language, column, limit and limit - seen)
-            units += content.units
-            bad += content.left_out
-            seen = sum(len(row[language]) for row in units) if limit else 0
-    return Content([{**row, "source": name} for row in units], left_out=[{**row, "source": name} for row in bad])

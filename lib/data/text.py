@@ -4,9 +4,11 @@ import html
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import regex
+import yaml
 
 ZWNJ, TATWEEL = "\u200c", "\u0640"
 PERSIAN_LETTERS = str.maketrans("يىك", "ییک")
@@ -50,42 +52,14 @@ class Language(NamedTuple):
     script: str
 
 
-LANGUAGES = {
-    "en": Language("English", "English", "Latin"), "fa": Language("Persian", "فارسی", "Arabic"),
-    "ar": Language("Arabic", "العربية", "Arabic"), "tr": Language("Turkish", "Türkçe", "Latin"),
-    "ur": Language("Urdu", "اردو", "Arabic"), "hi": Language("Hindi", "हिन्दी", "Devanagari"),
-    "id": Language("Indonesian", "Bahasa Indonesia", "Latin"), "ru": Language("Russian", "русский", "Cyrillic"),
-    "de": Language("German", "Deutsch", "Latin"), "es": Language("Spanish", "español", "Latin"),
-    "fr": Language("French", "français", "Latin"), "zh": Language("Chinese", "中文", "Han"),
-    "ja": Language("Japanese", "日本語", "Japanese"), "pt": Language("Portuguese", "português", "Latin"),
-    "ko": Language("Korean", "한국어", "Hangul"), "he": Language("Hebrew", "עברית", "Hebrew"),
-    "el": Language("Greek", "Ελληνικά", "Greek"), "uk": Language("Ukrainian", "українська", "Cyrillic"),
-    "bn": Language("Bengali", "বাংলা", "Bengali"), "ta": Language("Tamil", "தமிழ்", "Tamil"),
-    "th": Language("Thai", "ไทย", "Thai"), "vi": Language("Vietnamese", "Tiếng Việt", "Latin"),
-    "it": Language("Italian", "italiano", "Latin"), "nl": Language("Dutch", "Nederlands", "Latin"),
-    "pl": Language("Polish", "polski", "Latin"), "ro": Language("Romanian", "română", "Latin"),
-    "cs": Language("Czech", "čeština", "Latin"), "hu": Language("Hungarian", "magyar", "Latin"),
-    "sv": Language("Swedish", "svenska", "Latin"), "fi": Language("Finnish", "suomi", "Latin"),
-    "bg": Language("Bulgarian", "български", "Cyrillic"), "sw": Language("Swahili", "Kiswahili", "Latin"),
-    "ku": Language("Kurdish", "Kurdî", "Latin"), "ckb": Language("Central Kurdish", "کوردی", "Arabic"),
-    "ps": Language("Pashto", "پښتو", "Arabic"), "tg": Language("Tajik", "тоҷикӣ", "Cyrillic"),
-    "az": Language("Azerbaijani", "azərbaycanca", "Latin"), "uz": Language("Uzbek", "oʻzbekcha", "Latin"),
-    "kk": Language("Kazakh", "қазақша", "Cyrillic"), "hy": Language("Armenian", "հայերեն", "Armenian"),
-    "ka": Language("Georgian", "ქართული", "Georgian"), "mr": Language("Marathi", "मराठी", "Devanagari"),
-    "pa": Language("Punjabi", "ਪੰਜਾਬੀ", "Gurmukhi"), "gu": Language("Gujarati", "ગુજરાતી", "Gujarati"),
-    "te": Language("Telugu", "తెలుగు", "Telugu"), "kn": Language("Kannada", "ಕನ್ನಡ", "Kannada"),
-    "ml": Language("Malayalam", "മലയാളം", "Malayalam"), "si": Language("Sinhala", "සිංහල", "Sinhala"),
-    "my": Language("Burmese", "မြန်မာဘာသာ", "Myanmar"), "km": Language("Khmer", "ភាសាខ្មែរ", "Khmer"),
-    "lo": Language("Lao", "ລາວ", "Lao")}
+LANGUAGES = {code: Language(*row) for code, row in
+             yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8")).items()}
 # Japanese mixes three scripts; a letter of any of them is Japanese.
 SCRIPTS = {"Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}"}
 
 
 def normalise(string: str, language: str) -> str:
-    """One spelling of a text as it is trained on: NFC, `rewriters`, one space for each run of blanks.
-
-    Vowel marks stay, and so does the ZWNJ inside a word.
-    """
+    """One spelling of a text as it is trained on: NFC, `rewriters`, one space for each run of blanks; vowel marks stay."""
     string = unicodedata.normalize("NFC", string)
     for rewrite in rewriters(language).values():
         string = rewrite(string)
@@ -144,10 +118,7 @@ def unit(script: str) -> str:
 
 
 def script_share(string: str, script: str) -> float:
-    """Share of the string's letters that are of a Unicode script, e.g. Arabic or Latin; 0 when it has no letters.
-
-    Raises ValueError for a script that Unicode does not know.
-    """
+    """Share of the string's letters that are of a Unicode script, 0 without letters; ValueError for an unknown script."""
     letters = len(LETTER.findall(string))
     return len(_letters(script).findall(string)) / letters if letters else 0.0
 

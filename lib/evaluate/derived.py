@@ -68,7 +68,7 @@ def translations(multiway: pandas.DataFrame, languages: list[str], count: int, l
             choices.insert(number % OPTIONS, row[code])
             found.append({"id": f"{TRANSLATION_TASK}/{code}/{row['item']}", "benchmark": TRANSLATION, "setting": code,
                           "task": TRANSLATION_TASK, "language": code, "choices": choices, "answer": number % OPTIONS,
-                          "text": prompts.pair_prompt(row["en"], f"en-{code}", code)})
+                          "text": prompts.pair_prompt(row["en"], f"en-{code}")})
     return benchmarks.framed(found)
 
 
@@ -110,7 +110,7 @@ def _texts(pairs: pandas.DataFrame, code: str, language: str) -> pandas.DataFram
     """Translation pairs as rows to answer in words, from a language into the other."""
     direction = f"en-{language}" if code == "en" else f"{language}-en"
     found = [{"id": f"{code}/translation/{row['id']}", "benchmark": BENCHMARK, "setting": code,
-              **prompts.translation(row["english"], row["target"], direction, language)} for row in pairs.to_dict("records")]
+              **prompts.translation(row["english"], row["target"], direction)} for row in pairs.to_dict("records")]
     return benchmarks.framed({**row, "answers": [row["answer"]], "input": row["text"], "output": row["answer"]}
                             for row in found)
 

@@ -270,7 +270,7 @@ def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_token
     if pairs.empty:
         return pandas.DataFrame(columns=TRANSLATED)
     rows = pandas.DataFrame([{"id": pair["id"], "benchmark": "", "setting": direction, "category": "", "flags": (),
-                              **prompts.translation(pair["english"], pair["target"], direction, language)}
+                              **prompts.translation(pair["english"], pair["target"], direction)}
                              for direction in prompts.directions(language) for pair in pairs.to_dict("records")])
     judged = answer(model, tokenizer, rows, max_new_tokens, batch_size, None if prompt == "chat" else rows[:0])
     return judged.rename(columns={"setting": "direction"}).assign(prompt=prompt, source=rows["text"])[TRANSLATED]
@@ -345,7 +345,7 @@ def _document(row: dict, tokenizer, prompt: str) -> dict:
     if prompt == "chat":
         turns = prompts.messages(row)
         document["prompt"] = prompts.render(tokenizer, turns)
-        document["letters"] = [prompts.reply(tokenizer, turns, option) for option in prompts.options(row)]
+        document["letters"] = [prompts.around(tokenizer, turns)[0] + option for option in prompts.options(row)]
     return document
 
 

@@ -17,17 +17,13 @@ from lib.model import loss
 ADAPTER = "default"
 
 
-def new_rows(model) -> list[int]:
-    """Token ids that the vocabulary extension added: those from `config.base_vocab_size` on."""
-    return list(range(getattr(model.config, "base_vocab_size", model.config.vocab_size), model.config.vocab_size))
-
-
 def add(model, rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
     """LoRA (Hu et al. 2021) on every linear layer but the head, and PEFT's trainable tokens for the new rows.
 
     The adapters' parameters are fp32 whatever the model's format. Untied heads get their own new rows.
     """
-    rows = new_rows(model)
+    size = model.config.vocab_size
+    rows = list(range(getattr(model.config, "base_vocab_size", size), size))  # that the vocabulary extension added
     layers = {_name(model, model.get_input_embeddings())}
     if not model.config.tie_word_embeddings:
         layers.add(_name(model, model.get_output_embeddings()))

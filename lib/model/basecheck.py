@@ -29,7 +29,8 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
         raise ValueError(f"{name} cannot be a base here: a file of its weights is damaged ({error}); fetch it again."
                          ) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"{name} cannot be a base here: {_first_line(error)}") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{name} cannot be a base here: {reason}") from error
     _read_from_the_left(name, model)
     found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
              *_chat(model, cutter)]
@@ -108,7 +109,3 @@ def _chat(model, cutter):
     yield ("end of an answer", f"{end} by the template, {dressed.eos_token} as EOS",
            f"{end} is trained; an answer ends at any of {' '.join(stops)}")
     yield "padding", dressed.pad_token, "no end that is trained, so that models learn to stop"
-
-
-def _first_line(error) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

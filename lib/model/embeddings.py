@@ -20,9 +20,8 @@ def extend(model: PreTrainedModel, base_tokenizer: PreTrainedTokenizerFast, toke
     sentences, as far as these know it (after Remy et al. 2024, "Trans-Tokenization", who take those words' rows alone;
     under a tied head that leaves words of like translation too alike).
 
-    Input and output rows are each made from their own matrix; a tied head stays tied. `config.vocab_size` follows, and
-    `config.base_vocab_size` keeps the number of old rows. Raises ValueError for a quantised model, an unknown start, or
-    a tokenizer that does not continue the base's ids.
+    A tied head stays tied, an own one gets rows from its own matrix. `config.base_vocab_size` keeps the number of old
+    rows. Raises ValueError for a quantised model, an unknown start, or a tokenizer that does not continue the base's ids.
     """
     _check(model, base_tokenizer, tokenizer, start)
     known = min(len(base_tokenizer), model.get_input_embeddings().weight.shape[0])

@@ -26,11 +26,9 @@ WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 def base(name: str, weights: bool = True) -> Path:
     """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
 
-    Embedded models come as quantised GGUF; they are dequantised and saved once as fp32 safetensors in the cache.
-    Without `weights` only the other files of a hub model are fetched, to look at them first.
-    smollm2-135m is free (Apache-2.0) and chats; gemma3-270m is under the Gemma Terms of Use, knows Persian better and
-    has no chat template. Raises ValueError for a name that is none of these, assets.AssetError when it cannot be
-    fetched or is damaged.
+    Embedded models come as quantised GGUF, and are saved once as fp32 safetensors in the cache. Without `weights` only
+    the other files of a hub model are fetched. Raises ValueError for a name that is none of these, assets.AssetError
+    for a model that cannot be fetched or is damaged.
     """
     if name in EMBEDDED:
         return _converted(name)
@@ -106,10 +104,7 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
-    """Writes model (fp32 safetensors) and tokenizer to `folder`, through a temporary folder and a rename.
-
-    Raises ValueError unless embedding rows = config.vocab_size, and each token has one; a base's matrices may be padded.
-    """
+    """Writes model (fp32 safetensors) and tokenizer to `folder`, by a rename; ValueError unless each token has a row."""
     rows = model.get_input_embeddings().weight.shape[0]
     if not len(tokenizer) <= rows == model.config.vocab_size:
         raise ValueError(f"Tokenizer length {len(tokenizer)}, embedding rows {rows} and config.vocab_size "

@@ -46,8 +46,11 @@ def load(folder: Path, kind: str, training: bool = False) -> PreTrainedModel:
     machine.reset_peak_memory()
     if kind in FLOATS:
         return folders.load(folder, FLOATS[kind]).train(training)
+    quantised = (BitsAndBytesConfig(load_in_8bit=True) if kind == "int8" else
+                 BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                    bnb_4bit_compute_dtype=machine.dtype()[0]))
     try:
-        return _probed(folders.load(folder, quantization_config=_quantisation(kind)).train(training))
+        return _probed(folders.load(folder, quantization_config=quantised).train(training))
     except (ImportError, RuntimeError, NotImplementedError, ValueError, AttributeError, MemoryError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search(FULL, str(error)):
@@ -111,19 +114,9 @@ def _product(layer, x):
     return torch.nn.functional.linear(x, weight, bias).to(torch.bfloat16)
 
 
-def _quantisation(kind: str) -> BitsAndBytesConfig:
-    if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=machine.dtype()[0])
-
-
 def _probed(model):
-    """The model after one pass: a missing kernel shows itself only there.
-
-    In evaluation mode the pass repacks NF4 weights on some CPUs for a kernel that has no gradients; in training mode it
-    goes backwards too.
-    """
+    """The model after one pass, in training mode backwards too: a missing kernel shows itself only there."""
+    # In evaluation mode the pass repacks NF4 weights on some CPUs, for a kernel that has no gradients.
     states = model.get_input_embeddings()(torch.tensor([[0, 1]], device=model.device)).detach()
     with torch.set_grad_enabled(model.training):
         logits = model(inputs_embeds=states.requires_grad_(model.training)).logits

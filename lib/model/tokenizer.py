@@ -2,8 +2,7 @@
 
 Continued BPE keeps every merge of the base and learns more on the corpus, so old text keeps its ids and each new piece
 can be reached (appended pieces often cannot: arXiv 2512.03989). Works for byte-level BPE (SmolLM2, Llama-3) and for
-SentencePiece-style BPE with byte fallback (Llama-2). `save_pretrained` of a result writes `tokenizer.json`,
-`tokenizer_config.json` and the chat template; no `tokenizer.model`, for the additions live in the JSON.
+SentencePiece-style BPE with byte fallback (Llama-2), of which a result is saved without a `tokenizer.model`.
 """
 import codecs
 import copy
@@ -26,7 +25,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merges
 
-from lib.data.text import SINGLE, ZWNJ, words
+from lib.data.text import SCRIPTS, SINGLE, ZWNJ, script_share, words
 from lib.engine import statistics
 from lib.engine.statistics import Estimate
 
@@ -56,7 +55,9 @@ def learn(base: PreTrainedTokenizerFast, texts: list[str], size: int, script: st
     """
     check(base, script)
     fits = functools.cache(functools.partial(_fits, script=script, byte_level=byte_level(base)))
-    found = _cut(base, texts)
+    normaliser, cutter = _cutters(base)
+    clean = normaliser.normalize_str if normaliser else str
+    found = Counter(word for text in texts for word, _ in cutter.pre_tokenize_str(clean(text)))
     steps = [] if byte_level(base) else _characters(base, found, fits)[:size]
     model = grow(base, steps, size).backend_tokenizer.model
     pieces = [([token.value for token in model.tokenize(word)], count) for word, count in found.items()]
@@ -146,17 +147,9 @@ def compression(base: pandas.DataFrame, counted: pandas.DataFrame) -> Estimate:
     return statistics.ratio(base.tokens, counted.tokens)
 
 
-def unchanged(base: pandas.DataFrame, counted: pandas.DataFrame) -> Estimate:
-    """Share of the texts that both tokenizers turn into the same ids."""
-    return statistics.wilson(sum(a == b for a, b in zip(base.ids, counted.ids)), len(base))
-
-
 def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame,
                     unit: str = "word") -> dict[tuple[str, str], Estimate]:
-    """Measures on texts of the learned language, (metric, unit) → estimate; `zwnj_kept` only where there are any.
-
-    `unit` is what its script's `text.words` are (`text.unit`).
-    """
+    """Measures on texts of the learned language, (metric, unit) → estimate; `unit` is `text.unit` of its script."""
     found = {("fertility", f"tokens/{unit}"): fertility(counted),
              ("bytes_per_token", "bytes/token"): statistics.ratio(counted.bytes, counted.tokens),
              ("words_kept_whole", "share"): statistics.ratio(counted.whole, counted.words),
@@ -169,7 +162,9 @@ def target_measures(base: pandas.DataFrame, counted: pandas.DataFrame,
 
 def english_measures(base: pandas.DataFrame, counted: pandas.DataFrame) -> dict[tuple[str, str], Estimate]:
     """Measures on English texts, which an extension should leave as they were; (metric, unit) → estimate."""
-    return {("fertility", "tokens/word"): fertility(counted), ("ids_unchanged", "share"): unchanged(base, counted)}
+    same = sum(a == b for a, b in zip(base.ids, counted.ids))
+    return {("fertility", "tokens/word"): fertility(counted),
+            ("ids_unchanged", "share"): statistics.wilson(same, len(base))}
 
 
 def reachable(base: PreTrainedTokenizerFast, tokenizer: PreTrainedTokenizerFast) -> Estimate:
@@ -205,10 +200,7 @@ def start_token(tokenizer) -> int:
 
 
 def encoded(tokenizer, texts, chat: bool = False) -> list[list[int]]:
-    """Ids of texts as every score reads them: a document behind `start_token`, a chat just as its template renders it.
-
-    A template that writes no BOS gets none here either, as in training (`trainers.instructor`).
-    """
+    """Ids of texts as every score reads them: a document behind `start_token`, a chat just as its template renders it."""
     start = [] if chat else [start_token(tokenizer)]
     return [[*start, *ids] for ids in encode(tokenizer, texts)]
 
@@ -271,10 +263,7 @@ def _converted(folder: Path, model, apart: set[int], prefix: bool) -> PreTrained
 
 
 def _whole(tokenizer, unique: list[str]) -> set[str]:
-    """Those words that are one token after a space (SentencePiece puts that space before a text itself).
-
-    A character of a script without spaces has none before it.
-    """
+    """Those words that are one token after a space (SentencePiece puts it itself; scripts without spaces have none)."""
     lead, model = " " if byte_level(tokenizer) else "", tokenizer.backend_tokenizer.model
     single = {word for word in unique if regex.match(SINGLE, word, regex.V1)}
     pieces = {word: _alphabet(word) if lead else word for word in single}
@@ -291,15 +280,12 @@ def check(base: PreTrainedTokenizerFast, script: str = "Latin"):
     if max(base.get_vocab().values()) != len(base) - 1:
         raise ValueError(f"The tokenizer has {len(base)} tokens but ids up to {max(base.get_vocab().values())}: "
                          "ids with holes cannot be extended, so choose another base.")
-    try:
-        regex.compile(_signs(script))
-    except regex.error as error:
-        raise ValueError(f"Unicode knows no script {script!r}: give a name like Arabic or Devanagari.") from error
+    script_share("a", script)  # ValueError for a script that Unicode does not know
 
 
 def _signs(script: str) -> str:
     """Character class of a script with the marks, digits and punctuation that Unicode's script extensions give it."""
-    return script.replace("\\p{", r"\p{scx=") if script.startswith("[") else rf"\p{{scx={script}}}"
+    return "[" + SCRIPTS.get(script, rf"\p{{{script}}}").replace("{", "{scx=") + "]"
 
 
 def byte_level(base: PreTrainedTokenizerFast) -> bool:
@@ -308,20 +294,11 @@ def byte_level(base: PreTrainedTokenizerFast) -> bool:
 
 
 def _cutters(base):
-    """Normaliser and pre-tokenizer that cut text into words as the base's training did.
-
-    SentencePiece's BPE never joins across a space, but transformers keeps that rule in its list of merges only.
-    """
+    """Normaliser and pre-tokenizer that cut text into words as the base's training did."""
+    # SentencePiece's BPE never joins across a space, but transformers keeps that rule in its list of merges only.
     if byte_level(base):
         return base.backend_tokenizer.normalizer, base.backend_tokenizer.pre_tokenizer
     return None, pre_tokenizers.Metaspace()
-
-
-def _cut(base, texts) -> Counter:
-    """Words of the texts and their counts, in the base's own alphabet."""
-    normaliser, cutter = _cutters(base)
-    clean = normaliser.normalize_str if normaliser else str
-    return Counter(word for text in texts for word, _ in cutter.pre_tokenize_str(clean(text)))
 
 
 def _characters(base, found: Counter, fits) -> list[Step]:
@@ -334,10 +311,7 @@ def _characters(base, found: Counter, fits) -> list[Step]:
 
 
 def _merges(words: list[tuple[list[str], int]], known: set[str], size: int, fits) -> list[Step]:
-    """Byte-pair encoding of words that are cut already, until `size` pieces not in `known` are found.
-
-    Counts are kept up to date word by word; the heap may hold stale counts, which are corrected when they come up.
-    """
+    """Byte-pair encoding of words that are cut already, until `size` pieces not in `known` are found."""
     totals, places = Counter(), defaultdict(set)
     for index, (pieces, count) in enumerate(words):
         for pair in zip(pieces, pieces[1:]):
@@ -347,7 +321,7 @@ def _merges(words: list[tuple[list[str], int]], known: set[str], size: int, fits
     heapq.heapify(heap)
     steps = []
     while size > 0 and heap:
-        total, pair = heapq.heappop(heap)
+        total, pair = heapq.heappop(heap)  # perhaps a stale count, which is corrected when it comes up
         if totals[pair] < FEWEST or -total != totals[pair]:
             if totals[pair] >= FEWEST:
                 heapq.heappush(heap, (-totals[pair], pair))
@@ -425,10 +399,7 @@ def _leading(script: str) -> set[bytes]:
 
 
 def _append(base, pieces: list[str], size: int) -> PreTrainedTokenizerFast:
-    """The base with the first `size` unknown pieces, and as merges every way to put each together from two known ones.
-
-    This is how transformers reads a merged SentencePiece model: merges in the order of the vocabulary.
-    """
+    """The base with the first `size` unknown pieces, and as merges every way to put each together from two known ones."""
     known = set(base.get_vocab())
     new = [piece for piece in dict.fromkeys(pieces) if piece not in known][:size]
     known.update(new)

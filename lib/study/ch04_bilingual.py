@@ -11,7 +11,7 @@ from lib.study import contrast
 
 def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
     """Training texts, where there are any: `<language>`, `en`, and `pairs`, each pair a document in each direction."""
-    found = [prompts.pair_document(pair.english, pair.target, direction, language)
+    found = [prompts.pair_document(pair.english, pair.target, direction)
              for pair in pairs[pairs["split"] == "train"].itertuples() for direction in prompts.directions(language)]
     return pretraining.streams(documents, language) | ({"pairs": corpus.column(found)} if found else {})
 

@@ -67,7 +67,7 @@ def texts(documents, multiway, owned) -> pandas.DataFrame:
     items = multiway[multiway["split"] == "train"]
     found = [frame.rename(columns={"language": "stream"})[["stream", "source", "text"]] for frame in train]
     found += [pandas.DataFrame({"stream": code, "source": ITEMS, "text": items[code]}) for code in corpus.foreign(multiway)]
-    pairs = [prompts.pair_document(english, other, direction, code) for code in corpus.foreign(multiway)
+    pairs = [prompts.pair_document(english, other, direction) for code in corpus.foreign(multiway)
              for english, other in zip(items["en"], items[code]) for direction in prompts.directions(code)]
     found = pandas.concat([*found, pandas.DataFrame({"stream": PAIRS, "source": ITEMS, "text": pairs})],
                           ignore_index=True)

@@ -400,6 +400,6 @@ def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
 def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
     """Task rows of multi-way items, both directions of every language."""
     return benchmarks.framed({"id": f"{direction}/{pair['item']}", "benchmark": "multi-way items", "setting": direction,
-                              **prompts.translation(pair["en"], pair[code], direction, code)}
+                              **prompts.translation(pair["en"], pair[code], direction)}
                              for code in languages for direction in prompts.directions(code)
                              for pair in pairs.to_dict("records"))

@@ -159,7 +159,7 @@ def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
     print(f"Profile {profile}: {len(plan)} of {len(wanted)} chapters to run, {_total(profile, plan)} as they took here "
           "before, or else on two cores.")
     for chapter, reason in plan.items():
-        print(f"  {chapter:16} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+        print(f"  {chapter:{max(map(len, plan))}} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
     targets = [str(record(profile, chapter)) for chapter in plan]
     process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"])
     try:

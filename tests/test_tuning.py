@@ -166,5 +166,5 @@ def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
     assert len(stages.draw(benchmarks.framed([]), 3, 100, 0)) == 0
     for exhibit in {**exhibits.TABLES, **exhibits.FIGURES}.values():
         if exhibit.chapter == CHAPTER:
-            with pytest.raises(exhibits.Lacking, match="neither test files|leave it out" if exhibit.id != "P1-T1" else ""):
+            with pytest.raises(exhibits.Lacking, match="neither test files|leave it out|no tests in this run"):
                 exhibits.save(exhibit.id, "test")

@@ -199,7 +199,7 @@ def _panel(panel, part):
         errorbars(panel, place, part.iloc[[place]], across=True, color=colour, fmt=marker, markersize=5, capsize=2.5)
     bounds = factor * part["bound"]
     places = [*bounds, *(-bounds[part["expect"] == "within"]), *panel.dataLim.intervalx]
-    margin = 0.08 * (max(places) - min(places))
+    margin = 0.08 * (max(places) - min(places)) or 1
     left, right = min(places) - margin, max(places) + margin
     for place, row in enumerate(part.to_dict("records")):
         _claimed_side(panel, place, row["expect"], factor * row["bound"], left, right)

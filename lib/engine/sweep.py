@@ -190,7 +190,8 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
     plan = records.write_json(found.home / f"{found.name}.json", {
         "folder": found.home, "record": waiting[0].record.relative_to(waiting[0].folder), "cores": found.cores,
         "resources": found.resources, "waiting": [cell.key for cell in waiting]})
-    with open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar:
+    place = found.home / f"{found.name}.log"
+    with open(place, "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell", disable=None) as bar:
         engine = run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], stdout=log,
                                stderr=subprocess.STDOUT)
         running = True

@@ -4,7 +4,7 @@ import pytest
 
 from lib import exhibits
 from lib.exhibits import audit, base
-from lib.model.architecture import Architecture
+from lib.exhibits.architecture import Architecture
 
 LLAMA = Architecture(layers=32, hidden=4096, inner=11008, vocabulary=32000)
 MISTRAL = LLAMA._replace(inner=14336, keys=1024)

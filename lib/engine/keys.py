@@ -110,7 +110,7 @@ def _imports(tree: ast.AST) -> list[Path]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib":
-            found += [_module(f"{node.module}.{alias.name}") or _module(node.module) for alias in node.names]
+            found += [_module(node.module), *(_module(f"{node.module}.{alias.name}") for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [_module(alias.name) for alias in node.names if alias.name.split(".")[0] == "lib"]
     return [file for file in found if file]

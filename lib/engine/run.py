@@ -105,8 +105,7 @@ class ChapterError(RuntimeError):
 
 def left(profile: str, done: str) -> str:
     """What of the announced plan is still to come after a chapter, e.g. `3 left, about 5 min`."""
-    plan = list(_announced(profile))
-    waiting = plan[plan.index(done) + 1:] if done in plan else []
+    waiting = [chapter for chapter in _announced(profile) if chapter != done and not _made(profile, chapter)]
     return f"{len(waiting)} left, {_total(profile, waiting)}" if waiting else "nothing left"
 
 
@@ -223,6 +222,12 @@ def _failure(chapter: str, error, executed: Path) -> str:
 
 def _plan(profile: str) -> Path:
     return paths.output() / "runs" / profile / "plan.json"
+
+
+def _made(profile: str, chapter: str) -> bool:
+    """Whether the run in progress has made the chapter's record."""
+    file = record(profile, chapter)
+    return file.exists() and file.stat().st_mtime > _plan(profile).stat().st_mtime
 
 
 def _announced(profile: str) -> dict[str, str]:

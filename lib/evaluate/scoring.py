@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy
 import pandas
 import regex
-from rouge_score import rouge_scorer
 
 from lib.data import prompts, text
 
@@ -72,6 +71,7 @@ def f1(answer: str, references: list[str], language: str) -> float:
 
 def rouge(answer: str, reference: str, language: str) -> dict[str, float]:
     """F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), 0 to 1; with `words`, since rouge_score's own keep a to z only."""
+    from rouge_score import rouge_scorer  # brings NLTK, which takes a second to import
     tokenizer = SimpleNamespace(tokenize=functools.partial(words, language=language))
     scores = rouge_scorer.RougeScorer(ROUGE, tokenizer=tokenizer).score(reference, answer)
     return {name: scores[name].fmeasure for name in ROUGE}

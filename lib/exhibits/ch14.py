@@ -3,10 +3,10 @@ import pandas
 
 from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
+from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, noted, reported, table
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars
 from lib.exhibits.units import in_print, interval
-from lib.model.architecture import Architecture
 
 PROFILES = ("paper", "laptop")
 # Colour and marker both tell the verdict, so that either suffices.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas
-from peft import PeftModel
 
 from lib.data import corpus, levels, prompts
 from lib.engine import keys
@@ -206,7 +205,7 @@ def load(folder: Path, bits: int):
     kind = formats.BITS[bits]
     model = formats.load(folder, kind) if kind else folders.load(folder)
     model = adapters.quicken(model)
-    return model.get_base_model() if isinstance(model, PeftModel) else model, folders.tokenizer(folder)
+    return model.get_base_model() if hasattr(model, "peft_config") else model, folders.tokenizer(folder)
 
 
 def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:

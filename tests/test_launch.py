@@ -234,10 +234,15 @@ def test_parts_in_one_process_have_to_divide_the_batch_too(tmp_path):
         training.instruct(tmp_path / "run", tmp_path, None, SETTINGS)
 
 
-def test_gpus_that_the_machine_lacks_are_told(monkeypatch):
+@pytest.mark.parametrize("config, words", [
+    ("zero2", "zero2.yaml needs DeepSpeed.*`pip install deepspeed`"),
+    ("fsdp", "fsdp.yaml wants 8 GPUs of this machine, which has 0"),
+])
+def test_what_the_machine_lacks_is_told(config, words, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
-    with pytest.raises(RuntimeError, match="fsdp.yaml wants 8 GPUs of this machine, which has 0"):
-        launch.Launch(paths.accelerate("fsdp")).check()
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match=words):
+        launch.Launch(paths.accelerate(config)).check()
     launch.Launch(at_once=2).check()
 
 
@@ -267,11 +272,11 @@ def test_a_profile_says_how_it_launches(profile, tmp_path):
 
 
 @pytest.mark.parametrize("line, words", [
-    ("accelerate: tow", "`accelerate` is 'tow'.*params/accelerate/tow.yaml.*does not exist"),
-    ("accelerate: other/two.yaml", "other/two.yaml.*does not exist"),
+    ("accelerate: tow", "`accelerate` is 'tow'.*no file params/accelerate/tow.yaml; there are: two"),
+    ("accelerate: other/two.yaml", "no file other/two.yaml"),
     ("acelerate: two", "unknown key `acelerate`.*a launch.*`accelerate`"),
-    ("at_once: -1", "`at_once` is -1.*greater than or equal to 0"),
-    ("at_once: two", "`at_once` is 'two'.*valid integer"),
+    ("at_once: -1", "`at_once` is -1.*range"),
+    ("at_once: two", "`at_once` is 'two'.*whole number"),
 ])
 def test_a_wrong_line_is_refused_by_name(profile, line, words):
     with pytest.raises(params.ParameterError, match=f"^params/own/launch.yaml: .*{words}"):

@@ -58,10 +58,10 @@ def test_a_cell_is_known_by_what_it_computes(small):
     ("gird: {rows: [1]}", ["unknown key `gird`", "`grid`"]),
     ("grid: {row: [1]}", ["unknown key `row` (value 1)", "`rows`"]),
     ("grid: {rows: [1, 10]}", ["`rows` is 10", "[1..9]"]),
-    ("grid: {rows: [1, x]}", ["`rows` is 'x'", "valid integer"]),
+    ("grid: {rows: [1, x]}", ["`rows` is 'x'", "whole number"]),
     ("grid: {rows: 1}", ["`rows` is 1", "list"]),
     ("grid: {rows: []}", ["`rows` is []", "list"]),
-    ("grid: {seeds: [0, 1]}", ["`seeds` is 0", "valid list"]),
+    ("grid: {seeds: [0, 1]}", ["`seeds` is 0", "has to be a list"]),
     ("grid: [rows]", ["`grid`", "list"]),
     ("grid: {rows: [1, 1]}", ["rows=1", "twice"]),
     ("grid: {rate: [1, 1.0]}", ["twice"]),
@@ -83,7 +83,7 @@ def test_a_wrong_line_is_refused_by_name(small, text, words):
 
 @pytest.mark.parametrize("line, words", [("profile: smoke\nchapter: 02_token\ngrid: {rows: [1]}", "02_tokenizer"),
                                          ("profile: smok\nchapter: 02_tokenizer\ngrid: {rows: [1]}", "smoke"),
-                                         ("chapter: 02_tokenizer\ngrid: {rows: [1]}", "for profile ''"),
+                                         ("chapter: 02_tokenizer\ngrid: {rows: [1]}", "`profile` is missing"),
                                          ("chapter: 02_tokenizer\nprofile: smoke\nmemory: 4 GB\n", "`memory` is '4 GB'")])
 def test_a_wrong_head_is_refused_too(small, output, line, words):
     (output / "params/sweeps/tiny.yaml").write_text(line)
@@ -143,7 +143,7 @@ def test_a_failed_cell_is_tried_again_and_told_while_the_others_go_on(home):
     assert status == 1 and "Traceback" not in printed, printed
     assert "Chapter 01_corpus" in printed and "2 cells of 02_tokenizer in profile smoke, 0 finished before" in printed
     assert "(rows=7) ended without its record" in printed and "Chapter 02_tokenizer stopped in cell 4" in printed
-    assert "No seven." in printed
+    assert "1/2" in printed and "No seven." in printed
     assert "1 of 2 cells of sweep rows done: runs/smoke/sweeps/02_tokenizer/rows.csv" in printed
     assert table.state.to_dict() == {7: "failed", 3: "done"} and "No seven." in table.error[7]
     record = _record(home, table, 3)

@@ -4,6 +4,7 @@
 `accelerate launch`. What a training computes depends on neither.
 """
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ KEYS = """
 accelerate = ""  # what launches trainings: a file of params/accelerate/ or a path to one; empty: the chapter's own process
 at_once = 0  # examples of a batch that a device computes at once, 0: all of its share [0..]
 """
+DEEPSPEED = "DEEPSPEED"
 _ERROR = r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)(?:: .+)?)$"  # the last line of a traceback
 
 
@@ -46,7 +48,7 @@ class Launch(NamedTuple):
     def format(self) -> str:
         """What its checkpoints are written for, where a launch of another kind cannot read them; else empty."""
         kind = self._read().distributed_type.value if self.config else ""
-        return {"FSDP": "FSDP", "DEEPSPEED": f"DEEPSPEED {self.processes}"}.get(kind, "")
+        return {"FSDP": "FSDP", DEEPSPEED: f"{DEEPSPEED} {self.processes}"}.get(kind, "")
 
     def accumulation(self, batch_size: int) -> int:
         """In how many parts, one after the other, each process computes its share of a batch.
@@ -67,13 +69,14 @@ class Launch(NamedTuple):
         return {"launch": told} if self != Launch() else {}
 
     def check(self):
-        """RuntimeError when this machine has too few GPUs for it."""
+        """RuntimeError when this machine cannot launch it."""
         import torch
         found = self._read() if self.config else None
-        if found is None or found.use_cpu:
-            return
-        needed, here = found.num_processes // found.num_machines, torch.accelerator.device_count()
-        if needed > here:
+        if found and found.distributed_type.value == DEEPSPEED and not importlib.util.find_spec("deepspeed"):
+            raise RuntimeError(f"{paths.shown(self.config)} needs DeepSpeed, which is not installed: "
+                               "`pip install deepspeed`, or name fsdp in the profile's launch.yaml.")
+        needed, here = (found.num_processes // found.num_machines if found else 0), torch.accelerator.device_count()
+        if found and not found.use_cpu and needed > here:
             raise RuntimeError(f"{paths.shown(self.config)} wants {needed} GPUs of this machine, which has {here}: "
                                "lower num_processes in a copy of it and name that in the profile's launch.yaml.")
 
@@ -92,12 +95,15 @@ def load(profile: str) -> Launch:
     path = paths.parameters(profile, "launch")
     values = params.compared(params.model(KEYS), params.read(path) if path.exists() else {}, paths.shown(path), "a launch")
     config = paths.accelerate(values["accelerate"]) if values["accelerate"] else None
+    if config and not config.is_file():
+        known = ", ".join(sorted(file.stem for file in paths.PARAMS.glob("accelerate/*.yaml"))) or "none"
+        raise params.ParameterError(f"{paths.shown(path)}: key `accelerate` is {values['accelerate']!r}, but there is no file "
+                                    f"{paths.shown(config)}; there are: {known}.")
     found = Launch(config, values["at_once"])
     try:
         processes = found.processes
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise params.ParameterError(f"{paths.shown(path)}: key `accelerate` is {values['accelerate']!r}, but "
-                                    f"{paths.shown(config)} is no configuration of `accelerate launch`: {error}.") from error
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise params.ParameterError(f"{paths.shown(config)} is no configuration of `accelerate launch`: {error}.") from error
     if processes < 1:
         raise params.ParameterError(f"{paths.shown(config)}: key `num_processes` is {processes}, but it has to be 1 or more.")
     return found

@@ -30,6 +30,7 @@ LACKS = {
     "tests": "the corpus has too few test items (add yours as JSONL to `test_files` of 01_corpus)",
     "transfer": "no choice task of the corpus has items to train and to test on in both languages (the source `emoji` of "
                 "01_corpus gives some in a dozen languages)"}
+KINDS = {str: "a text", bool: "true/false", int: "a whole number", float: "a number", type(None): "nothing (null)"}
 Scalar = str | bool | int | float | None
 
 
@@ -106,14 +107,13 @@ def compared(known: type[pydantic.BaseModel], values: dict, source: str, whose: 
         return known.model_validate(values).model_dump()
     except pydantic.ValidationError as errors:
         error = errors.errors()[0]
-    name, value, fields = error["loc"][0], error["input"], known.model_fields
+    name, fields = error["loc"][0], known.model_fields
     if name not in fields:
-        raise ParameterError(f"{source}: unknown key `{name}` (value {value!r}) for {whose}; "
+        raise ParameterError(f"{source}: unknown key `{name}` (value {error['input']!r}) for {whose}; "
                              f"{_nearest(str(name), list(fields), 'key')}.")
-    number = error["type"] == "float_type" and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
-    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {error['msg'].replace('Input', repr(value), 1)}"
-                         f"{' (YAML reads 1e-3 as text: write 1.0e-3)' if number else ''}; "
-                         f"the default is {fields[name].default!r} ({fields[name].description}).")
+    default, comment = fields[name].default, fields[name].description
+    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {_problem(error, default, comment)}; "
+                         f"the default is {default!r} ({comment}).")
 
 
 def lack(name: str) -> str:
@@ -181,6 +181,29 @@ def _type(default, comment: str):
         low, high = (kind(end) if end.strip() else None for end in limits[1].split("..", 1))
         return Annotated[kind, pydantic.Field(ge=low, le=high)]
     return kind
+
+
+def _problem(error: dict, default, comment: str) -> str:
+    """What is wrong with a value, as the end of a sentence, from pydantic's error."""
+    value, kind = error["input"], error["type"]
+    if kind == "list_type":
+        return f"it has to be a list, not {_kind(value)}"
+    if kind == "finite_number":
+        return f"{value!r} is not a finite number"
+    limits = comment[comment.rfind("["):]
+    if kind == "literal_error":
+        return f"{value!r} is not one of {limits[1:-1].replace(' |', ',')}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"{value!r} lies outside its range {limits}"
+    sample = next(iter(default), None) if isinstance(default, list) else default
+    needed = "a single value" if sample is None else _kind(sample)
+    number = isinstance(sample, float) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
+    return (f"{value!r} is {_kind(value)} where {needed} is needed"
+            + (", and YAML reads 1e-3 as text: write 1.0e-3" if number else ""))
+
+
+def _kind(value) -> str:
+    return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _nearest(name: str, known: list[str], what: str) -> str:

@@ -104,6 +104,9 @@ def load(path: Path) -> Sweep:
     if "profile" in fixed | varied[0]:
         raise ParameterError(f"{source}: `profile` is among the parameters, but a sweep stays within one profile: "
                              "name it at the top of the file.")
+    if not profile or not chapter:
+        raise ParameterError(f"{source}: key `{'chapter' if profile else 'profile'}` is missing; a sweep needs `profile` and "
+                             "`chapter`.")
     try:
         base = params.load(profile, chapter)
     except ParameterError as error:
@@ -190,8 +193,7 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
     plan = records.write_json(found.home / f"{found.name}.json", {
         "folder": found.home, "record": waiting[0].record.relative_to(waiting[0].folder), "cores": found.cores,
         "resources": found.resources, "waiting": [cell.key for cell in waiting]})
-    place = found.home / f"{found.name}.log"
-    with open(place, "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell", disable=None) as bar:
+    with open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar:
         engine = run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], stdout=log,
                                stderr=subprocess.STDOUT)
         running = True
@@ -199,7 +201,9 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
             while running:
                 time.sleep(0.5)
                 running = engine.poll() is None
-                bar.update(sum(cell.record.exists() for cell in waiting) - bar.n)
+                done = sum(cell.record.exists() for cell in waiting)
+                if done > bar.n:  # in a log, an entry a finished cell
+                    bar.update(done - bar.n)
         finally:
             engine.wait()
 
@@ -254,6 +258,15 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
     return [dict(zip(grid, values)) | row for *values, row in itertools.product(*grid.values(), rows)]
 
 
+def _wrong(file: Path):
+    """What is wrong with a parameter file, and with its profile's launch."""
+    for check, *names in ((params.load, file.parent.name, file.stem), (launch.load, file.parent.name)):
+        try:
+            check(*names)
+        except ParameterError as error:
+            yield str(error)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 when every cell is done. Without a file all parameter files and sweeps are checked."""
     parser = argparse.ArgumentParser(description="Run a chapter over lists of parameter values.")
@@ -269,9 +282,9 @@ def _act(values: argparse.Namespace, options: list[str]) -> int | None:
         return run_cell(values.cell, values.record)
     if values.file:
         return sweep(values.file, values.cluster, options)
-    for file in params.files():
-        params.load(file.parent.name, file.stem)
-        launch.load(file.parent.name)
+    wrong = [error for file in params.files() for error in _wrong(file)]
+    if wrong:
+        raise ParameterError("\n".join(dict.fromkeys(wrong)))
     print(f"{len(params.files())} parameter files are valid.")
     for found in map(load, files()):
         done = sum(cell.record.exists() for cell in found.cells)

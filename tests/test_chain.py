@@ -1,7 +1,7 @@
 """The whole chain on the smoke profile, by the command that users type: complete, repeatable, resumable.
 
 First as on a machine that reaches Python packages alone, without apt and public files; then with the public files, as
-far as this machine has them, on the same output; then its first chapters and a cell anew.
+far as this machine has them, on the same output and on an empty one.
 """
 import json
 import os
@@ -14,12 +14,10 @@ from lib.engine import assets, paths, run, sweep
 
 pytestmark = pytest.mark.chain
 
-
 # The tests beside it keep to one thread; a user's chapters, and a sweep's cell, have them all, which rounds otherwise.
 HERE = {name: value for name, value in os.environ.items() if name not in ("COMPANION_REACH", "OMP_NUM_THREADS")}
 LACKING = {"07_base_strength", "08_phases_and_transfer", "10_multialpaca", "11_multilingual_benchmark",
            "12_rank_and_precision"}
-AGAIN = [chapter for chapter in run.UPSTREAM if chapter < "07"]
 
 
 def _reproduce(output, **more):
@@ -102,25 +100,20 @@ def test_an_unchanged_run_does_nothing_and_says_so(chain, alone):
     assert len(printed.strip().splitlines()) == 3
 
 
-def test_what_lacked_files_runs_again_with_them(chain, published):
+def test_what_lacked_files_runs_again_with_them_and_a_second_run_gives_the_same_metrics(chain, published, tmp_path):
     before = _records(chain)
     assert {chapter for chapter, record in before.items() if record["lacking"]} == LACKING
     status, printed = _reproduce(chain)
     assert status == 0, printed
-    ran = {chapter for chapter in run.UPSTREAM if f"Chapter {chapter} done" in printed}
-    assert ran == (LACKING | {"13_carbon", "14_paper"} if published else set()), printed
-    after = _records(chain)
-    assert {chapter for chapter, record in after.items() if record["lacking"]} == (set() if published else LACKING)
-    assert {name for name in LACKING if _computed(before[name]) != _computed(after[name])} == (LACKING if published else set())
-
-
-def test_chapters_run_one_by_one_in_another_folder_give_the_same_metrics(chain, tmp_path):
-    first = _records(chain)
-    for chapter in AGAIN:
-        done = _run("lib.engine.run", chapter, "--profile", "smoke", COMPANION_OUTPUT=str(tmp_path))
-        assert done.returncode == 0, done.stdout
-    second = _records(tmp_path)
-    assert {chapter for chapter in AGAIN if _computed(first[chapter]) != _computed(second[chapter])} == set()
+    ran = [chapter for chapter in run.UPSTREAM if f"Chapter {chapter} done" in printed]
+    assert set(ran) == (LACKING | {"13_carbon", "14_paper"} if published else set()), printed
+    status, printed = _reproduce(tmp_path)
+    assert status == 0, printed
+    first, second = _records(chain), _records(tmp_path)
+    for chapter in run.UPSTREAM:
+        assert _computed(first[chapter]) == _computed(second[chapter]), chapter
+        assert bool(first[chapter]["lacking"]) == (chapter in LACKING and not published), chapter
+        assert chapter not in LACKING or not published or _computed(before[chapter]) != _computed(first[chapter]), chapter
 
 
 def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent import futures
+import threading
+import time
 
 import requests
 
@@ -36,11 +37,15 @@ def survey() -> dict[str, str]:
     """
     if VARIABLE in os.environ:
         return {kind: "" if reaches(kind) else f"not named in {VARIABLE}" for kind in KINDS}
-    pool = futures.ThreadPoolExecutor()
-    asked = {kind: pool.submit(_obstacle, kind) for kind in KINDS}
-    futures.wait(asked.values(), PATIENCE)
-    pool.shutdown(wait=False)
-    found = {kind: answer.result() if answer.done() else "no answer" for kind, answer in asked.items()}
+    found = {}
+    threads = [threading.Thread(target=lambda kind=kind: found.update({kind: _obstacle(kind)}), daemon=True)
+               for kind in KINDS]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+    found = {kind: found.get(kind, "no answer") for kind in KINDS}
     os.environ[VARIABLE] = " ".join(kind for kind in KINDS if not found[kind])
     return found
 

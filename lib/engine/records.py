@@ -73,16 +73,16 @@ class Record:
 def write_json(path: Path, content) -> Path:
     """Writes JSON, atomically."""
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
-    return _atomically(path, lambda temporary: temporary.write_text(text, encoding="utf8"))
+    return atomically(path, lambda temporary: temporary.write_text(text, encoding="utf8"))
 
 
 def write_frame(path: Path, frame: pandas.DataFrame) -> Path:
     """Writes a frame as parquet, atomically."""
-    return _atomically(path, frame.to_parquet)
+    return atomically(path, frame.to_parquet)
 
 
-def _atomically(path: Path, write) -> Path:
-    """Writes through a temporary file and a rename, so that a reader never sees half of it."""
+def atomically(path: Path, write) -> Path:
+    """Writes (`write` takes a path) through a temporary file and a rename, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     write(temporary)

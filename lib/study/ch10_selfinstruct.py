@@ -221,8 +221,8 @@ def generate(seeds: list[dict], teacher, journal: Journal, settings: Settings, s
 def write(path: Path, tasks: pandas.DataFrame) -> Path:
     """The kept tasks in the release format, a JSON object a line, input null when empty."""
     kept = tasks.loc[tasks["reason"] == "", list(PARTS)].itertuples(index=False)
-    path.write_text("".join(json.dumps(_task(*row), ensure_ascii=False) + "\n" for row in kept), encoding="utf8")
-    return path
+    lines = "".join(json.dumps(_task(*row), ensure_ascii=False) + "\n" for row in kept)
+    return records.atomically(path, lambda temporary: temporary.write_text(lines, encoding="utf8"))
 
 
 def survey(tasks: list[dict], settings: Settings, rows: int = 0) -> pandas.DataFrame:

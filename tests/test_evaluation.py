@@ -70,6 +70,9 @@ def test_centring_removes_what_a_language_shares():
     english = numpy.random.default_rng(0).normal(size=(1, 40, 16))
     target = english + 50 * numpy.eye(16)[0]
     assert measure.nearest(english, target)["correct"].all()
+    plain, *_ = english @ target.transpose(0, 2, 1) / numpy.linalg.norm(english, axis=2)[..., None]
+    plain = plain / numpy.linalg.norm(target, axis=2)
+    assert numpy.mean([plain.argmax(axis) == numpy.arange(40) for axis in (0, 1)]) < 0.7
 
 
 def test_retrieval_of_a_text_by_itself(byte_tokenizer, tiny_model, english):

@@ -1,1 +1,1 @@
-import lib.model  # noqa: F401 (first: it says how bitsandbytes computes)
+import lib.model  # noqa: F401 (first: it keeps bitsandbytes from importing a compiler)

@@ -1,5 +1,5 @@
 import torch
 
-# Before anything imports bitsandbytes, whose kernels for CPUs ask for torch.compile: its compiler takes three seconds to
-# import, and rounds otherwise than eager PyTorch, which is what runs where no C++ compiler is at hand.
+# Before anything imports bitsandbytes, whose fallback kernels ask for torch.compile: its compiler takes three seconds to
+# import, and nothing here is compiled.
 torch.compiler.set_default_backend("eager")

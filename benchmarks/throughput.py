@@ -28,7 +28,7 @@ from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 from lib.data import mixture
 from lib.engine import machine
-from lib.model import adapters, folders
+from lib.model import adapters, folders, formats
 from lib.train import trainers, training  # noqa: E402
 
 TEXT = Path(__file__).resolve().parent.parent / "lib"
@@ -48,15 +48,17 @@ class Clock(TrainerCallback):
         return statistics.median(steps[1:] or steps)
 
 
-def peak(dtype, size: int = 1536, rounds: int = 10) -> float:
-    """Best FLOP/s of a linear layer of 2,048 tokens in `dtype`."""
-    tokens, weight = torch.randn(2048, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
-    times = []
+def peak(dtype, size: int = 1536, tokens: int = 2048, rounds: int = 10) -> float:
+    """Best FLOP/s of a square linear layer of `size` in `dtype`."""
+    place, times = machine.device(), []
+    states, weight = (torch.randn(rows, size, dtype=dtype, device=place) for rows in (tokens, size))
     for _ in range(rounds):
+        formats.wait()
         started = time.perf_counter()
-        torch.nn.functional.linear(tokens, weight)
+        torch.nn.functional.linear(states, weight)
+        formats.wait()
         times.append(time.perf_counter() - started)
-    return 2 * 2048 * size * size / min(times[1:])
+    return 2 * tokens * size * size / min(times[1:])
 
 
 def flops(model) -> float:
@@ -118,7 +120,7 @@ def ours(folder, blocks, batch_size, rank):
 
 def packed(folder: Path, blocks: int, length: int) -> datasets.Dataset:
     """Blocks of this project's own source code, which every clone has."""
-    texts = [path.read_text(encoding="utf8") for path in sorted(TEXT.glob("*.py"))]
+    texts = [path.read_text(encoding="utf8") for path in sorted(TEXT.rglob("*.py"))]
     with contextlib.redirect_stdout(io.StringIO()):
         drawn = mixture.documents({"code": texts}, {"code": 1.0}, 8 * blocks * length, seed=0)
         rows = mixture.blocks(drawn, folders.tokenizer(folder), length)

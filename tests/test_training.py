@@ -1,5 +1,7 @@
 import copy
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from lib.engine import energy
+from lib.engine import energy, machine
 from lib.model import adapters, folders, loss
 from lib.train import trainers, training
 
@@ -94,6 +96,26 @@ def test_fast_loss_and_gradients_are_the_plain_ones(start, blocks):
                                                      if parameter.requires_grad}})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_a_long_training_is_compiled_to_the_same_adapter(start, blocks, tmp_path, monkeypatch):
+    settings, compiled = replace(SETTINGS, lora_dropout=0.0), adapters.compile_layers
+    training.pretrain(tmp_path / "plain", start, blocks, settings)
+    monkeypatch.setattr(training, "_pays", lambda work: True)
+    monkeypatch.setattr(adapters, "compile_layers", lambda model: compiled(model, "aot_eager"))
+    training.pretrain(tmp_path / "compiled", start, blocks, settings)
+    plain, fast = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("plain", "compiled"))
+    assert plain.keys() == fast.keys()
+    for name, weight in plain.items():
+        torch.testing.assert_close(fast[name], weight, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("device, work, expected", [("cuda", 1e17, True), ("cuda", 1e12, False), ("cpu", 1e17, False)])
+def test_only_long_trainings_on_a_gpu_are_compiled(device, work, expected, monkeypatch):
+    monkeypatch.setattr(machine, "device", lambda: device)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/cc")
+    assert training._pays(work) is expected
 
 
 def test_full_head_gets_its_gradient(start, blocks):

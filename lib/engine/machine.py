@@ -44,7 +44,7 @@ def describe() -> dict:
     """Versions, device, number format with its reason, and code revision, as the record keeps them."""
     kind, reason = dtype()
     return {"python": platform.python_version(), "packages": versions(), "system": platform.platform(),
-            "device": _device_name(), "dtype": str(kind).removeprefix("torch."), "dtype_reason": reason, **revision()}
+            "device": device_name(), "dtype": str(kind).removeprefix("torch."), "dtype_reason": reason, **revision()}
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
@@ -91,7 +91,8 @@ def device_peak() -> int:
     return torch.cuda.max_memory_allocated() if device() == "cuda" else peak_memory()
 
 
-def _device_name() -> str:
+def device_name() -> str:
+    """The GPU's name, or the processor with its threads."""
     import torch
     if device() == "cuda":
         return torch.cuda.get_device_name()

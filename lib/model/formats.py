@@ -127,14 +127,14 @@ def _probed(model):
 
 def _seconds(model, tokenizer, prompt: str, settings: GenerationConfig) -> float:
     inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(model.device)
-    _wait()
+    wait()
     started = time.monotonic()
     model.generate(**inputs, generation_config=settings)
-    _wait()
+    wait()
     return time.monotonic() - started
 
 
-def _wait():
+def wait():
     """Lets a GPU finish what it was given, so that the clock measures it."""
     if machine.device() == "cuda":
         torch.cuda.synchronize()

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import importlib.util
 import io
 import math
 import os
@@ -32,6 +33,7 @@ from lib.train import spikes, trainers
 METHODS = ("lora", "frozen", "full")
 KEPT = (keys.PRESENTATION, "lib/engine/")  # code that trains nothing
 QUICK = 30  # seconds: a log is told nothing of a training that is over so soon
+COMPILED = 1e16  # weights × tokens from which compiling pays: some minutes of a large GPU
 PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for the main one to load, tokenise or save
 
 
@@ -214,6 +216,8 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
     machine.reset_peak_memory()  # what loading took besides is none of the training's
     build = trainers.pretrainer if job.kind == "pretrain" else trainers.instructor
     trainer, tokens, sizes, report = build(job, model, tokenizer, processes, accumulation)
+    if processes == 1 and not job.settings.precision and _pays(parts["total"] * tokens.sum()):
+        adapters.compile_layers(model)
     progress = _Progress(tokens, sizes, job.settings.batch_size)
     trainer.add_callback(progress)
     if processes > 1:
@@ -252,6 +256,12 @@ def _trainable(start: Path, settings: Settings):
             parameter.requires_grad = settings.method == "full" or trainers.matrix(name) is not None
     ready = formats.compute(model, settings.precision) if settings.precision else adapters.quicken(model)
     return ready, folders.tokenizer(start)
+
+
+def _pays(work: float) -> bool:
+    """Whether compiling the layers for so much work can be done here and saves more than the minute it takes."""
+    able = machine.device() == "cuda" and importlib.util.find_spec("triton") and shutil.which("cc")
+    return bool(able) and work >= COMPILED
 
 
 def _finished(folder: Path, key: str, merge: bool) -> dict | None:

@@ -29,6 +29,7 @@ from lib.train import trainers, training  # noqa: E402
 
 TOY = dict(hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4, vocab_size=300)
 CHECKED = dict(hidden_size=1024, intermediate_size=2752, num_hidden_layers=4, num_attention_heads=8, vocab_size=2000)
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 GIVEN = ("batch", "length", "rank", "steps")
 NEW = 100  # rows that are trained in the comparison of gradients
 
@@ -136,7 +137,7 @@ def main(arguments: list[str] | None = None):
     transformers.utils.logging.disable_progress_bar()
     best = throughput.peak(torch.bfloat16, *(() if given.toy else (8192, 8192)))
     results = {"device": machine.device_name(), "peak": best, **{name: vars(given)[name] for name in GIVEN},
-               "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}}
+               "versions": {name: importlib.metadata.version(name) for name in PACKAGES}}
     print(f"{results['device']}, matmul peak {best / 1e12:.3g} TFLOP/s, {given.steps} steps of {given.batch} × "
           f"{given.length} tokens", flush=True)
     for tied in (True, False):

@@ -2,8 +2,11 @@
 
 The fixtures live for the whole session: copy a tokenizer (`copy.deepcopy`) before changing it.
 """
+import os
+
 import pytest
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' numbers are those of a CPU, also where there is a GPU
 ENGLISH = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind it at all.",
     "It’s a small tokenizer — trained on “a few” English lines, curly quotes included…",

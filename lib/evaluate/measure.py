@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import json
 import logging
 import sys
@@ -27,7 +28,7 @@ from transformers import GenerationConfig
 
 from lib.data import corpus, prompts
 from lib.engine import params, paths
-from lib.evaluate import scoring
+from lib.evaluate import packing, scoring
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded, start_token
 
@@ -280,12 +281,13 @@ class _Reader(HFLM):
     """The harness' view of a model, which reads documents and chats as every other score does (`encoded`).
 
     Likelihoods are fp32 whatever the model computes in: summed up in bf16 they are even for two options in some items.
+    Options are read behind one context, several items a row, where the model can (`packing`).
     """
 
     def __init__(self, model, tokenizer, batch_size: int, chat: bool = False):
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32",
                          prefix_token_id=start_token(tokenizer))
-        self.chat = chat
+        self.chat, self.packs = chat, packing.packs(model)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_) -> list[int]:
         """Ids of a context, with its continuation or without; of a continuation alone when told to add nothing."""
@@ -295,6 +297,18 @@ class _Reader(HFLM):
         """Ids and mask of contexts to go on with; their last `left_truncate_len` tokens if they are longer."""
         inputs = padded(self.tokenizer, strings, self.chat)
         return tuple(inputs[name][:, -(left_truncate_len or 0):] for name in ("input_ids", "attention_mask"))
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs=None) -> list[tuple[float, bool]]:
+        """Of each request, (strings, ids of a context, ids of a continuation), the log-likelihood and greediness."""
+        groups = {}
+        for number, (_, stem, branch) in enumerate(requests):
+            groups.setdefault(tuple(stem), []).append((number, branch))
+        trees = [packing.Tree(list(stem), [branch for _, branch in found]) for stem, found in groups.items()]
+        if not (self.packs and all(packing.fits(self.model, tree, self.max_length) for tree in trees)):
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        answers = dict(zip((number for found in groups.values() for number, _ in found),
+                           itertools.chain.from_iterable(packing.likelihoods(self.model, trees, quiet=disable_tqdm))))
+        return [answers[number] for number in range(len(requests))]
 
 
 def _samples(lm: _Reader, manager: TaskManager, tasks: list, folder, limit: int | None = None, shots: int | None = None,

@@ -45,7 +45,7 @@ def quicken(model):
             module.forward = types.MethodType(_embed, module)
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
     head = causal.get_output_embeddings()
-    if getattr(getattr(head, "original_module", head), "bias", None) is None and not _scaled(causal.config):
+    if getattr(getattr(head, "original_module", head), "bias", None) is None and not scaled(causal.config):
         causal.forward = types.MethodType(_causal, causal)
     return model
 
@@ -98,7 +98,7 @@ def _head(model) -> list:
     return [rows.base_layer.weight[:rows.token_indices[ADAPTER][0]], rows.trainable_tokens_delta[ADAPTER]]
 
 
-def _scaled(config) -> bool:
+def scaled(config) -> bool:
     """Whether the architecture bends its logits (soft cap or scale): then its own loss is used."""
     return any(getattr(config, name, None) not in (None, 1, 1.0)
                for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"))

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,23 +30,24 @@ _made: list[dict] = []  # what those of them took that it made itself
 
 
 class Meter(NamedTuple):
-    """codecarbon's tracker, and when it began: the clock, and CPU seconds of this process tree and of the machine."""
+    """codecarbon's tracker, once it knows the machine, and when the meter began: the clock, and CPU seconds of this
+    process tree and of the machine."""
 
-    tracker: OfflineEmissionsTracker
+    begun: Future
     clock: float
     used: float
     busy: float
 
+    @property
+    def tracker(self) -> OfflineEmissionsTracker:
+        return self.begun.result()
+
 
 def start(name: str) -> Meter:
     """Starts metering this process and its children; the meter writes no file and asks no network."""
-    set_logger_level("critical")
-    # The intensity is forced to 0 so that no country is looked up: only the energy is read from this tracker.
-    tracker = OfflineEmissionsTracker(project_name=name, measure_power_secs=SAMPLE_SECONDS, output_methods=[],
-                                      log_level="critical", allow_multiple_runs=True,
-                                      force_carbon_intensity_g_co2e_kwh=0)
-    tracker.start()
-    return Meter(tracker, time.monotonic(), _used(), _busy())
+    # codecarbon asks other programs about the machine, which takes a second: nobody waits for it.
+    begun = ThreadPoolExecutor(1).submit(_tracker, name)
+    return Meter(begun, time.monotonic(), _used(), _busy())
 
 
 def stop(meter: Meter) -> dict:
@@ -168,6 +170,16 @@ def scaled(kwh: float, tokens: float, parameters: float, to_tokens: float, to_pa
     An estimate: it assumes the hardware and the efficiency of the run that was measured. NaN when nothing was trained.
     """
     return math.nan if not tokens else kwh * (to_tokens / tokens) * (to_parameters / parameters)
+
+
+def _tracker(name: str) -> OfflineEmissionsTracker:
+    set_logger_level("critical")
+    # The intensity is forced to 0 so that no country is looked up: only the energy is read from this tracker.
+    tracker = OfflineEmissionsTracker(project_name=name, measure_power_secs=SAMPLE_SECONDS, output_methods=[],
+                                      log_level="critical", allow_multiple_runs=True,
+                                      force_carbon_intensity_g_co2e_kwh=0)
+    tracker.start()
+    return tracker
 
 
 def _modelled(meter: Meter) -> list[CPU]:

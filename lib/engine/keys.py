@@ -98,9 +98,10 @@ def _read(file: Path, _modified: int) -> tuple[str, tuple[Path, ...]]:
     """A file's digest, and what it brings along: the modules it imports, data of its name, the harness' tasks."""
     if file.suffix != ".py":
         return hashlib.sha256(file.read_bytes()).hexdigest(), ()
-    tree = ast.parse(file.read_text(encoding="utf8"))
+    source = file.read_text(encoding="utf8")
+    tree = ast.parse(source)
     data = [path for path in [file.with_suffix(".yaml")] if path.exists()]
-    if any(isinstance(node, ast.Attribute) and node.attr == "TASKS" for node in ast.walk(tree)):
+    if "TASKS" in source and any(isinstance(node, ast.Attribute) and node.attr == "TASKS" for node in ast.walk(tree)):
         data += [path for path in paths.TASKS.rglob("*") if path.suffix in (".py", ".yaml")]
     return _tree(tree), (*_imports(tree), *data)
 

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import yaml
-from ipykernel.parentpoller import ParentPollerUnix
 
 from lib.engine import assets, keys, params, paths, reach, records
 
@@ -78,6 +77,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     Its parameters are those of the profile, unless others are `given`. Raises params.ParameterError before a kernel
     starts, and ChapterError when a cell fails or no record was written.
     """
+    sys.modules.setdefault("rfc3987_syntax", None)  # a grammar of URLs, two seconds to build, that no notebook needs
     import papermill
     from papermill.exceptions import PapermillExecutionError
     given = given or params.load(profile, chapter)
@@ -259,6 +259,7 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
+        from ipykernel.parentpoller import ParentPollerUnix
         ParentPollerUnix(os.getppid()).start()
     try:
         paths.settle()

@@ -3,8 +3,7 @@ import functools
 from typing import NamedTuple
 
 import numpy
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+import scipy  # its parts are imported where they are used first
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -40,7 +39,7 @@ def wilson(successes: int, n: int) -> Estimate:
     """Share of `n` trials with Wilson's score interval (Wilson 1927). Raises ValueError when n is 0."""
     if n == 0:
         raise ValueError("A share of 0 items has no value: the evaluation set is empty, check its filter or its split.")
-    interval = stats.binomtest(int(successes), n).proportion_ci(CONFIDENCE, method="wilson")
+    interval = scipy.stats.binomtest(int(successes), n).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(successes / n, n, interval.low, interval.high)
 
 
@@ -118,6 +117,7 @@ def difference_of_counts(before, after, n: int, seed: int = 0) -> Difference:
 def holm(p_values) -> list[float]:
     """Holm's (1979) adjusted p values, in the order given: small ones stay small among many tests only."""
     p_values = list(p_values)
+    from statsmodels.stats.multitest import multipletests  # half a second
     return multipletests(p_values, method="holm")[1].tolist() if p_values else []
 
 

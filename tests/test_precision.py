@@ -122,6 +122,22 @@ def test_adapters_on_quantised_weights_learn_as_on_the_dequantised_ones(kind, fo
     assert not [record.message for record in caplog.records if record.name.startswith("bitsandbytes")]
 
 
+@pytest.mark.parametrize("adapted", [False, True], ids=["plain", "adapted"])
+def test_unpacked_weights_say_what_the_packed_ones_say(adapted, folder, tmp_path, fp32):
+    if adapted:
+        adapters.add(folders.load(folder), 4, 8).save_pretrained(tmp_path / "adapter")
+    model, ids = formats.load(tmp_path / "adapter" if adapted else folder, "nf4"), torch.arange(10, 74).view(2, 32)
+    model = model.get_base_model() if adapted else model
+    with torch.inference_mode():
+        expected = model(input_ids=ids).logits
+        found = formats.unpacked(model)(input_ids=ids).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    kinds = {type(module.weight).__name__ for module in model.modules() if hasattr(module, "weight")}
+    assert "Params4bit" not in kinds
+    kept = formats.load(folder, "int8")
+    assert formats.unpacked(kept) is kept and any(type(module).__name__ == "Linear8bitLt" for module in kept.modules())
+
+
 def test_a_pass_in_training_mode_leaves_weights_that_can_be_trained(folder):
     model = formats.load(folder, "nf4", training=True)
     assert model.training

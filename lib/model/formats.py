@@ -81,6 +81,14 @@ def compute(model: PreTrainedModel, kind: str) -> PreTrainedModel:
     return model
 
 
+def unpacked(model: PreTrainedModel) -> PreTrainedModel:
+    """The model for many passes: on a CPU its NF4 weights as the plain numbers that bitsandbytes makes of them anew at
+    every call. LLM.int8 stays, since it rounds what goes into a layer too."""
+    if machine.device() == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        model.dequantize()
+    return model
+
+
 @torch.inference_mode()
 def cost(model, tokenizer, prompts: list[str], new_tokens: int = 32) -> Cost:
     """What a loaded model costs: `new_tokens` are generated greedily behind each prompt, one prompt at a time.

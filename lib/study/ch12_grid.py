@@ -214,6 +214,7 @@ def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     `attrs` have the bytes of the untuned model (`size`), or of the adapter (`adapter_size`).
     """
     model, tokenizer = load(start, run.bits)
+    size, model = formats.size(model), formats.unpacked(model)
     found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
                                   exam.batch_size, exam.seed, exam.made),
              _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
@@ -222,7 +223,7 @@ def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
     frame = frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
     adapter = start / "adapter_model.safetensors"
-    frame.attrs = {"adapter_size": adapter.stat().st_size} if run.rank else {"size": formats.size(model)}
+    frame.attrs = {"adapter_size": adapter.stat().st_size} if run.rank else {"size": size}
     return frame
 
 

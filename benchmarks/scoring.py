@@ -1,0 +1,125 @@
+"""Choice items, bits per byte and embeddings a second, beside lm-evaluation-harness and the model's own forward pass.
+
+The items are sentences of this project's documents with one true continuation and three others. The harness' own HFLM
+reads the same requests in batches of 8; chosen options and likelihoods are compared with HFLM's in fp32.
+
+    python benchmarks/scoring.py
+    python benchmarks/scoring.py --items 200 --json figures/bench/scoring.json
+"""
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy  # noqa: E402
+import pandas  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from lm_eval.models.huggingface import HFLM  # noqa: E402
+
+from lib.engine import machine, paths, records  # noqa: E402
+from lib.evaluate import measure  # noqa: E402
+from lib.model import folders  # noqa: E402
+from lib.model.tokenizer import encoded, start_token  # noqa: E402
+
+
+def sentences(count: int) -> list[str]:
+    """Lines of prose of 80 to 300 characters from the project's own Markdown and docstrings."""
+    files = sorted([*paths.ROOT.glob("*.md"), *paths.ROOT.glob("docs/*.md"), *paths.ROOT.glob("lib/**/*.py")])
+    lines = [line.strip() for file in files for line in file.read_text("utf8").splitlines()]
+    found = list(dict.fromkeys(line for line in lines if 80 <= len(line) <= 300 and line.count(" ") > 10))
+    return random.Random(0).sample(found, min(count, len(found)))
+
+
+def items(count: int) -> pandas.DataFrame:
+    """Choice items as `measure.harness` asks them: which of four halves goes on with the first half of a sentence?"""
+    draw, cut = random.Random(1), [line.rsplit(" ", line.count(" ") // 2) for line in sentences(count)]
+    ends = [" ".join(rest) for _, *rest in cut]
+    rows = []
+    for number, (begin, *_) in enumerate(cut):
+        others = draw.sample(ends[:number] + ends[number + 1:], 3)
+        answer = draw.randrange(4)
+        rows.append({"id": str(number), "task": "heading_mcq", "language": "en", "question": begin, "answer": answer,
+                     "choices": [*others[:answer], ends[number], *others[answer:]]})
+    return pandas.DataFrame(rows)
+
+
+def requests(reader, asked: pandas.DataFrame) -> list:
+    """What the harness asks a model: strings, ids of the context, ids of the continuation, for every option."""
+    pairs = [(row.question, " " + choice) for row in asked.itertuples() for choice in row.choices]
+    return [(pair, *reader._encode_pair(*pair)) for pair in pairs]
+
+
+def likelihoods(reader, asked: pandas.DataFrame) -> tuple[numpy.ndarray, float]:
+    """Log-likelihoods [items, options], and items a second."""
+    wanted, started = requests(reader, asked), time.perf_counter()
+    found = reader._loglikelihood_tokens(wanted, disable_tqdm=True)
+    return numpy.array([value for value, _ in found]).reshape(len(asked), 4), len(asked) / (time.perf_counter() - started)
+
+
+def compared(model, tokenizer, asked) -> dict:
+    """Items a second of ours, of HFLM as it comes, and of HFLM in fp32; options chosen as HFLM in fp32 does; ties."""
+    exact, slow = likelihoods(_hflm(model.float(), tokenizer), asked)
+    model.to(machine.dtype()[0])
+    found = {"HFLM, fp32": (exact, slow), "HFLM": likelihoods(_hflm(model, tokenizer), asked),
+             "ours": likelihoods(measure._Reader(model, tokenizer, 8), asked)}
+    return {name: {"items_per_second": rate, "same_choice": float((values.argmax(1) == exact.argmax(1)).mean()),
+                   "ties": int(sum(len(set(row)) < 4 for row in values)),
+                   "largest_difference": float(abs(values - exact).max())} for name, (values, rate) in found.items()}
+
+
+def _hflm(model, tokenizer) -> HFLM:
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, prefix_token_id=start_token(tokenizer))
+
+
+def reading(model, tokenizer, texts: list[str]) -> dict:
+    """Tokens a second of bits per byte and of embeddings, and as shares of the body's rate without any padding."""
+    ids = [token for row in encoded(tokenizer, texts) for token in row]
+    best = len(ids) / _seconds(lambda: _body(model, ids))
+    found = {name: len(ids) / _seconds(lambda score=score: score(model, tokenizer, texts))
+             for name, score in (("bits per byte", measure.bits_per_byte), ("embeddings", measure.embed))}
+    return {"body": {"tokens_per_second": best}} | {
+        name: {"tokens_per_second": rate, "share_of_body": rate / best} for name, rate in found.items()}
+
+
+@torch.inference_mode()
+def _body(model, ids: list[int], length: int = 256, rows: int = 4):
+    """All ids through the model's layers, `rows` full rows of `length` tokens at a time."""
+    for start in range(0, len(ids) - length * rows + 1, length * rows):
+        model.get_decoder()(torch.tensor(ids[start:start + length * rows]).view(rows, length), use_cache=False)
+
+
+def _seconds(act) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default="smollm2-135m", help="base model, as in the parameter files")
+    parser.add_argument("--items", type=int, default=120)
+    parser.add_argument("--json", type=Path, help="file for the results")
+    given = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    folder = folders.base(given.base)
+    model, tokenizer = folders.load(folder, torch.float32), folders.tokenizer(folder)
+    print(f"{machine.device_name()}, {str(machine.dtype()[0])[6:]} ({machine.dtype()[1]}), {given.items} items of 4 options")
+    found = compared(model, tokenizer, items(given.items))
+    for name, row in found.items():
+        ratio = found["ours"]["items_per_second"] / row["items_per_second"]
+        print(f"{name:12}{row['items_per_second']:8.1f} items/s, ours is {ratio:.2f} ×; same option as HFLM in fp32 "
+              f"{row['same_choice']:.1%}, {row['ties']} ties, likelihoods within {row['largest_difference']:.2g}", flush=True)
+    read = reading(model, tokenizer, sentences(given.items))
+    for name, row in read.items():
+        print(f"{name:14}{row['tokens_per_second']:8.0f} tokens/s, {row.get('share_of_body', 1):.0%} of the body's rate")
+    if given.json:
+        records.write_json(given.json, {"device": machine.device_name(), "dtype": str(machine.dtype()[0])[6:],
+                                        **found, **read})
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,8 @@ from lib.evaluate import measure  # noqa: E402
 from lib.model import folders  # noqa: E402
 from lib.model.tokenizer import encoded, start_token  # noqa: E402
 
+BLOCK = 128  # tokens of a row in the body's own rate
+
 
 def sentences(count: int) -> list[str]:
     """Lines of prose of 80 to 300 characters from the project's own Markdown and docstrings."""
@@ -35,8 +37,8 @@ def sentences(count: int) -> list[str]:
 
 
 def items(count: int) -> pandas.DataFrame:
-    """Choice items as `measure.harness` asks them: which of four halves goes on with the first half of a sentence?"""
-    draw, cut = random.Random(1), [line.rsplit(" ", line.count(" ") // 2) for line in sentences(count)]
+    """Choice items as `measure.harness` asks them: which of four ends of three words belongs to a sentence?"""
+    draw, cut = random.Random(1), [line.rsplit(" ", 3) for line in sentences(count)]
     ends = [" ".join(rest) for _, *rest in cut]
     rows = []
     for number, (begin, *_) in enumerate(cut):
@@ -53,19 +55,20 @@ def requests(reader, asked: pandas.DataFrame) -> list:
     return [(pair, *reader._encode_pair(*pair)) for pair in pairs]
 
 
-def likelihoods(reader, asked: pandas.DataFrame) -> tuple[numpy.ndarray, float]:
-    """Log-likelihoods [items, options], and items a second."""
-    wanted, started = requests(reader, asked), time.perf_counter()
-    found = reader._loglikelihood_tokens(wanted, disable_tqdm=True)
-    return numpy.array([value for value, _ in found]).reshape(len(asked), 4), len(asked) / (time.perf_counter() - started)
+def likelihoods(reader, wanted: list) -> tuple[numpy.ndarray, float]:
+    """Log-likelihoods [items, 4 options], and items a second."""
+    started = time.perf_counter()
+    found = numpy.array([value for value, _ in reader._loglikelihood_tokens(wanted, disable_tqdm=True)]).reshape(-1, 4)
+    return found, len(found) / (time.perf_counter() - started)
 
 
 def compared(model, tokenizer, asked) -> dict:
     """Items a second of ours, of HFLM as it comes, and of HFLM in fp32; options chosen as HFLM in fp32 does; ties."""
-    exact, slow = likelihoods(_hflm(model.float(), tokenizer), asked)
-    model.to(machine.dtype()[0])
-    found = {"HFLM, fp32": (exact, slow), "HFLM": likelihoods(_hflm(model, tokenizer), asked),
-             "ours": likelihoods(measure._Reader(model, tokenizer, 8), asked)}
+    ours = measure._Reader(model, tokenizer, 8)
+    wanted, kind = requests(ours, asked), machine.dtype()[0]
+    exact, slow = likelihoods(_hflm(model.float(), tokenizer), wanted)
+    found = {"HFLM, fp32": (exact, slow), "HFLM": likelihoods(_hflm(model.to(kind), tokenizer), wanted),
+             "ours": likelihoods(ours, wanted)}
     return {name: {"items_per_second": rate, "same_choice": float((values.argmax(1) == exact.argmax(1)).mean()),
                    "ties": int(sum(len(set(row)) < 4 for row in values)),
                    "largest_difference": float(abs(values - exact).max())} for name, (values, rate) in found.items()}
@@ -77,19 +80,20 @@ def _hflm(model, tokenizer) -> HFLM:
 
 def reading(model, tokenizer, texts: list[str]) -> dict:
     """Tokens a second of bits per byte and of embeddings, and as shares of the body's rate without any padding."""
-    ids = [token for row in encoded(tokenizer, texts) for token in row]
-    best = len(ids) / _seconds(lambda: _body(model, ids))
-    found = {name: len(ids) / _seconds(lambda score=score: score(model, tokenizer, texts))
+    ids = torch.tensor([token for row in encoded(tokenizer, texts) for token in row])
+    full = ids[:len(ids) // BLOCK * BLOCK].view(-1, BLOCK)
+    best = full.numel() / _seconds(lambda: _body(model, full))
+    found = {name: ids.numel() / _seconds(lambda score=score: score(model, tokenizer, texts))
              for name, score in (("bits per byte", measure.bits_per_byte), ("embeddings", measure.embed))}
     return {"body": {"tokens_per_second": best}} | {
         name: {"tokens_per_second": rate, "share_of_body": rate / best} for name, rate in found.items()}
 
 
 @torch.inference_mode()
-def _body(model, ids: list[int], length: int = 256, rows: int = 4):
-    """All ids through the model's layers, `rows` full rows of `length` tokens at a time."""
-    for start in range(0, len(ids) - length * rows + 1, length * rows):
-        model.get_decoder()(torch.tensor(ids[start:start + length * rows]).view(rows, length), use_cache=False)
+def _body(model, rows: torch.Tensor):
+    """Full rows of ids through the model's layers, four at a time."""
+    for part in rows.split(4):
+        model.get_decoder()(part, use_cache=False)
 
 
 def _seconds(act) -> float:

@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -142,7 +143,7 @@ def test_saving_again_replaces_the_folder(byte_tokenizer, tiny_model, tmp_path):
 def test_parts_of_an_embedded_model_are_joined_verified_and_converted_once(parts, byte_tokenizer, tiny_model, monkeypatch):
     seen = []
 
-    def dequantised(gguf):
+    def dequantised(gguf, name):
         seen.append((gguf.name, gguf.read_bytes()))
         return tiny_model(byte_tokenizer, True), byte_tokenizer
 
@@ -151,6 +152,21 @@ def test_parts_of_an_embedded_model_are_joined_verified_and_converted_once(parts
     assert folders.base("big") == folder and seen == [("big.gguf", b"GGUF")]
     assert [path.name for path in folder.parent.iterdir()] == ["big"]
     assert folders.load(folder).config.vocab_size == len(byte_tokenizer)
+
+
+def test_the_toy_is_small_always_the_same_and_leaves_the_generator_alone(byte_tokenizer, tiny_model, monkeypatch, tmp_path):
+    folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "cache/models/smollm2-135m")
+    monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(5)
+    expected, made = torch.rand(1), []
+    for _ in range(2):
+        torch.manual_seed(5)
+        made.append(folders.load(folders.base("toy")))
+        assert torch.equal(torch.rand(1), expected)
+        shutil.rmtree(tmp_path / "cache/models/toy")
+    assert made[0].config.hidden_size == 64 and made[0].config.vocab_size == len(byte_tokenizer)
+    for first, second in zip(made[0].parameters(), made[1].parameters()):
+        assert torch.equal(first, second)
 
 
 def test_damaged_parts_are_refused_with_the_way_out(parts):

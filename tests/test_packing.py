@@ -2,7 +2,15 @@
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GPT2Config, LlamaConfig, MambaConfig, MistralConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+)
 
 from lib.evaluate import measure, packing
 

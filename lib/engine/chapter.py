@@ -1,6 +1,11 @@
 """The frame around a chapter: begin checks and announces, finish measures and writes the record."""
+import random
+import sys
 import time
 import warnings
+
+import numpy
+import transformers
 
 from lib.engine import assets, energy, keys, launch, machine, params, records
 
@@ -64,10 +69,12 @@ def finish(record: records.Record):
 
 def _settle(seed: int):
     """Seeds every generator and quietens what a reader cannot act on."""
-    import datasets
-    import transformers
-    datasets.disable_progress_bars()
-    transformers.set_seed(seed)
+    import torch
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)  # transformers.set_seed does the same, and takes three seconds to import
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     # PEFT and TRL still ask every model for this attribute, once a training.

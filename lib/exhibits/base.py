@@ -121,6 +121,8 @@ def save(id: str, profile: str) -> str:
     frame.to_csv(stem.with_suffix(".csv"), index=False)
     if drawn:
         with pyplot.rc_context(STYLE):
+            drawn[0].draw_without_rendering()
+            drawn[0].set_layout_engine("none")  # it is laid out now, once for both files
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading

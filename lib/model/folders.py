@@ -12,25 +12,35 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from lib.data import prompts
 from lib.engine import assets, machine, paths, records
 from lib.model.tokenizer import from_sentencepiece
 
 EMBEDDED = ("smollm2-135m", "gemma3-270m")
+TOY = "toy"  # two layers of random weights under SmolLM2's tokenizer: what takes minutes runs in seconds, and means nothing
+SIZES = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             head_dim=16)
 STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
 WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 
 
 def base(name: str, weights: bool = True) -> Path:
-    """Folder of a base model: an embedded name, a local folder, or `org/name@revision` of the model hub.
+    """Folder of a base model: an embedded name, `toy`, a local folder, or `org/name@revision` of the model hub.
 
     Embedded models come as quantised GGUF, and are saved once as fp32 safetensors in the cache. Without `weights` only
     the other files of a hub model are fetched. Raises ValueError for a name that is none of these, assets.AssetError
     for a model that cannot be fetched or is damaged.
     """
-    if name in EMBEDDED:
+    if name in (*EMBEDDED, TOY):
         return _converted(name)
     if (Path(name).expanduser() / "config.json").exists():
         return Path(name).expanduser().resolve()
@@ -138,9 +148,7 @@ def _converted(name: str) -> Path:
     if not (folder / "config.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            gguf = _gguf(name, Path(scratch))
-            print(f"Unpacking {name} to fp32, once …", flush=True)
-            model, tokenizer = _dequantised(gguf)
+            model, tokenizer = _toy() if name == TOY else _dequantised(_gguf(name, Path(scratch)), name)
         model.config.name_or_path = name
         save(model, tokenizer, folder)
     return folder
@@ -164,8 +172,18 @@ def _gguf(name: str, scratch: Path) -> Path:
     return scratch / file
 
 
-def _dequantised(gguf: Path):
+def _toy():
+    """The toy, always the same, and its tokenizer."""
+    folder = base(EMBEDDED[0])
+    config = AutoConfig.from_pretrained(folder, **SIZES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+
+
+def _dequantised(gguf: Path, name: str):
     """Model in fp32 and tokenizer of a GGUF file."""
+    print(f"Unpacking {name} to fp32, once …", flush=True)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # The weights are plain floats now; what still says "quantised" would make saving and training refuse them.
     model.hf_quantizer = None

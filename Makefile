@@ -8,7 +8,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '$(SUITABLE)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep test lab figures check clean
+.PHONY: help setup reproduce sweep test lab figures bench check clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,6 +37,10 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)
+
+bench: $(INSTALLED) ## measure training, scoring and generation beside the plain libraries (15 min); docs/benchmarks.md
+	@for name in throughput scoring generation; do $(BIN)/python benchmarks/$$name.py --json figures/bench/$$name.json || exit; done
+	@$(BIN)/python benchmarks/table.py
 
 check: $(INSTALLED) ## check every parameter file and sweep against its notebook
 	@$(BIN)/python -m lib.engine.sweep

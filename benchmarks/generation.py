@@ -33,13 +33,13 @@ def plain(model, tokenizer, asked: list[str], new_tokens: int) -> list[str]:
     return answers
 
 
-def main():
+def main(arguments: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", default="smollm2-135m", help="base model, as in the parameter files")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--json", type=Path, help="file for the results")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()
     folder = folders.base(given.base)
     model, tokenizer = folders.load(folder), folders.tokenizer(folder)

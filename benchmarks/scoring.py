@@ -102,12 +102,12 @@ def _seconds(act) -> float:
     return time.perf_counter() - started
 
 
-def main():
+def main(arguments: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", default="smollm2-135m", help="base model, as in the parameter files")
     parser.add_argument("--items", type=int, default=120)
     parser.add_argument("--json", type=Path, help="file for the results")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()
     folder = folders.base(given.base)
     model, tokenizer = folders.load(folder, torch.float32), folders.tokenizer(folder)

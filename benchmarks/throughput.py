@@ -10,7 +10,6 @@ machine's own matmul peak.
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, Trainin
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 from lib.data import mixture
-from lib.engine import machine
+from lib.engine import machine, records
 from lib.model import adapters, folders, formats
 from lib.train import trainers, training  # noqa: E402
 
@@ -137,7 +136,7 @@ CONTENDERS = {
 }
 
 
-def main():
+def main(arguments: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", default="smollm2-135m", help="base model, as in the parameter files")
     parser.add_argument("--batch", type=int, default=16)
@@ -146,7 +145,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--only", nargs="*", choices=list(CONTENDERS), help="contenders to run; all by default")
     parser.add_argument("--json", type=Path, help="file for the results")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder, (dtype, reason) = folders.base(given.base), machine.dtype()
@@ -160,7 +159,9 @@ def main():
         results[name]["share_of_peak"] = results[name]["tokens_per_second"] * flops(trainer.model) / best
         show(name, results)
     if given.json:
-        given.json.write_text(json.dumps(results, indent=1))
+        about = {"device": machine.device_name(), "dtype": str(dtype)[6:], "peak": best}
+        about |= {name: vars(given)[name] for name in ("batch", "length", "rank", "steps")}
+        records.write_json(given.json, about | results)
 
 
 def show(name: str, results: dict):

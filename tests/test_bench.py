@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from lib.engine import paths
+from lib.model import folders
 
 
 @pytest.fixture
@@ -22,3 +23,25 @@ def test_the_gpu_benchmark_runs_small_on_any_machine(bench, tmp_path, capsys):
     for tied in ("tied", "untied"):
         errors = found[f"error of bf16, {tied}"]
         assert 0 < errors["ours"]["gradient"] < 1.2 * errors["PEFT"]["gradient"] < 0.1
+
+
+@pytest.fixture
+def base(byte_tokenizer, tiny_model, tmp_path):
+    """A base's folder."""
+    return str(folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "base"))
+
+
+def test_scoring_and_generation_are_compared_on_the_same_work(bench, base, fp32, tmp_path):
+    bench("scoring").main(["--base", base, "--items", "12", "--json", str(tmp_path / "scoring.json")])
+    found = json.loads((tmp_path / "scoring.json").read_text())
+    assert found["ours"]["same_choice"] == 1 and found["ours"]["largest_difference"] < 1e-3
+    assert 0 < found["bits per byte"]["share_of_body"] and 0 < found["embeddings"]["share_of_body"]
+    bench("generation").main(["--base", base, "--prompts", "4", "--tokens", "6", "--json", str(tmp_path / "generation.json")])
+    assert json.loads((tmp_path / "generation.json").read_text())["same"] == 4
+
+
+def test_the_page_of_benchmarks_follows_from_the_kept_results(bench, tmp_path, monkeypatch):
+    table = bench("table")
+    monkeypatch.setattr(table, "PAGE", tmp_path / "benchmarks.md")
+    table.main()
+    assert (tmp_path / "benchmarks.md").read_text("utf8") == (paths.ROOT / "docs/benchmarks.md").read_text("utf8")

@@ -105,20 +105,21 @@ def unit(vectors) -> numpy.ndarray:
 
 
 @torch.inference_mode()
-def generate(model, tokenizer, asked, max_new_tokens: int, batch_size: int = 16, chat: bool = True) -> list[str]:
+def generate(model, tokenizer, asked, max_new_tokens: int, chat: bool = True, batch_tokens: int = 8192) -> list[str]:
     """Greedy answers to prompts, in their order; those of like length share a batch, padded on the left.
 
     Prompts are rendered chats, or with `chat` false documents to go on with (`encoded`). An answer ends at one of
-    `folders.ends` or after `max_new_tokens`, and is what `prompts.spoken` leaves of it.
+    `folders.ends` or after `max_new_tokens`, and is what `prompts.spoken` leaves of it. `batch_tokens`, of prompts and
+    answers, bounds memory only.
     """
     settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
                                 eos_token_id=folders.ends(model, tokenizer))
-    answers, order = [""] * len(asked), sorted(range(len(asked)), key=lambda number: len(asked[number]))
-    for at in tqdm(range(0, len(order), batch_size), desc="generating", disable=None):
-        batch = order[at:at + batch_size]
-        inputs = padded(tokenizer, [asked[number] for number in batch], chat).to(model.device)
+    answers, rows = [""] * len(asked), zip(encoded(tokenizer, asked, chat), range(len(asked)))
+    for batch in _batches(rows, batch_tokens, "generating", max_new_tokens):
+        ids, numbers = zip(*batch)
+        inputs = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
-        for number, ids in zip(batch, output):
+        for number, ids in zip(numbers, output):
             answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
     return answers
 
@@ -146,14 +147,14 @@ def harness(model, tokenizer, items, folder, prompt: str = "document", batch_siz
     return scored
 
 
-def answer(model, tokenizer, rows, max_new_tokens: int, batch_size: int = 16, shown=None) -> pandas.DataFrame:
+def answer(model, tokenizer, rows, max_new_tokens: int, shown=None) -> pandas.DataFrame:
     """Greedy answers to task rows in the prompt of instruction tuning, judged: a row each, as `scoring.judge` gives it.
 
     With `shown`, rows for one-shot, each is asked as a document instead (`prompts.document`), behind the row of its
     setting if `shown` has one. Only the first line of an answer counts, but of a summary.
     """
     asked = [_asked(tokenizer, row, shown) for row in rows.to_dict("records")]
-    answers = generate(model, tokenizer, asked, max_new_tokens, batch_size, chat=shown is None)
+    answers = generate(model, tokenizer, asked, max_new_tokens, chat=shown is None)
     lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
     return scoring.judge(rows, lines)
 
@@ -262,7 +263,7 @@ def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFram
     return short.drop_duplicates("english").drop_duplicates("target").sample(frac=1, random_state=seed).head(count)
 
 
-def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int, batch_size: int = 16):
+def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_tokens: int) -> pandas.DataFrame:
     """Greedy translations of pairs (columns id, english, target) in both directions, one row a pair and direction.
 
     DataFrame with the columns TRANSLATED, empty without pairs. `document` asks as a translation document begins, `chat`
@@ -273,7 +274,7 @@ def translate(model, tokenizer, pairs, language: str, prompt: str, max_new_token
     rows = pandas.DataFrame([{"id": pair["id"], "benchmark": "", "setting": direction, "category": "", "flags": (),
                               **prompts.translation(pair["english"], pair["target"], direction)}
                              for direction in prompts.directions(language) for pair in pairs.to_dict("records")])
-    judged = answer(model, tokenizer, rows, max_new_tokens, batch_size, None if prompt == "chat" else rows[:0])
+    judged = answer(model, tokenizer, rows, max_new_tokens, None if prompt == "chat" else rows[:0])
     return judged.rename(columns={"setting": "direction"}).assign(prompt=prompt, source=rows["text"])[TRANSLATED]
 
 
@@ -410,12 +411,13 @@ def _quiet():
         yield
 
 
-def _batches(rows, batch_tokens: int, title: str):
-    """Rows (ids, …) longest first, in batches whose padded size stays within `batch_tokens`, one row at least."""
+def _batches(rows, batch_tokens: int, title: str, more: int = 0):
+    """Rows (ids, …) longest first, in batches whose padded size, with `more` tokens a row, stays within `batch_tokens`;
+    one row at least."""
     rows = sorted(rows, key=lambda row: -len(row[0]))
     with tqdm(total=len(rows), desc=title, disable=None) as bar:
         while rows:
-            size = max(1, batch_tokens // len(rows[0][0]))
+            size = max(1, batch_tokens // (len(rows[0][0]) + more))
             yield rows[:size]
             bar.update(len(rows[:size]))
             rows = rows[size:]

@@ -144,7 +144,7 @@ def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFr
     likely = tuning.score(*ready, asked, out / run.name, batch_size=batch_size).assign(**labels)
     if spoken.empty:
         return likely, pandas.DataFrame()
-    return likely, tuning.score(*ready, spoken, out, None, max_new_tokens, batch_size).assign(**labels)
+    return likely, tuning.score(*ready, spoken, out, None, max_new_tokens).assign(**labels)
 
 
 def note(record, scores: pandas.DataFrame):

@@ -247,13 +247,13 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
     return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
 
 
-def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: int, batch_size: int):
+def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: int):
     """Answers of a run in words: a base goes on with a document behind `shown`, a tuned one is asked in its prompt."""
     if rows.empty:
         return pandas.DataFrame()
     untuned = run.instructions == "none"
     tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
-    found = measure.answer(model, tokenizer, rows, max_new_tokens, batch_size, shown if untuned else None)
+    found = measure.answer(model, tokenizer, rows, max_new_tokens, shown if untuned else None)
     # Not the same for tuned models and others.
     manner = ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
     return found.assign(language=found["setting"], asked=manner, item=found["item"].str.rsplit("/", n=1).str[-1],

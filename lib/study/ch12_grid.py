@@ -218,8 +218,7 @@ def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
                                   exam.batch_size, exam.seed, exam.made),
              _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
-             multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens,
-                                 exam.batch_size)]
+             multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens)]
     frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
     frame = frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
     adapter = start / "adapter_model.safetensors"

@@ -55,7 +55,7 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
         found = found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "hash"]]
         scored = scored.merge(found, on="item", how="left", validate="one_to_one")
     if max_new_tokens:
-        told = measure.answer(model, tokenizer, rows, max_new_tokens, batch_size)
+        told = measure.answer(model, tokenizer, rows, max_new_tokens)
         told = told.drop(columns=[*KEPT, "flagged"]).rename(columns={"correct": "generated"})
         scored = scored.merge(told, on="item", how="left", validate="one_to_one")
     return scored

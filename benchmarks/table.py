@@ -31,7 +31,8 @@ def training(found: dict, title: str) -> str:
             base = found["Trainer, NF4" if "NF4" in name else "Trainer"]
             gap = sum(a - b for a, b in zip(row["losses"], base["losses"])) / len(base["losses"])
             ratio = row["tokens_per_second"] / base["tokens_per_second"]
-            rows.append([name, f"{row['tokens_per_second']:,.0f}", f"{ratio:.2f} ×", f"{row['share_of_peak']:.0%}", f"{row['memory'] / 2**30:.1f}", f"{gap:+.4f}"])
+            rows.append([name, f"{row['tokens_per_second']:,.0f}", f"{ratio:.2f} ×", f"{row['share_of_peak']:.0%}",
+                         f"{row['memory'] / 2**30:.1f}", f"{gap:+.4f}"])
     about = (f"{title}: {found['device']}, {found['steps']} steps of {found['batch']} × {found['length']} tokens, LoRA rank "
              f"{found['rank']}; the machine's own matrix products reach {found['peak'] / 1e12:.3g} TFLOP/s.")
     return about + "\n\n" + lines(["", "tokens/s", "Trainer", "of the peak", "GiB", "mean loss difference (nats)"], rows)

@@ -2,9 +2,10 @@
 import numpy
 import pandas
 import pytest
+import torch
 
 from lib import exhibits
-from lib.engine import records
+from lib.engine import machine, records
 from lib.evaluate import benchmarks
 from lib.model import folders
 from lib.study import ch07_stages as stages
@@ -34,6 +35,13 @@ def test_a_model_is_tuned_once_and_scored_on_task_rows(byte_tokenizer, tiny_mode
     assert set(scored["chance"]) == {0.5} and scored["correct"].isin([True, False]).all()
     told = tuning.score(model, tokenizer, rows, tmp_path / "out", None, max_new_tokens=2)
     assert {"hypothesis", "invalid", "generated"} <= set(told) and "correct" not in told and len(told) == 4
+
+
+def test_tuned_and_untuned_models_are_asked_in_one_format(byte_tokenizer, tiny_model, english, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "dtype", lambda: (torch.bfloat16, "as on a CPU with bf16 instructions"))
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    tuning.tune(tmp_path / "tuned", start, _rows(english[:2]), training.Settings(block_length=400, lora_rank=2))
+    assert tuning.ready(start)[0].dtype == tuning.ready(tmp_path / "tuned")[0].dtype == torch.bfloat16
 
 
 def test_nothing_to_tune_on_or_to_score_is_refused(tmp_path):

@@ -5,6 +5,7 @@ import datasets
 import pandas
 
 from lib.data import prompts
+from lib.engine import machine
 from lib.evaluate import benchmarks, measure
 from lib.model import folders
 from lib.train import training
@@ -29,10 +30,11 @@ def tune(folder: Path, start: Path, rows: pandas.DataFrame, settings: training.S
 def ready(folder: Path, style: str | None = None):
     """The model of a folder and its tokenizer, which keeps the prompt of `style` if one is named.
 
-    An adapter is merged: the harness ties weights anew and finds none below an adapter.
+    It is in `machine.dtype()`, tuned or not. An adapter is merged, in fp32: the harness ties weights anew and finds none
+    below an adapter.
     """
     adapted, tokenizer = (Path(folder) / "adapter_config.json").exists(), folders.tokenizer(folder)
-    model = folders.merged(folder).eval() if adapted else folders.load(folder)
+    model = folders.merged(folder).eval().to(machine.dtype()[0]) if adapted else folders.load(folder)
     return model, prompts.dress(tokenizer, style) if style else tokenizer
 
 

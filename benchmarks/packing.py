@@ -6,8 +6,6 @@ Memory hardly grows with the size, since text and blocks stay on disk.
     python benchmarks/packing.py --megabytes 1000
 """
 import argparse
-import itertools
-import random
 import sys
 import tempfile
 import threading
@@ -17,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datasets  # noqa: E402
+import numpy  # noqa: E402
 import psutil  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
@@ -24,17 +23,22 @@ from transformers import PreTrainedTokenizerFast  # noqa: E402
 from lib.data import mixture  # noqa: E402
 
 LETTERS, END = "ابپتجچحدرزسشعفقکگلمنوهی", "<|endoftext|>"
+LINES = 1000  # drawn at a time
 
 
 def texts(size: int, seed: int):
     """Rows of about `size` bytes of UTF-8 in all: documents of made-up words, each used as often as words are."""
-    draw = random.Random(seed)
-    words = ["".join(draw.choices(LETTERS, k=draw.randint(2, 8))) for _ in range(20_000)]
-    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(words) + 1)))
+    draw = numpy.random.default_rng(seed)
+    words = numpy.array(["".join(draw.choice(list(LETTERS), draw.integers(2, 9))) for _ in range(20_000)], object)
+    often = numpy.cumsum(1 / numpy.arange(1, len(words) + 1))
     while size > 0:
-        lines = [" ".join(draw.choices(words, cum_weights=weights, k=40)) for _ in range(draw.randint(1, 12))]
-        yield {"text": "\n".join(lines)}
-        size -= len("\n".join(lines).encode())
+        found = words[numpy.searchsorted(often, draw.random((LINES, 40)) * often[-1])]
+        lines = [" ".join(line) for line in found]
+        while lines:
+            document = "\n".join(lines[:draw.integers(1, 13)])
+            lines = lines[document.count("\n") + 1:]
+            yield {"text": document}
+            size -= len(document.encode())
 
 
 def learned(sample: list[str]) -> PreTrainedTokenizerFast:

@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from lib.data import mixture, prompts
-from lib.evaluate import measure
+from lib.evaluate import measure, packing
 from lib.model import folders
 from lib.model.tokenizer import start_token
 from lib.train import trainers, training
@@ -44,28 +44,38 @@ def model(request, tokenizer, tiny_model):
 
 @pytest.fixture
 def seen(model, monkeypatch):
-    """Ids of every row that the model reads at once, without what is padded on either side."""
-    rows, read = [], model.forward
+    """Ids of every row that the model reads at once, plain ones without what is padded on either side, or packed."""
+    rows, read, decode = [], model.forward, model.get_decoder().forward
 
     def forward(input_ids=None, attention_mask=None, **rest):
         for number, ids in enumerate(input_ids.tolist() if input_ids.shape[1] > 1 else []):
             kept = attention_mask[number].bool().tolist() if attention_mask is not None else [True] * len(ids)
             rows.append([token for token, keep in zip(ids, kept) if keep])
         return read(input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    def decoder(input_ids=None, attention_mask=None, **rest):
+        rows.extend(input_ids.tolist() if attention_mask is not None and attention_mask.dim() == 4 else [])
+        return decode(input_ids=input_ids, attention_mask=attention_mask, **rest)
     monkeypatch.setattr(model, "forward", forward)
+    monkeypatch.setattr(model.get_decoder(), "forward", decoder)
     return rows
+
+
+@pytest.fixture(params=[True, False], ids=["packed", "alone"])
+def packed(request, monkeypatch):
+    monkeypatch.setattr(packing, "packs", lambda model: request.param)
 
 
 def beginning(rows, ids):
     return bool(rows) and all(row[:len(ids)] == ids for row in rows)
 
 
-def test_a_choice_as_a_document_stands_behind_the_start_token(model, tokenizer, seen, tmp_path):
+def test_a_choice_as_a_document_stands_behind_the_start_token(model, tokenizer, seen, packed, tmp_path):
     measure.harness(model, tokenizer, ITEMS, tmp_path)
     assert beginning(seen, plain(tokenizer, "The dog:"))
 
 
-def test_a_choice_as_a_chat_stands_as_its_template_renders_it(model, tokenizer, seen, rendered, tmp_path):
+def test_a_choice_as_a_chat_stands_as_its_template_renders_it(model, tokenizer, seen, packed, rendered, tmp_path):
     measure.harness(model, tokenizer, ITEMS, tmp_path, "chat")
     assert beginning(seen, rendered)
 

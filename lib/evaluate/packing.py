@@ -17,6 +17,8 @@ ROW = 256  # tokens of a row, or one context with its continuations: attention i
 OPEN = 32  # rows that are looked at for a place
 CHUNK = 256  # positions whose logits exist at once
 
+_tried: dict[tuple, bool] = {}  # architecture, attention, format and device → whether it reads packed rows
+
 
 class Tree(NamedTuple):
     """Ids of a context, one at least, and of the continuations that may follow it."""
@@ -35,18 +37,13 @@ def fits(model, tree: Tree, longest: int) -> bool:
     return len(tree.stem) + max(map(len, tree.branches)) <= min(longest, window)
 
 
-@torch.inference_mode()
 def packs(model) -> bool:
-    """Whether the architecture reads packed rows as it reads plain ones, tried on a few tokens; a model of other
-    sequence layers or one that bends its logits does not."""
-    if adapters.scaled(model.config):
-        return False
-    try:
-        found = likelihoods(model, [Tree([1, 2, 3], [[4, 5], [6]]), Tree([3, 2], [[5, 1]])], quiet=True)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        return False
-    plain = [_plain(model, ids, count) for ids, count in (([1, 2, 3, 4, 5], 2), ([1, 2, 3, 6], 1), ([3, 2, 5, 1], 2))]
-    return numpy.allclose([value for tree in found for value, _ in tree], plain, rtol=0.01, atol=0.01)
+    """Whether the architecture reads packed rows as it reads plain ones, tried once on a few tokens: one whose layers
+    hand on a state does not. A model that bends its logits is read plainly too."""
+    kind = type(model), model.config._attn_implementation, model.dtype, model.device.type
+    if kind not in _tried:
+        _tried[kind] = _agrees(model)
+    return _tried[kind] and not adapters.scaled(model.config)
 
 
 @torch.inference_mode()
@@ -132,6 +129,17 @@ def _batches(trees: list[Tree], batch_tokens: int):
         count = max(1, batch_tokens // max(ROW, sizes[rows[0][0]]))
         yield rows[:count]
         rows = rows[count:]
+
+
+@torch.inference_mode()
+def _agrees(model) -> bool:
+    """Whether packed and plain passes give the same likelihoods."""
+    try:
+        found = likelihoods(model, [Tree([1, 2, 3], [[4, 5], [6]]), Tree([3, 2], [[5, 1]])], quiet=True)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return False  # no such mask, or no positions
+    plain = [_plain(model, ids, count) for ids, count in (([1, 2, 3, 4, 5], 2), ([1, 2, 3, 6], 1), ([3, 2, 5, 1], 2))]
+    return numpy.allclose([value for tree in found for value, _ in tree], plain, rtol=0.02, atol=0.05)
 
 
 def _plain(model, ids: list[int], count: int) -> float:

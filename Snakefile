@@ -52,7 +52,7 @@ else:
                 run.inputs(PROFILE, chapter),
             output:
                 run.record(PROFILE, chapter),
-            threads: workflow.cores or 1
+            threads: 1 if PROFILE in run.SIDE_BY_SIDE else workflow.cores or 1
             params:
                 root=shlex.quote(workflow.basedir),
                 python=shlex.quote(sys.executable),

@@ -169,6 +169,17 @@ def test_the_toy_is_small_always_the_same_and_leaves_the_generator_alone(byte_to
         assert torch.equal(first, second)
 
 
+def test_a_process_that_was_faster_has_made_the_embedded_model(parts, byte_tokenizer, tiny_model, monkeypatch):
+    def dequantised(gguf, name):
+        model = tiny_model(byte_tokenizer, True)
+        folders.save(model, byte_tokenizer, parts / "cache/models/big")
+        (parts / "cache/models/big/theirs").touch()
+        return model, byte_tokenizer
+
+    monkeypatch.setattr(folders, "_dequantised", dequantised)
+    assert (folders.base("big") / "theirs").exists()
+
+
 def test_damaged_parts_are_refused_with_the_way_out(parts):
     (parts / "big-part2/big.gguf.part01").write_bytes(b"UX")
     with pytest.raises(assets.AssetError, match="big, joined from 2 packages, has sha256 .*delete"):

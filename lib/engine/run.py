@@ -25,6 +25,7 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
+SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
 
@@ -86,7 +87,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
     try:
         papermill.execute_notebook(paths.notebook(chapter), executed, given, kernel_name="python3", progress_bar=False,
-                                   cwd=paths.NOTEBOOKS, stdout_file=_Indented(), autosave_cell_every=0,
+                                   cwd=paths.NOTEBOOKS, stdout_file=_Told(chapter[:2]), autosave_cell_every=0,
                                    extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         raise ChapterError(_failure(chapter, error, executed)) from error
@@ -199,15 +200,16 @@ def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
     return subprocess.Popen(command, pass_fds=[lock.fileno()], **streams)
 
 
-class _Indented:
-    """A stream that shows a notebook's output, indented, as it comes; progress bars' rewritten lines are left out."""
+class _Told:
+    """A stream that shows a notebook's output as it comes, behind its chapter's number; progress bars' rewritten lines
+    are left out."""
 
-    def __init__(self):
-        self.rest = ""
+    def __init__(self, number: str):
+        self.number, self.rest = number, ""
 
     def write(self, text: str):
         *lines, self.rest = (self.rest + text).split("\n")
-        print("".join(f"    {line}\n" for line in lines if "\r" not in line), end="", flush=True)
+        print("".join(f"  {self.number}  {line}\n" for line in lines if "\r" not in line), end="", flush=True)
 
     def flush(self):
         sys.stdout.flush()

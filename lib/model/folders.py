@@ -143,14 +143,19 @@ def _place(folder: Path) -> Path:
 
 
 def _converted(name: str) -> Path:
-    """The embedded model as fp32 safetensors; made at its first use."""
+    """The embedded model, or the toy, as fp32 safetensors; made at its first use."""
     folder = paths.cache() / "models" / name
     if not (folder / "config.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             model, tokenizer = _toy() if name == TOY else _dequantised(_gguf(name, Path(scratch)), name)
-        model.config.name_or_path = name
-        save(model, tokenizer, folder)
+            model.config.name_or_path = name
+            made = save(model, tokenizer, Path(scratch) / "made")
+            try:
+                made.rename(folder)
+            except OSError:
+                if not (folder / "config.json").exists():  # else another process was faster
+                    raise
     return folder
 
 

@@ -63,11 +63,23 @@ def test_what_cannot_be_packed_is_read_plainly(name, byte_tokenizer, fp32):
     assert not packed and len(found) == 12
 
 
-def test_a_context_too_long_for_the_model_is_cut_as_the_harness_cuts_it(byte_tokenizer, fp32, monkeypatch):
-    reader = measure._Reader(model(READ["llama"]), byte_tokenizer, 4)
-    monkeypatch.setattr(packing, "likelihoods", lambda *_, **__: pytest.fail("a row that must be cut was packed"))
-    long = [(("a", "b"), list(range(4, 260)), [5, 6])]
-    assert reader._loglikelihood_tokens(long, True) == HFLM._loglikelihood_tokens(reader, long, True)
+def test_only_a_context_too_long_for_the_model_is_left_to_the_harness(byte_tokenizer, fp32, monkeypatch):
+    reader, seen, read = measure._Reader(model(READ["llama"]), byte_tokenizer, 4), [], packing.likelihoods
+    asked = [*requests()[:5], (("a", "b"), [number % 400 + 4 for number in range(260)], [5, 6]), *requests()[5:9]]
+    expected = HFLM._loglikelihood_tokens(reader, asked, True)
+    monkeypatch.setattr(packing, "likelihoods", lambda model, trees, **rest: seen.extend(trees) or read(model, trees, **rest))
+    found = reader._loglikelihood_tokens(asked, True)
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-3)
+    assert [said for _, said in found] == [said for _, said in expected]
+    assert sum(len(tree.branches) for tree in seen) == 9 and max(len(tree.stem) for tree in seen) < 100
+
+
+def test_one_context_of_many_items_makes_no_endless_row():
+    pairs = [([1], [number, 2, 3]) for number in range(500)] + [([4, 5], [6])]
+    made, numbers = packing.trees(pairs)
+    assert max(tree.size() for tree in made) <= packing.ROW + 1
+    assert [number for tree in numbers for number in tree] == list(range(501))
+    assert [(tree.stem, branch) for tree in made for branch in tree.branches] == pairs
 
 
 def test_rows_are_full_and_nothing_is_lost():

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import itertools
 import json
 import logging
 import sys
@@ -301,14 +300,15 @@ class _Reader(HFLM):
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs=None) -> list[tuple[float, bool]]:
         """Of each request, (strings, ids of a context, ids of a continuation), the log-likelihood and greediness."""
-        groups = {}
-        for number, (_, stem, branch) in enumerate(requests):
-            groups.setdefault(tuple(stem), []).append((number, branch))
-        trees = [packing.Tree(list(stem), [branch for _, branch in found]) for stem, found in groups.items()]
-        if not (self.packs and all(packing.fits(self.model, tree, self.max_length) for tree in trees)):
-            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-        answers = dict(zip((number for found in groups.values() for number, _ in found),
-                           itertools.chain.from_iterable(packing.likelihoods(self.model, trees, quiet=disable_tqdm))))
+        fitting = [number for number, (_, *pair) in enumerate(requests)
+                   if self.packs and packing.fits(self.model, *pair, self.max_length)]
+        made, numbers = packing.trees([requests[number][1:] for number in fitting])
+        answers = {}
+        for found, tree in zip(packing.likelihoods(self.model, made, quiet=disable_tqdm), numbers):
+            answers |= {fitting[number]: answer for number, answer in zip(tree, found)}
+        rest = [number for number in range(len(requests)) if number not in answers]
+        others = super()._loglikelihood_tokens([requests[number] for number in rest], disable_tqdm, override_bs)
+        answers |= dict(zip(rest, others))
         return [answers[number] for number in range(len(requests))]
 
 

@@ -31,10 +31,26 @@ class Tree(NamedTuple):
         return len(self.stem) + sum(len(branch) - 1 for branch in self.branches)
 
 
-def fits(model, tree: Tree, longest: int) -> bool:
-    """Whether nothing of a tree has to be cut for the model's `longest` input, or is out of sight in its window."""
-    window = getattr(model.config, "sliding_window", None) or longest
-    return len(tree.stem) + max(map(len, tree.branches)) <= min(longest, window)
+def trees(pairs: list[tuple[list[int], list[int]]]) -> tuple[list[Tree], list[list[int]]]:
+    """Pairs of context and continuation as trees, and the numbers of the pairs in each.
+
+    Continuations of one context are together, unless they have more than ROW tokens.
+    """
+    made, numbers, last = [], [], {}
+    for number, (stem, branch) in enumerate(pairs):
+        at = last.get(tuple(stem))
+        if at is None or made[at].size() + len(branch) > len(stem) + ROW:
+            at = last[tuple(stem)] = len(made)
+            made.append(Tree(stem, []))
+            numbers.append([])
+        made[at].branches.append(branch)
+        numbers[at].append(number)
+    return made, numbers
+
+
+def fits(model, stem: list[int], branch: list[int], longest: int) -> bool:
+    """Whether nothing has to be cut for the model's `longest` input, or is out of sight in its window of attention."""
+    return len(stem) + len(branch) <= min(longest, getattr(model.config, "sliding_window", None) or longest)
 
 
 def packs(model) -> bool:

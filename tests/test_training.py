@@ -11,8 +11,9 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import BloomConfig, BloomForCausalLM, TrainerCallback
 
+from lib.data import prompts
 from lib.engine import energy, machine
 from lib.model import adapters, folders, loss
 from lib.train import trainers, training
@@ -289,6 +290,40 @@ def test_instruct_loss_is_the_answers_loss(start, examples, tmp_path):
         total += torch.nn.functional.cross_entropy(scores, ids[0, len(prompt):], reduction="sum").item()
         count += len(scores)
     assert result["log"][0]["loss"] == pytest.approx(total / count, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_examples_without_padding_teach_what_padded_ones_do(kind, byte_tokenizer, tiny_model, tmp_path, monkeypatch):
+    """Bloom takes no positions, so its batches stay padded."""
+    torch.manual_seed(0)
+    bloom = BloomConfig(vocab_size=len(byte_tokenizer), hidden_size=32, n_layer=2, n_head=4)
+    model = tiny_model(byte_tokenizer) if kind == "llama" else BloomForCausalLM(bloom)
+    start = folders.save(model, byte_tokenizer, tmp_path / "start")
+    rows = datasets.Dataset.from_list([prompts.example({"task": "qa", "language": "en", "text": "What?" * count, "answer": 0,
+                                                        "choices": ["yes " * count, "no"]}) for count in (1, 20, 2, 1, 12, 3)])
+    settings, seen = replace(SETTINGS, block_length=400, lora_dropout=0.0, batch_size=4), []
+    read = trainers.Trainer.compute_loss
+    monkeypatch.setattr(trainers.Trainer, "compute_loss", lambda self, model, inputs, **rest: (
+        seen.append(inputs["input_ids"].numel()) if torch.is_grad_enabled() else None, read(self, model, inputs, **rest))[1])
+    found = training.instruct(tmp_path / "run", start, rows, settings)
+    computed = sum(seen)
+    monkeypatch.setattr(trainers, "_unpadded", lambda inputs: None)
+    padded = training.instruct(tmp_path / "padded", start, rows, settings)
+    assert 0.2 < found["padding"] == padded["padding"] < 0.8
+    assert computed == (found["tokens"] if kind == "llama" else sum(seen) - computed)
+    assert [row["loss"] for row in found["log"]] == pytest.approx([row["loss"] for row in padded["log"]], rel=1e-4)
+    one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("run", "padded"))
+    for name, weight in other.items():
+        torch.testing.assert_close(one[name], weight, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_a_row_of_examples_predicts_nothing_across_them():
+    inputs = {"input_ids": torch.tensor([[5, 6, 7], [8, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+              "labels": torch.tensor([[5, 6, 7], [8, 9, -100]])}
+    row = trainers._unpadded(inputs)
+    assert row["input_ids"].tolist() == [[5, 6, 7, 8, 9]] and row["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
+    assert row["labels"].tolist() == [[-100, 6, 7, -100, 9]]
+    assert trainers._unpadded({**inputs, "attention_mask": torch.ones(2, 3)}) is None
 
 
 def test_a_fully_cut_answer_is_refused_and_a_cut_one_counted(start, examples, tmp_path):

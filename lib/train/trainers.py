@@ -3,6 +3,7 @@
 They may be one process or one of several under Accelerate. `Settings.batch_size` is that of all of them together.
 """
 import functools
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import datasets
@@ -19,6 +20,7 @@ from lib.engine import machine
 from lib.model import loss
 from lib.train import spikes
 
+LONGEST = 1024  # tokens of a row of examples: in longer ones attention costs more than padding
 LOGGED = 100  # points of a loss curve at most
 MATRICES = {"embed_tokens": {"embed_tokens", "embed_in", "wte", "word_embeddings"}, "lm_head": {"lm_head", "embed_out"}}
 
@@ -131,8 +133,27 @@ class Instructor(_Fast, SFTTrainer):
         for name, parameter in self.model.named_parameters():
             if name in formats:
                 parameter.data = parameter.data.to(formats[name])
+        able = machine.device() == "cpu" and self.args.world_size == 1 and not self.settings.lora_dropout
+        self.unpads = None if able else False
 
-    compute_loss = Trainer.compute_loss
+    def compute_loss(self, model, inputs, **options):
+        """The Trainer's loss, of a batch of little text without its padding where the model gives the same for both, which
+        the first batch tells."""
+        row = _unpadded(inputs)
+        if row is None or self.unpads is False or row["input_ids"].shape[1] > LONGEST:
+            return Trainer.compute_loss(self, model, inputs, **options)
+        if self.unpads is None:
+            self.unpads = self.agrees(model, inputs, row, options)
+        return Trainer.compute_loss(self, model, row if self.unpads else inputs, **options)
+
+    @torch.no_grad()
+    def agrees(self, model, inputs, row, options) -> bool:
+        """Whether a batch and the row of its examples have one loss, as they have in a model that is told positions and
+        hands on no state."""
+        if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
+            return False
+        padded, plain = (Trainer.compute_loss(self, model, dict(part), **options) for part in (inputs, row))
+        return torch.allclose(padded, plain, rtol=1e-4 if model.dtype == torch.float32 else 2e-3)
 
 
 def pretrainer(job, model, tokenizer, processes: int, accumulation: int):
@@ -158,7 +179,9 @@ def instructor(job, model, tokenizer, processes: int, accumulation: int):
     sizes = numpy.array([len(text.encode()) for text in words.batch_decode(ids)])
     if processes > 1:
         trainer.train_dataset = _filled(trainer.train_dataset, settings.batch_size)
-    return trainer, numpy.array([len(row) for row in ids]), sizes, {"answers_truncated": cut, "eos_labels": trained}
+    tokens = numpy.array([len(row) for row in ids])
+    report = {"answers_truncated": cut, "eos_labels": trained, "padding": _padding(tokens, settings.batch_size)}
+    return trainer, tokens, sizes, report
 
 
 def weights(trainer) -> dict | None:
@@ -233,6 +256,24 @@ def _filled(dataset: datasets.Dataset, batch: int) -> datasets.Dataset:
     row = {**dataset[-1], "labels": [loss.IGNORED] * len(dataset[-1]["labels"])}
     rows = datasets.Dataset.from_dict({name: [value] * missing for name, value in row.items()}, dataset.features)
     return datasets.concatenate_datasets([dataset, rows])
+
+
+def _unpadded(inputs: dict) -> dict | None:
+    """A batch's examples one behind another in a single row, each at its own positions, which is how transformers' masks
+    tell them apart; None for a batch without padding."""
+    real = inputs["attention_mask"].bool()
+    if real.all():
+        return None
+    places = real.cumsum(1) - 1
+    labels = inputs["labels"].masked_fill(places == 0, loss.IGNORED)  # nothing of the example before predicts a first token
+    parts = {"input_ids": inputs["input_ids"], "labels": labels, "position_ids": places}
+    return {name: part[real][None] for name, part in parts.items()}
+
+
+def _padding(tokens: numpy.ndarray, batch: int) -> float:
+    """The share of padding in batches of examples of so many tokens, as long as their longest each."""
+    parts = [tokens[start:start + batch] for start in range(0, len(tokens), batch)]
+    return 1 - tokens.sum() / sum(part.max() * len(part) for part in parts)
 
 
 def _truncated(examples, tokenizer, longest: int) -> int:

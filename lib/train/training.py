@@ -122,9 +122,9 @@ def instruct(folder: Path, start: Path, examples: datasets.Dataset, settings: Se
     """Instruction tuning by TRL's SFTTrainer on prompt–completion examples, loss on the answers only, in their order.
 
     `tokenizer` defaults to the start's own; give one to bring another chat template. Besides what `pretrain` returns
-    and raises, the result has answers_truncated (examples longer than `settings.block_length`) and eos_labels (examples
-    that train the token their answer ends with, `prompts.end`). Raises ValueError when an answer would be cut away
-    entirely or that token would not be trained.
+    and raises, the result has answers_truncated (examples longer than `settings.block_length`), eos_labels (examples that
+    train the token their answer ends with, `prompts.end`) and padding (its share of whole batches, which on a CPU is left
+    out of most). Raises ValueError when an answer would be cut away entirely or that token would not be trained.
     """
     return _run(Job("instruct", folder, start, examples, settings, merge, tokenizer))
 

@@ -40,6 +40,7 @@ class Meter(NamedTuple):
 
     @property
     def tracker(self) -> OfflineEmissionsTracker:
+        """The tracker, waited for where it has not begun yet."""
         return self.begun.result()
 
 

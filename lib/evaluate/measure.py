@@ -116,7 +116,7 @@ def generate(model, tokenizer, asked, max_new_tokens: int, chat: bool = True, ba
     answers, rows = [""] * len(asked), zip(encoded(tokenizer, asked, chat), range(len(asked)))
     for batch in _batches(rows, batch_tokens, "generating", max_new_tokens):
         ids, numbers = zip(*batch)
-        inputs = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(model.device)
+        inputs = padded(tokenizer, ids).to(model.device)
         output = model.generate(**inputs, generation_config=settings)[:, inputs.input_ids.shape[1]:]
         for number, ids in zip(numbers, output):
             answers[number] = prompts.spoken(tokenizer.decode(ids, skip_special_tokens=True), asked[number])
@@ -295,7 +295,7 @@ class _Reader(HFLM):
 
     def tok_batch_encode(self, strings, padding_side="left", left_truncate_len=None, truncation=False):
         """Ids and mask of contexts to go on with; their last `left_truncate_len` tokens if they are longer."""
-        inputs = padded(self.tokenizer, strings, self.chat)
+        inputs = padded(self.tokenizer, encoded(self.tokenizer, strings, self.chat))
         return tuple(inputs[name][:, -(left_truncate_len or 0):] for name in ("input_ids", "attention_mask"))
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs=None) -> list[tuple[float, bool]]:

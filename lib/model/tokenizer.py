@@ -205,9 +205,9 @@ def encoded(tokenizer, texts, chat: bool = False) -> list[list[int]]:
     return [[*start, *ids] for ids in encode(tokenizer, texts)]
 
 
-def padded(tokenizer, texts, chat: bool = False):
-    """Texts to go on with (`encoded`) as tensors input_ids and attention_mask, padded on the left."""
-    return tokenizer.pad({"input_ids": encoded(tokenizer, texts, chat)}, padding_side="left", return_tensors="pt")
+def padded(tokenizer, ids):
+    """Ids of texts to go on with (`encoded`) as tensors input_ids and attention_mask, padded on the left."""
+    return tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
 
 
 def cut(tokenizer: PreTrainedTokenizerFast, sentence: str) -> list[str]:

@@ -24,7 +24,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from lib.data import prompts as turns
 from lib.model import folders
-from lib.model.tokenizer import padded
+from lib.model.tokenizer import encoded, padded
 from lib.train import training
 
 KEY = "COMPANION_API_KEY"
@@ -184,7 +184,7 @@ class Local(Teacher):
     @torch.inference_mode()
     def _batch(self, texts) -> list[Reply]:
         (model, tokenizer), began = self._loaded, time.perf_counter()
-        inputs = padded(tokenizer, texts, chat=bool(tokenizer.chat_template)).to(model.device)
+        inputs = padded(tokenizer, encoded(tokenizer, texts, bool(tokenizer.chat_template))).to(model.device)
         ends = folders.ends(model, tokenizer)
         settings = GenerationConfig(max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends,
                                     pad_token_id=tokenizer.pad_token_id)

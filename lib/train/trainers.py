@@ -139,8 +139,8 @@ class Instructor(_Fast, SFTTrainer):
     def compute_loss(self, model, inputs, **options):
         """The Trainer's loss, of a batch of little text without its padding where the model gives the same for both, which
         the first batch tells."""
-        row = _unpadded(inputs)
-        if row is None or self.unpads is False or row["input_ids"].shape[1] > LONGEST:
+        row = None if self.unpads is False else _unpadded(inputs)
+        if row is None or row["input_ids"].shape[1] > LONGEST:
             return Trainer.compute_loss(self, model, inputs, **options)
         if self.unpads is None:
             self.unpads = self.agrees(model, inputs, row, options)

@@ -14,7 +14,7 @@ HEAD = """# Speed
 
 Side by side in one run on one machine, each against what a user would take instead. `make bench` measures the first three
 on this computer and writes this page; `python benchmarks/gpu.py --json figures/bench/gpu.json` measures a GPU. A machine
-beside which anything else runs gives other numbers: compare ratios.
+beside which anything else runs gives other numbers: compare ratios. Training rates are those of the median step of one run.
 """
 
 

@@ -136,23 +136,27 @@ class Instructor(_Fast, SFTTrainer):
         able = machine.device() == "cpu" and self.args.world_size == 1 and not self.settings.lora_dropout
         self.unpads = None if able else False
 
-    def compute_loss(self, model, inputs, **options):
-        """The Trainer's loss, of a batch of little text without its padding where the model gives the same for both, which
-        the first batch tells."""
-        row = None if self.unpads is False else _unpadded(inputs)
-        if row is None or row["input_ids"].shape[1] > LONGEST:
-            return Trainer.compute_loss(self, model, inputs, **options)
+    def training_step(self, model, inputs, num_items_in_batch=None):
         if self.unpads is None:
-            self.unpads = self.agrees(model, inputs, row, options)
-        return Trainer.compute_loss(self, model, row if self.unpads else inputs, **options)
+            self.unpads = self.agrees(model, {name: tensor[:2] for name, tensor in inputs.items()})
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, **options):
+        """The Trainer's loss, of a batch of little text without its padding where the model gives the same for both."""
+        row = _unpadded(inputs) if self.unpads else None
+        return Trainer.compute_loss(self, model, inputs if row is None else row, **options)
 
     @torch.no_grad()
-    def agrees(self, model, inputs, row, options) -> bool:
-        """Whether a batch and the row of its examples have one loss, as they have in a model that is told positions and
-        hands on no state."""
+    def agrees(self, model, inputs) -> bool | None:
+        """Whether examples and the row of them have one loss, as they have in a model that is told positions and hands on
+        no state; None where they have no padding to leave out, which does not tell."""
         if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
             return False
-        padded, plain = (Trainer.compute_loss(self, model, dict(part), **options) for part in (inputs, row))
+        row = _unpadded(inputs)
+        if row is None:
+            return None
+        model.train()  # some quantised weights are packed for reading alone in a pass of evaluation mode
+        padded, plain = (Trainer.compute_loss(self, model, dict(part)) for part in (inputs, row))
         return torch.allclose(padded, plain, rtol=1e-4 if model.dtype == torch.float32 else 2e-3)
 
 
@@ -260,9 +264,9 @@ def _filled(dataset: datasets.Dataset, batch: int) -> datasets.Dataset:
 
 def _unpadded(inputs: dict) -> dict | None:
     """A batch's examples one behind another in a single row, each at its own positions, which is how transformers' masks
-    tell them apart; None for a batch without padding."""
+    tell them apart; None for a batch without padding, or one of more than LONGEST tokens."""
     real = inputs["attention_mask"].bool()
-    if real.all():
+    if real.all() or real.sum() > LONGEST:
         return None
     places = real.cumsum(1) - 1
     labels = inputs["labels"].masked_fill(places == 0, loss.IGNORED)  # nothing of the example before predicts a first token

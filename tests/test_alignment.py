@@ -31,7 +31,7 @@ def test_a_text_alone_has_one_stream_and_scores_without_sentences(corpus, byte_t
     documents, pairs = corpus
     mine = documents[documents["language"] == "fa"]
     assert list(bilingual.streams(mine, pairs[:0], "fa")) == ["fa"]
-    frames = bilingual.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs[:0], 2, {"fa": mine["text"].tolist()[:3]},
+    frames = bilingual.score(tiny_model(byte_tokenizer), byte_tokenizer, pairs[:0], 2, mine.head(3),
                              "fa", 4)
     frames = [pandas.concat([frame.assign(arm=arm, seed=0) for arm in ("start", "no-pairs")]) for frame in frames]
     record = records.Record("04_alignment", {"profile": "test"}, {})
@@ -55,7 +55,7 @@ def test_arms_differ_in_pairs_only_and_use_the_same_replay():
 
 def test_scores_reach_the_record_and_equal_arms_do_not_differ(corpus, byte_tokenizer, tiny_model, output):
     documents, pairs = corpus
-    texts = {code: documents.loc[documents["language"] == code, "text"].head(3).tolist() for code in ("fa", "en")}
+    texts = documents.groupby("language", sort=False).head(3)
     model = tiny_model(byte_tokenizer)
     scores = bilingual.score(model, byte_tokenizer, pairs.head(4), 2, texts, "fa", max_new_tokens=4)
     runs = [("start", 0), ("pairs", 0), ("pairs", 1)]

@@ -169,8 +169,9 @@ def test_unknown_name():
 
 def test_every_entry_is_complete():
     """What is downloaded as a file has its hash; what a hub keeps, the full name of its revision."""
-    required = {"files": {"commit", "repository", "files"}, "hub": {"repository", "version"}}
+    required = {"files": {"files", "title"}, "hub": {"repository", "version"}}
     for name, entry in assets.registry().items():
         assert {"kind", "licence"} | required.get(entry["kind"], {"version", "sha256"}) <= set(entry), name
+        assert all(path.count("/") >= 3 for path in entry.get("files", ()) if "repository" not in entry), name
         pins = entry["files"].values() if "files" in entry else [entry.get("sha256", entry["version"])]
         assert all(len(pin) == (40 if entry["kind"] == "hub" else 64) for pin in pins), name

@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.data import corpus, items, sources
+from lib.data import corpus, items, minimal, public, sources, text
 from lib.engine import records
 
 SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
@@ -208,17 +208,45 @@ def test_a_short_text_is_one_that_says_little(code, script, string, kept):
     ("今天天气好。", {"天今天气好。", "今天气天好。", "今天天好气。"}), ("น่ารัก", {None}),
     ("go go go go go", {None}), ("a, b, c, d, e", {None})])
 def test_two_neighbouring_words_that_differ_are_swapped(sentence, swapped):
-    assert items.swap(sentence) in swapped and items.swap(sentence) == items.swap(sentence)
+    assert minimal.swap(sentence) in swapped and minimal.swap(sentence) == minimal.swap(sentence)
 
 
 def test_word_order_is_asked_of_held_out_sentences_with_the_same_characters(built):
     frames = built[0]
     found = items.derive(sources.Content([]), {**frames, "pairs": frames["pairs"][:0]}, SETTINGS)
-    assert set(found["task"]) == {"word_order"} and set(found["language"]) == {"fa", "en"}
+    assert set(found["task"]) == {"word_order", "spacing"} and set(found["language"]) == {"fa", "en"}
     assert set(found["split"]) == {"test", "validation"} and set(found["question"]) == {""}
-    assert all(sorted(first) == sorted(second) != first for first, second in found["choices"])
+    assert all(sorted(first) == sorted(second) for first, second in found.query("task == 'word_order'")["choices"])
+    assert all(first != second for first, second in found["choices"])
     known = frames["documents"].query("split != 'train'")["text"].str.cat(sep="\n")
     assert all(row.choices[row.answer] in known and row.choices[1 - row.answer] not in known for row in found.itertuples())
+
+
+def test_texts_from_outside_are_documents_apart_that_no_training_text_gives_away(built):
+    long = "آن روز که باران می‌بارید ما همه در خانه ماندیم و چای نوشیدیم."
+    row = built[0]["documents"].query("split == 'train' and language == 'fa'").head(1).assign(text=long)
+    frames = built[0] | {"documents": pandas.concat([built[0]["documents"], row], ignore_index=True)}
+    run = f"{' '.join(long.split()[1:9])} و دیگر هیچ نیست."
+    outside = [{"id": f"o/{at}", "source": "flores", "group": f"o/{at}", "language": "fa", "register": public.OUTSIDE,
+                "split": public.OUTSIDE, "text": string} for at, string in enumerate([run, "این جمله از بیرون می‌آید و تازه است."])]
+    content = sources.Content([], outside=outside)
+    ledger = []
+    guarded = corpus.guard(frames, corpus.asked(content), SETTINGS, ledger)
+    assert long not in set(guarded["documents"]["text"]) and {row["filter"] for row in ledger} == {"gives a test away"}
+    assert sum(row["rows"] for row in ledger) == sum(len(frames[name]) - len(guarded[name]) for name in frames)
+    asked = items.derive(content, guarded, SETTINGS)
+    written = corpus.artefacts(guarded, asked, SETTINGS, outside)["documents"]
+    assert written.query("split == 'outside'")["text"].tolist() == [row["text"] for row in outside]
+    assert set(written["register"]) == {"own", "outside"}
+    persian = asked.query("language == 'fa' and split == 'test'")
+    assert set(persian["task"]) >= {"word_order", "spacing"}  # of the texts from outside alone
+    assert all(row.choices[row.answer] in {string["text"] for string in outside} for row in
+               persian.query("task in ['word_order', 'spacing']").itertuples())
+
+
+def test_a_joiner_is_dropped_where_there_is_one():
+    assert minimal.join(f"او به خانه می{text.ZWNJ}رفت و آمد.") == "او به خانه میرفت و آمد."
+    assert minimal.join("او به خانه رفت و آمد.") is None and minimal.join(f"می{text.ZWNJ}رود.") is None
 
 
 def test_a_text_alone_makes_every_artefact(tmp_path):
@@ -366,14 +394,14 @@ def test_training_texts_that_give_a_question_of_ones_own_away_go(tmp_path):
     frames, ledger, content, settings = _gathered(
         tmp_path, corpus_files={"a.txt": poems}, test_files={"exam.jsonl": _tests(TWIN, f"بخوان:\n{VERBS[0]} باران و پنجره!", "چرا؟")})
     before = frames["documents"].assign(split="train")
-    after = corpus.guard({"documents": before}, content.tests, settings, ledger)["documents"]
+    after = corpus.guard({"documents": before}, corpus.asked(content), settings, ledger)["documents"]
     gone = set(before["text"]) - set(after["text"])
     assert gone == {f"{VERBS[0]} باران و پنجره", *before["text"][before["text"].str.contains("پس داده")]} and len(gone) == 2
-    assert [row for row in ledger if row["filter"] == "twin of own test"] == [
-        {"artefact": "documents", "language": "fa", "source": "a.txt", "filter": "twin of own test", "rows": 2}]
+    assert [row for row in ledger if row["filter"] == "gives a test away"] == [
+        {"artefact": "documents", "language": "fa", "source": "a.txt", "filter": "gives a test away", "rows": 2}]
     held = {"documents": before.assign(split="test")}
-    assert len(corpus.guard(held, content.tests, settings, ledger)["documents"]) == len(before)
-    assert corpus.guard(held, [], settings, ledger)["documents"] is held["documents"]
+    assert len(corpus.guard(held, corpus.asked(content), settings, ledger)["documents"]) == len(before)
+    assert corpus.guard(held, set(), settings, ledger)["documents"] is held["documents"]
 
 
 def test_own_tests_join_the_items_as_they_are(tmp_path):
@@ -384,7 +412,7 @@ def test_own_tests_join_the_items_as_they_are(tmp_path):
     found = corpus.examined(derived, content.tests, settings, ledger)
     assert found["id"].tolist() == ["test", "exam/1", "exam/2"] and list(found) == list(derived)
     assert found["answer"].tolist() == [1, 0, 0] and found["answer"].dtype == derived["answer"].dtype
-    assert {"artefact": "items", "language": "fa", "source": "hafez_mcq", "filter": "twin of own test", "rows": 1} in ledger
+    assert {"artefact": "items", "language": "fa", "source": "hafez_mcq", "filter": "gives a test away", "rows": 1} in ledger
     assert corpus.examined(derived, [], settings, ledger) is derived
 
 

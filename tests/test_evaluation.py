@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib import exhibits
-from lib.data import items as items_module
+from lib.data import minimal
 from lib.engine import records, statistics
 from lib.evaluate import measure, scoring
 from lib.model.tokenizer import encoded, start_token
@@ -192,7 +192,7 @@ def test_without_named_tasks_all_are_asked_and_what_is_too_long_is_told(items, c
 def test_word_order_is_told_by_the_likelihood_of_the_whole_sentence(byte_tokenizer, tiny_model, english, tmp_path):
     model = tiny_model(byte_tokenizer)
     rows = [{"id": str(at), "task": "word_order", "language": "en", "question": "", "answer": at % 2,
-             "choices": [line, items_module.swap(line)][::1 - 2 * (at % 2)]} for at, line in enumerate(english[:5])]
+             "choices": [line, minimal.swap(line)][::1 - 2 * (at % 2)]} for at, line in enumerate(english[:5])]
     scored = measure.harness(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
     for row in rows:
         bits = measure.bits_per_byte(model, byte_tokenizer, row["choices"])["bits"]
@@ -205,16 +205,22 @@ def test_nothing_to_ask_gives_empty_frames(byte_tokenizer, tiny_model, items, tm
     assert "invalid" in measure.translate(model, byte_tokenizer, pairs, "fa", "document", 4)
 
 
-def test_texts_of_english_where_the_corpus_has_any():
-    documents = pandas.DataFrame({"split": ["test", "train"], "language": ["hi", "en"], "text": ["नमस्ते", "hello"]})
-    assert measure.texts(documents, "hi", 100) == {"hi": ["नमस्ते"]}
-    assert list(measure.texts(documents.assign(split="test"), "hi", 100)) == ["hi", "en"]
+def test_english_is_tested_on_text_from_outside_and_the_rest_stands_beside_it():
+    rows = [("test", "hi", "नमस्ते"), ("train", "en", "hello"), ("test", "en", "a manual"), ("outside", "en", "a novel"),
+            ("outside", "hi", "किताब")]
+    documents = pandas.DataFrame(rows, columns=["split", "language", "text"]).assign(register="own")
+    drawn = [frame[["language", "split", "text"]].to_numpy().tolist() for frame in
+             (measure.texts(documents, "hi", 100), measure.controls(documents, "hi", 100), measure.texts(documents[:3], "hi", 100),
+              measure.texts(documents[:2], "hi", 100), measure.controls(documents[:2], "hi", 100))]
+    assert drawn[0] == [["hi", "test", "नमस्ते"], ["en", "outside", "a novel"]]
+    assert drawn[1] == [["en", "test", "a manual"], ["hi", "outside", "किताब"]]
+    assert drawn[2][1] == ["en", "test", "a manual"] and len(drawn[3]) == 1 and not drawn[4]
 
 
 def test_held_out_stops_at_the_size():
     documents = pandas.DataFrame({"split": ["test"] * 9 + ["train"], "language": "fa", "text": ["م" * 100] * 10})
     texts = measure.held_out(documents, "fa", 300, excerpt=50)
-    assert [len(string) for string in texts] == [50, 50, 50]
+    assert texts["text"].str.len().tolist() == [50, 50, 50]
     with pytest.raises(ValueError, match="no test document in 'en'"):
         measure.held_out(documents, "en", 300)
 

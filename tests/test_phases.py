@@ -85,7 +85,7 @@ def test_a_phase_trains_text_then_instructions_and_is_not_repeated(byte_tokenize
                 "instructions": training.Settings(block_length=128, lora_rank=2)}
     results = phases.train("test", 1, packed, rows, settings, "chat")
     assert set(results) == {"text", "instructions"} and results["instructions"]["eos_labels"] == 2
-    scored = pretraining.score(phases.folder("test", phases.State(1, "instructions"), 0), {"en": english[:2]})
+    scored = pretraining.score(phases.folder("test", phases.State(1, "instructions"), 0), pandas.DataFrame({"language": "en", "text": english[:2]}))
     assert (scored["bits"] > 0).all()
     record = records.Record(phases.CHAPTER, {"profile": "test"}, {})
     phases.budget(record, 1, 0, packed, len(rows), results)

@@ -18,12 +18,13 @@ import pyarrow
 import regex
 from datasketch import MinHash, MinHashLSH
 
-from lib.data import sources, text
+from lib.data import public, sources, text
 from lib.engine import assets, params, paths, records
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
 SHINGLE, PERMUTATIONS = 5, 64
+RUN = 8  # words that no training text shares with a test
 SECRET = 20  # characters: shorter questions stand in many texts by themselves
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
 TEXTS = {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt", "reply"], "items": ["question"]}
@@ -102,18 +103,19 @@ def configure(parameters: dict) -> Settings:
 def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
 
-    Left out, and told in one line, are Debian packages on a machine that has none, or not these; else AssetError.
+    Left out, and told in one line, are Debian packages on a machine that has none, or not these, and public files that
+    are neither at hand nor in reach; else AssetError.
     """
     language, contents, absent = parameters["language"], [], []
-    for name in parameters["sources"]:
+    for name in [*parameters["sources"], *parameters.get("outside", [])]:
         try:
-            contents.append(sources.read(name, ["en", language, *parameters["multiway_languages"]]))
-        except assets.NotOffered:
+            contents.append(_read(name, ["en", language, *parameters["multiway_languages"]]))
+        except (assets.NotOffered, assets.NotAvailable):
             absent.append(name)
     if absent:
         kept = ", ".join(name for name in parameters["sources"] if name not in absent)
-        print(f"Left out are {len(absent)} Debian packages that this machine cannot get: {', '.join(absent)}. The corpus "
-              f"is what else there is: {kept or 'files of your own'}.")
+        print(f"Left out are {len(absent)} packages or public files that this machine cannot get: {', '.join(absent)}. "
+              f"The corpus is what else there is: {kept or 'files of your own'}.")
     options, limit = (language, parameters["corpus_text_column"]), parameters["corpus_characters"]
     contents += [sources.own(paths.named(file), *options, limit) for file in parameters["corpus_files"]]
     if parameters["corpus_dataset"]:
@@ -126,6 +128,13 @@ def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     for row in content.left_out:
         print(f"Left out of {row['source']}, rows with {row['filter']}: {row['rows']}.")
     return content, absent
+
+
+def _read(name: str, languages: list[str]) -> sources.Content:
+    """A source or a test by its name: what its package or its public files hold."""
+    if name in public.TESTS:
+        return public.outside(name, languages[1])
+    return (public if name in public.READERS else sources).read(name, languages)
 
 
 def merge(contents: Iterable[sources.Content]) -> sources.Content:
@@ -325,15 +334,10 @@ def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: floa
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
     """The rows without those to train on whose `columns` give away what is `asked`; how many did is fact `leaked`."""
-    bad = _giving(rows, columns, asked)
+    train = rows[rows["split"] == "train"] if "split" in rows else rows
+    bad = rows.index.isin(train.index[leaking(train[columns].astype(str).to_numpy(), asked)])
     record.fact("leaked", int(bad.sum()), "rows", **labels)
     return rows[~bad].reset_index(drop=True)
-
-
-def _giving(rows: pandas.DataFrame, columns: list[str], asked: set[str], threshold: float = Settings.twin_threshold):
-    """Which rows are to train on and give away what is `asked`, as an array of truth values."""
-    train = rows[rows["split"] == "train"] if "split" in rows else rows
-    return rows.index.isin(train.index[leaking(train[columns].astype(str).to_numpy(), asked, threshold)])
 
 
 def assign(groups: Iterable[str], settings: Settings) -> dict[str, str]:
@@ -395,13 +399,29 @@ def held_out(frames: Frames) -> set[str]:
             for string in frame.loc[frame["split"] != "train", TEXTS.get(name) or codes(frame)].to_numpy().ravel()}
 
 
-def guard(frames: Frames, tests: list[dict], settings: Settings, ledger: list[dict]) -> Frames:
-    """The frames without training rows that give away a question of a user's test (`leaking`); counted."""
-    asked = {row["question"] for row in tests}
-    bad = {name: _giving(frame, TEXTS.get(name) or codes(frame), asked, settings.twin_threshold)
-           for name, frame in frames.items() if asked}
-    return frames | {name: _drop(frames[name], gone, "twin of own test", name, ledger).reset_index(drop=True)
-                     for name, gone in bad.items()}
+def guard(frames: Frames, asked: set[str], settings: Settings, ledger: list[dict]) -> Frames:
+    """The frames without training rows that give away what a test asks (`leaking`), or share a run of words; counted."""
+    if not asked:
+        return frames
+    runs = {run for string in asked for run in _runs(string)}
+    train = [(name, *row) for name, frame in frames.items()
+             for row in frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)].astype(str).itertuples()]
+    given = leaking((row[2:] for row in train), asked, settings.twin_threshold)
+    bad = {row[:2] for row, gives in zip(train, given)
+           if gives or any(not runs.isdisjoint(_runs(string)) for string in row[2:])}
+    return {name: _drop(frame, [(name, place) in bad for place in frame.index], "gives a test away", name,
+                        ledger).reset_index(drop=True) for name, frame in frames.items()}
+
+
+def _runs(string: str) -> list[str]:
+    """Every RUN neighbouring words of a text, as `text.key` spells them."""
+    words = text.key(string).split()
+    return [" ".join(words[start:start + RUN]) for start in range(len(words) - RUN + 1)]
+
+
+def asked(content: sources.Content) -> set[str]:
+    """What the user's tests and the texts from outside ask, which no training text may give away."""
+    return {row["question"] for row in content.tests} | {row["text"] for row in content.outside}
 
 
 def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
@@ -441,13 +461,23 @@ def examined(questions: pandas.DataFrame, tests: list[dict], settings: Settings,
     """The derived items without training ones that give away a question of a user's test, and the user's own."""
     if not tests:
         return questions
-    kept = guard({"items": questions.assign(source=questions["task"])}, tests, settings, ledger)["items"]
+    secret = {row["question"] for row in tests}
+    kept = guard({"items": questions.assign(source=questions["task"])}, secret, settings, ledger)["items"]
     return pandas.concat([kept[list(questions)], pandas.DataFrame(tests)[list(questions)]], ignore_index=True)
 
 
-def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings) -> Frames:
-    """What is written: the frames with the columns that later chapters read, short texts joined to documents."""
-    return {"documents": passages(frames["documents"], settings),
+def register(source: str) -> str:
+    """What kind of language a source holds (manual, interface, news …); `own` of a user's files."""
+    return assets.registry().get(source, {}).get("register", "own")
+
+
+def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings, outside: Sequence[dict] = ()) -> Frames:
+    """What is written: the frames with the columns that later chapters read, short texts joined to documents, and with
+    them the texts from outside, whose split is `outside`."""
+    documents = passages(frames["documents"], settings)
+    documents = documents.assign(register=documents["source"].map(register))
+    documents = pandas.concat([documents, pandas.DataFrame(outside, columns=list(documents))], ignore_index=True)
+    return {"documents": documents,
             "pairs": frames["pairs"][["id", "source", "group", "split", "english", "target"]],
             "multiway": frames["multiway"][["item", "split", *codes(frames["multiway"])]],
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
@@ -493,6 +523,7 @@ def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas
         record.fact("documents", len(written), "documents", **labels)
         record.fact("characters", int(part["text"].str.len().sum()), "characters", **labels)
         record.fact("words", sum(len(text.words(string)) for string in part["text"]), "words", **labels)
+        record.fact("zwnj", int(part["text"].str.count(text.ZWNJ).sum()), "signs", **labels)
         known = assets.provenance(source) if source in assets.registry() else {"licence": "the user's own"}
         for name, value in known.items():
             record.fact(name, value, **labels)

@@ -1,15 +1,14 @@
 """Test items derived from the corpus: multiple choice with one right answer, its place balanced over the options.
 
 An item is on the side of the split of the text that it comes from. None is a published benchmark, or needs a judgement
-beyond what the sources say. `word_order` can be had from any text; it has no question and is never trained on.
+beyond what the sources say. Minimal pairs (`minimal`) have no question and are never trained on.
 """
-import itertools
 from collections import defaultdict
 from collections.abc import Callable
 
 import pandas
 
-from lib.data import corpus, text
+from lib.data import corpus, minimal, text
 from lib.data.sources import Content
 
 # Question and answers of bitext_verify in each language that can ask it: same meaning?
@@ -17,8 +16,6 @@ VERIFY = {"en": ("Do these two sentences mean the same?", ["yes", "no"]),
           "fa": ("آیا این دو جمله یک معنا دارند؟", ["بله", "خیر"])}
 OPTIONS = 4
 NEIGHBOURS = 40
-FEWEST, LONGEST = 5, 200  # words and characters of a sentence in word_order
-MOST = 1000  # of its items a language and split
 
 
 def derive(content: Content, frames: dict[str, pandas.DataFrame], settings: corpus.Settings) -> pandas.DataFrame:
@@ -29,8 +26,9 @@ def derive(content: Content, frames: dict[str, pandas.DataFrame], settings: corp
         splits |= dict(zip(frame["group"], frame["split"]))
     several = (couplets(content, splits, settings) + symbols(content, splits, settings)
                + sections(content, frames["documents"], settings))
+    pairs = minimal.derive(frames["documents"], content, settings)
     found = ([item for item in several if len(item["wrong"]) == OPTIONS - 1] + verify(frames["pairs"], settings)
-             + swapped(frames["documents"], settings))
+             + [_item(task, code, split, "", right, [wrong]) for task, code, split, right, wrong in pairs])
     return _placed(pandas.DataFrame(found, columns=["id", "task", "language", "split", "question", "right", "wrong"]))
 
 
@@ -140,38 +138,6 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
                 found.append(_item("bitext_verify", code, split, f"{question}\n{row['english']}\n{target}",
                                    answers[place in negative], answers))
     return found
-
-
-def swapped(documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
-    """word_order: which is the sentence, that of a held-out text or the same with two neighbouring words swapped?
-
-    A minimal pair, told apart by likelihood as grammar is in BLiMP (Warstadt et al. 2020, arXiv 1912.00582): both
-    choices have the same characters. In scripts without spaces two letters are swapped. No sentence has a near twin in
-    the training text; `MOST` of a language and split are taken.
-    """
-    found = []
-    for language, rows in documents.groupby("language", sort=False):
-        lines = {split: list(dict.fromkeys(sentence for string in part["text"] for sentence in text.sentences(string)))
-                 for split, part in rows.groupby("split")}
-        training = lines.pop("train", [])
-        for split, strings in lines.items():
-            drawn = ((string, swap(string)) for string in sorted(strings, key=corpus.digest))
-            drawn = dict(itertools.islice((row for row in drawn if row[1]), MOST))
-            leaked = corpus.twins(list(drawn), training, settings.twin_threshold)
-            found += [_item("word_order", language, split, "", string, [other]) for string, other in drawn.items()
-                      if string not in leaked]
-    return found
-
-
-def swap(sentence: str) -> str | None:
-    """The sentence with two neighbouring words that differ swapped, at a place that never changes; None where none can be."""
-    found = list(text.WORD.finditer(sentence))
-    pairs = [(a, b) for a, b in zip(found, found[1:]) if sentence[a.end():b.start()] in ("", " ")
-             and a[0].casefold() != b[0].casefold() and (a.start() or not a[0][0].isupper())]
-    if len(found) < FEWEST or len(sentence) > LONGEST or not pairs:
-        return None
-    a, b = pairs[int(corpus.digest(sentence), 16) % len(pairs)]
-    return sentence[:a.start()] + b[0] + sentence[a.end():b.start()] + a[0] + sentence[b.end():]
 
 
 def _likest(rows: list[dict], place: int) -> str:

@@ -11,7 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import polib
 import regex
@@ -48,6 +48,8 @@ class Content(NamedTuple):
     symbols: list[dict] = []  # group, symbol, <language>: phrase
     sections: list[dict] = []  # source, group, language, heading, passage
     tests: list[dict] = []  # a user's own: id, task, language, split, question, choices, answer
+    outside: list[dict] = []  # texts that are tests alone: id, source, group, language, register, split, text
+    agreement: list[dict] = []  # language, sentence, fault: the same with a verb of the other number
     left_out: list[dict] = []  # of a user's file, what could not be used: language, source, filter, rows
 
 
@@ -323,7 +325,7 @@ def pairs(path: Path, language: str) -> Content:
     path = Path(path)
     files.check(path, ".tmx", *files.ROWS)
     found = [unit(path.name, english, {language: other}) if _filled(english) and _filled(other) else None
-             for english, other in (_memory if files.kind(path) == ".tmx" else _sides)(path, language)]
+             for english, other in _sides(path, language)]
     units = list(filter(None, found))
     if not units:
         raise SourceError(f"{path} holds no pair in its {len(found)} rows; give them the columns `english` and "
@@ -337,6 +339,9 @@ def _filled(found) -> bool:
 
 def _sides(path: Path, language: str) -> Iterator[tuple]:
     """(English, translation) of each row, None for what it lacks."""
+    if files.kind(path) == ".tmx":
+        yield from memory(path, io.BytesIO(files.content(path)), language)
+        return
     names = {"english": 0, "en": 0, "target": 1, language.lower(): 1}
     if files.kind(path) == ".tsv":
         rows = files.table(path, language)
@@ -348,13 +353,13 @@ def _sides(path: Path, language: str) -> Iterator[tuple]:
         yield found.get(0), found.get(1)
 
 
-def _memory(path: Path, language: str) -> Iterator[tuple]:
+def memory(name: str, stream: IO[bytes], language: str) -> Iterator[tuple]:
     """(English, translation) of each unit of a translation memory (TMX 1.4), None for what it lacks.
 
     The file names neither other files nor entities that are looked up: a segment with an entity of its own is none.
     """
     try:
-        for _, node in etree.iterparse(io.BytesIO(files.content(path)), tag="{*}tu", resolve_entities=False,
+        for _, node in etree.iterparse(stream, tag="{*}tu", resolve_entities=False,
                                        no_network=True, load_dtd=False):
             found = {}
             for version in node.iterfind("{*}tuv"):
@@ -363,7 +368,7 @@ def _memory(path: Path, language: str) -> Iterator[tuple]:
             yield found.get("en"), found.get(language)
             node.clear()
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"{path} is not well-formed XML ({error}); export it again.") from error
+        raise SourceError(f"{name} is not well-formed XML ({error}); export it again.") from error
 
 
 def _segment(node) -> str | None:

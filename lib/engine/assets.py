@@ -5,6 +5,7 @@ really fetched (version, sha256) is kept beside it and answered by `provenance`.
 """
 import fnmatch
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -12,13 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pooch
 import yaml
 
 from lib.engine import paths, reach
 
+DOWNLOADS = 8  # public files that are fetched side by side
 ONLINE = "connect once (later runs work offline), or copy a filled cache and name it in COMPANION_CACHE"
 
 
@@ -36,8 +40,12 @@ class NotOffered(AssetError):
 
 @functools.cache
 def registry() -> dict[str, dict]:
-    """Every entry of `assets.yaml`, by name."""
-    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
+    """Every entry of `assets.yaml`, by name; of public text with the files that `files.tsv` lists."""
+    entries = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
+    for line in Path(__file__).with_name("files.tsv").read_text(encoding="utf8").splitlines()[1:]:
+        name, place, sha256 = line.split("\t")
+        entries[name].setdefault("files", {})[place] = sha256
+    return entries
 
 
 def entry(name: str) -> dict:
@@ -48,7 +56,7 @@ def entry(name: str) -> dict:
 
 
 def fetch(name: str) -> Path:
-    """Folder of the unpacked package (kinds pip, apt, hub), downloaded on first use only; for kind files see `file`.
+    """Folder of the unpacked package (kinds pip, apt, hub), downloaded on first use only; for kind files see `files`.
 
     Raises AssetError when the download fails, a hash differs, a tool is missing or the disk is full.
     """
@@ -69,35 +77,53 @@ def file(name: str, path: str) -> Path:
     asset = entry(name)
     if path not in asset.get("files", {}):
         raise AssetError(f"{name} has no file {path!r}; lib/engine/assets.yaml lists: {', '.join(asset.get('files', {}))}.")
-    place = Path(asset["repository"]) / asset["commit"] / path
-    expected = {"version": asset["commit"], "sha256": asset["files"][path]}
+    place, version = Path(asset.get("repository", "")) / asset.get("commit", "") / path, asset.get("commit", "")
     if paths.data() and (paths.data() / place).exists():
-        _verify(f"{name}/{path}", expected, paths.data() / place, asset["commit"])
+        _verify(f"{name}/{path}", {"version": version, "sha256": asset["files"][path]}, paths.data() / place, version)
         return paths.data() / place
     return _url(f"{name}/{path}", place, asset["files"][path])
 
 
+def files(name: str) -> dict[str, Path]:
+    """Every file of an asset (kind files), by path; downloads go side by side. Raises as `file` does."""
+    wanted = entry(name)["files"]
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        return dict(zip(wanted, pool.map(functools.partial(file, name), wanted)))
+
+
 def public() -> list[str]:
-    """Every asset that consists of files of a public repository."""
-    return [name for name, asset in registry().items() if asset["kind"] == "files"]
+    """Every asset of published tests and instructions: files of a public repository that are no text of a corpus."""
+    return [name for name, asset in registry().items() if asset["kind"] == "files" and "register" not in asset]
+
+
+def titles(names: list[str]) -> dict[str, str]:
+    """How a reader knows those of the assets that are public files, by name."""
+    return {name: entry(name)["title"] for name in names if entry(name)["kind"] == "files"}
 
 
 def absent(*names: str) -> list[str]:
     """Those of these assets (kind files) of which a file is not at hand and cannot be fetched either."""
-    return [name for name in names if not all(_had(name, path) for path in entry(name)["files"])]
+    return [name for name in names if not _had(name)]
 
 
-def _had(name: str, path: str) -> bool:
+def _had(name: str) -> bool:
     try:
-        return file(name, path).exists()
+        return bool(files(name))
     except NotAvailable:
         return False
 
 
 def provenance(name: str) -> dict[str, str]:
-    """Version and sha256 of a package in the cache (for apt it may be newer than the registry's), and the licence."""
-    found = json.loads(fetch(name).with_name("provenance.json").read_text(encoding="utf8"))
-    return {**found, "licence": entry(name)["licence"]}
+    """Version and sha256 of a package in the cache (for apt it may be newer than the registry's), licence and register.
+
+    Of public files, which are pinned one by one, the sha256 is that of all their hashes.
+    """
+    asset = entry(name)
+    if asset["kind"] == "files":
+        known = {"sha256": hashlib.sha256("".join(asset["files"].values()).encode()).hexdigest()}
+    else:
+        known = json.loads(fetch(name).with_name("provenance.json").read_text(encoding="utf8"))
+    return {**known, **{name: asset[name] for name in ("licence", "register", "note") if name in asset}}
 
 
 def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None) -> Path:
@@ -218,7 +244,7 @@ def _url(name: str, place: Path, sha256: str) -> Path:
         raise NotAvailable(f"{name} is a public file, and no server of these is in reach; {ONLINE}, "
                            "or name a folder that holds it in COMPANION_DATA.")
     try:
-        return Path(pooch.retrieve(f"{reach.RAW}/{place.as_posix()}", sha256, target.name, target.parent))
+        return Path(pooch.retrieve(f"{reach.RAW}/{quote(place.as_posix())}", sha256, target.name, target.parent))
     except ValueError as error:  # how pooch says that the hash differs
         raise AssetError(f"{name} is damaged or was replaced ({_first_line(error)}); try again, "
                          "and if it stays so report it.") from error

@@ -32,7 +32,7 @@ def begin(chapter: str, variables: dict) -> records.Record:
 
 def missing(record: records.Record, *names: str) -> list[str]:
     """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
-    found = {name: assets.entry(name)["title"] for name in assets.absent(*names)}
+    found = assets.titles(assets.absent(*names))
     record.lack(found)
     if found:
         print(f"Not at hand: {', '.join(found.values())}; rows made from the corpus stand in.")

@@ -144,7 +144,7 @@ def tell_reach():
           + (f" Not reached: {', '.join(f'{reach.KINDS[kind]} ({found[kind]})' for kind in away)}." if away else ""))
     lacking = assets.absent(*assets.public()) if "files" in away else []
     if lacking:
-        print(f"Not at hand: {', '.join(assets.entry(name)['title'] for name in lacking)}; rows made from the corpus "
+        print(f"Not at hand: {', '.join(assets.titles(lacking).values())}; rows made from the corpus "
               "stand in. COMPANION_DATA may name a folder that holds them; what lacked them runs again then.")
 
 

@@ -129,6 +129,13 @@ def clean(training: pandas.DataFrame, tests: pandas.DataFrame):
     return training[~leaked].reset_index(drop=True), counts[["found", "leaked", "kept"]].sum().reset_index()
 
 
+def published(names: list[str]) -> set[str]:
+    """What published tests ask (`asked`), by the names of their assets; ValueError for one that has no test rows here."""
+    rows = {PARSINLU: lambda: [parsinlu(task) for task, splits in PARSINLU_FILES.items() if "test" in splits],
+            RELEASED: lambda: [released(setting) for setting in FILES], XQUAD: lambda: [xquad()]}
+    return {string for name in names for frame in _known(name, rows, "test")() for string in asked(frame)}
+
+
 def asked(tests: pandas.DataFrame) -> set[str]:
     """The strings of test rows that nothing to train on may give away (`corpus.leaking`)."""
     return {piece for row in tests.to_dict("records") for piece in _pieces(row)}

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib.data import corpus, prompts
+from lib.data import corpus, minimal, prompts, public
 from lib.engine import params, paths
 from lib.evaluate import packing, scoring
 from lib.model import folders
@@ -227,29 +227,56 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
                          f"or choose among the corpus's tasks {', '.join(sorted(set(items['task'])))}.")
     if missing:
         print(f"Left out is {missing}, which has no test item of at most {longest} characters.")
-    if not tasks and set(short["task"]) == {"word_order"}:
+    if not tasks and set(short["task"]) <= set(minimal.TASKS):
         print(params.lack("tests"))
     return short.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
 
 
-def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> list[str]:
+def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0, split: str = "test"):
     """Beginnings, `excerpt` characters at most, of test documents in a language: about `size` UTF-8 bytes in all.
 
-    Many short texts rather than few long ones, since the interval rests on their number. Raises ValueError without any.
+    DataFrame(language, register, split, text). Many short texts rather than few long ones, since the interval rests on
+    their number. Raises ValueError without any.
     """
-    test = documents[(documents["split"] == "test") & (documents["language"] == language)]
+    test = documents[(documents["split"] == split) & (documents["language"] == language)]
     if test.empty:
-        raise ValueError(f"There is no test document in {language!r}: the corpus needs a held-out split of it.")
-    texts = test.sample(frac=1, random_state=seed)["text"].str.slice(0, excerpt)
-    before = texts.map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
-    return list(texts[before < size])
+        raise ValueError(f"There is no {split} document in {language!r}: the corpus needs a held-out split of it.")
+    texts = test.sample(frac=1, random_state=seed).reindex(columns=["language", "register", "split", "text"])
+    texts = texts.assign(text=texts["text"].str.slice(0, excerpt))
+    before = texts["text"].map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
+    return texts[before < size].reset_index(drop=True)
 
 
-def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> dict[str, list[str]]:
-    """`held_out` texts of the language, and of English where the corpus has any; by language code."""
-    known = set(documents.loc[documents["split"] == "test", "language"])
-    codes = [code for code in dict.fromkeys([language, "en"]) if code in known or code == language]
-    return {code: held_out(documents, code, size, excerpt, seed) for code in codes}
+def tested(documents, language: str) -> str:
+    """The split that a language is tested on: English on text from outside, where the corpus has any, else on `test`.
+
+    English of the training text's own kind would call it kept where a model has only learned to read manuals.
+    """
+    outside = documents["language"][documents["split"] == public.OUTSIDE]
+    return public.OUTSIDE if language == "en" and "en" in set(outside) else "test"
+
+
+def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> pandas.DataFrame:
+    """`held_out` texts of the language and of English (`tested`), where there are any."""
+    known = set(zip(documents["language"], documents["split"]))
+    wanted = {language: "test", "en": tested(documents, "en") if language != "en" else "test"}
+    return pandas.concat([held_out(documents, code, size, excerpt, seed, split) for code, split in wanted.items()
+                          if code == language or (code, split) in known], ignore_index=True)
+
+
+def controls(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> pandas.DataFrame:
+    """The sets that `texts` leaves: the language from outside, and held-out English of the training text's kind."""
+    rows = documents[documents["language"].isin([language, "en"]) & documents["split"].isin(["test", public.OUTSIDE])]
+    used = texts(documents, language, size, excerpt, seed)
+    left = set(zip(rows["language"], rows["split"])) - set(zip(used["language"], used["split"]))
+    found = [held_out(documents, code, size, excerpt, seed, split) for code, split in sorted(left)]
+    return pandas.concat([used[:0], *found], ignore_index=True)
+
+
+def read(model, tokenizer, texts: pandas.DataFrame, window: int = 512) -> pandas.DataFrame:
+    """`bits_per_byte` of a frame's texts with its other columns beside it; an item is the text's row."""
+    scores = bits_per_byte(model, tokenizer, texts["text"].tolist(), window)
+    return scores.join(texts.drop(columns="text").reset_index(drop=True))
 
 
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:

@@ -6,8 +6,7 @@ from lib.exhibits.panels import PALETTE, WIDE, axes
 CHAPTER = "01_corpus"
 FILTERS = ("empty", "placeholder", "length", "exact duplicate", "script", "near duplicate", "repeated reply",
            "twin in training")
-# Counted where a user has tests of their own.
-OWN = "twin of own test"
+TESTS = "gives a test away"  # counted where there are tests from outside, or a user's own
 # Reading: rows of a user's files that could not be used, and what was written otherwise than it stood there.
 LEFT_OUT = ("no text", "no pair")
 REWRITINGS = ("presentation forms", "Arabic letters", "tatweel", "invisible characters", "ZWNJ runs")
@@ -15,10 +14,13 @@ REWRITINGS = ("presentation forms", "Arabic letters", "tatweel", "invisible char
 
 @table("C01-T1", CHAPTER, "What each source gives after cleaning")
 def sources(profile: str):
-    """One row a source and language: documents, characters, words, version, licence."""
-    columns = ["documents", "characters", "words", "version", "licence"]
+    """One row a source and language: documents, characters, words, ZWNJ, and what kind of text it is under which licence."""
+    columns = ["documents", "characters", "words", "zwnj", "register", "note", "version", "licence"]
     frame = noted(profile, CHAPTER, *columns).pivot_table("value", ["language", "source"], "fact", aggfunc="first")
-    frame = frame.reindex(columns=columns).astype(object).fillna("").reset_index().rename_axis(columns=None)
+    frame = frame.reindex(columns=columns).reset_index().rename_axis(columns=None)
+    counts = frame[["zwnj", "words"]].astype(float)
+    frame["zwnj"] = (1000 * counts["zwnj"] / counts["words"]).round()
+    frame = frame.rename(columns={"zwnj": "ZWNJ per 1,000 words"}).dropna(axis=1, how="all").astype(object).fillna("")
     total = frame.groupby("language")[["documents", "characters"]].sum()
     return frame, "; ".join(f"{code}: {row['characters'] / 1e6:.2f} M characters in {row['documents']} documents"
                             for code, row in total.iterrows()) + ", after duplicates were dropped."
@@ -29,7 +31,7 @@ def filters(profile: str):
     """One row an artefact and language: rows read, removed by each filter, kept; rewritten ones are not removed."""
     found = noted(profile, CHAPTER, "rows").astype({"value": int}).query("artefact not in ['units', 'items']")
     frame = found.pivot_table(index=["artefact", "language"], columns="filter", values="value", aggfunc="sum", fill_value=0)
-    filters = [*FILTERS, *{OWN} & set(frame)]
+    filters = [*FILTERS, *{TESTS} & set(frame)]
     frame = frame.reindex(columns=["read", *filters, "kept", "rewritten"], fill_value=0).reset_index()
     removed = frame[filters].sum(axis=1)
     agree = "read = removed + kept in every row" if (frame["read"] == removed + frame["kept"]).all() else "THE COUNTS DISAGREE"

@@ -64,6 +64,17 @@ def translations(profile: str, shown: int = 3):
     return frame, f"Invalid answers (empty, a copy, or in the wrong script; they count as they are in chrF++): {counts}."
 
 
+@table("C06-T3", CHAPTER, "Bits per byte by kind of text")
+def registers(profile: str):
+    """One row a language and register, `estimate [low, high]` a stage; `outside` is text unlike the training text."""
+    found = printed(need(measured(profile, CHAPTER, "bits_per_byte_register")))
+    frame = wide(found.sort_values(["language", "register"], kind="stable"), ["language", "register", "n"], "stage")
+    first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
+    values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")
+    told = "; ".join(f"{code} {row[first]:.3f} → {row[last]:.3f}" for code, row in values.iterrows())
+    return frame, f"Text from outside, {first} → {last}: {told or 'none was at hand'} bits/byte (demonstration scale)."
+
+
 def _scores(profile: str, *names: str) -> pandas.DataFrame:
     """Metrics of chapter 06 in units of print, with the name of their score."""
     found = printed(measured(profile, CHAPTER, *names))

@@ -46,11 +46,9 @@ def streams(documents, language: str) -> dict[str, Sequence[str]]:
     return {code: texts for code, texts in found.items() if len(texts)}
 
 
-def score(folder, texts: dict[str, list[str]], **labels) -> pandas.DataFrame:
-    """Bits and bytes of every held-out text under the model of a folder, with columns language and the labels."""
-    model, tokenizer = folders.load(folder), folders.tokenizer(folder)
-    found = [measure.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
-    return pandas.concat(found).assign(**labels)
+def score(folder, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
+    """Bits and bytes of every held-out text under the model of a folder (`measure.read`), with the labels."""
+    return measure.read(folders.load(folder), folders.tokenizer(folder), texts).assign(**labels)
 
 
 def cost(record, arm: str, seed: int, result: dict):

@@ -24,18 +24,17 @@ def shares(arm: str, language: str, pair_share: float, replay: float) -> dict[st
     return {**given, language: 1 - sum(given.values())}
 
 
-def score(model, tokenizer, sentences, translated: int, texts: dict, language: str, max_new_tokens: int):
+def score(model, tokenizer, sentences, translated: int, texts: pandas.DataFrame, language: str, max_new_tokens: int):
     """Item-level scores of a model: frames of retrieval, bits per byte (with a language column), translations.
 
     All `sentences` (id, english, target) serve retrieval, the first `translated` are translated in both directions;
-    `texts` holds lists of texts by language. Without sentences (one is no choice) these frames are empty.
+    Without sentences (one is no choice) these frames are empty.
     """
     found = pandas.DataFrame(columns=["layer", "direction", "item", "correct"])
     if len(sentences) > 1:
         found = measure.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
-    bits = [measure.bits_per_byte(model, tokenizer, part).assign(language=code) for code, part in texts.items()]
     answers = measure.translate(model, tokenizer, sentences.head(translated), language, "document", max_new_tokens)
-    return found, pandas.concat(bits), answers
+    return found, measure.read(model, tokenizer, texts), answers
 
 
 def note(record, retrieved, bits, translated, couples):

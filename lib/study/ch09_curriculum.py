@@ -151,7 +151,7 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
              if code not in told}
     for code, frame in alone.items():
         found += [{"language": code, "item": f"{code}/{place}", "text": string} for place, string
-                  in enumerate(measure.held_out(frame, code, text_bytes, excerpt, seed))]
+                  in enumerate(measure.held_out(frame, code, text_bytes, excerpt, seed, measure.tested(frame, code))["text"])]
     return pandas.DataFrame(found)
 
 

@@ -1,0 +1,70 @@
+"""Markdown as text: the blocks of a page, and those of a page and its translation side by side."""
+import difflib
+
+import regex
+from markdown_it import MarkdownIt
+
+from lib.data import text
+
+FRONT_MATTER = regex.compile(r"\A\ufeff?---\s*\n.*?\n---\s*\n", regex.S)
+MARKS = regex.compile(r"\{#[\w-]+\}|\{%.*?%\}|\{\{.*?\}\}|^:{3,}.*$|<[^<>]*>", regex.M)  # anchors, templates, containers, tags
+PARSER = MarkdownIt("commonmark").enable("table")
+RUN = 3  # neighbouring blocks of the same kinds that are taken for the same content
+RATIOS = (0.4, 2.2)  # of the characters of a pair's two sides
+Block = tuple[str, str]  # kind (p, h2, li, td, code …), text
+
+
+def blocks(string: str) -> list[Block]:
+    """(kind, text) of each block of a page: paragraphs, headings, list items, cells; a listing has no text.
+
+    Front matter, images, tags and marks of templates are left out, and links are read as their labels.
+    """
+    found, kinds = [], []
+    for token in PARSER.parse(FRONT_MATTER.sub("", string, count=1)):
+        if token.nesting == 1:
+            kinds.append(token.tag)
+        elif token.nesting == -1:
+            kinds.pop()
+        elif token.type in ("fence", "code_block"):
+            found.append(("code", ""))
+        elif token.type == "inline":
+            within = "li" if kinds[-2:] == ["li", "p"] else kinds[-1]
+            found.append((within, " ".join(MARKS.sub(" ", _inline(token)).split())))
+    return [block for block in found if block[0] == "code" or block[1]]
+
+
+def _inline(token) -> str:
+    """The words of an inline token as a reader sees them."""
+    breaks = {"softbreak": " ", "hardbreak": "\n"}
+    return "".join(breaks.get(child.type, child.content if child.type in ("text", "code_inline") else "")
+                   for child in token.children)
+
+
+def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(English, translation) of blocks, or of their sentences where the counts agree, and translated blocks without a pair.
+
+    Pages whose kinds of blocks agree are paired one to one; of others the runs of at least RUN kinds that match. A pair
+    whose lengths differ by more than RATIOS allow is none.
+    """
+    kinds = [[kind for kind, _ in page] for page in (english, other)]
+    matcher = difflib.SequenceMatcher(None, *kinds, autojunk=False)
+    runs = [(0, 0, len(english))] if kinds[0] == kinds[1] else [run for run in matcher.get_matching_blocks() if run[2] >= RUN]
+    couples = {b + step: english[a + step][1] for a, b, size in runs for step in range(size)}
+    pairs, alone = [], []
+    for place, (_, string) in enumerate(other):
+        if _alike(couples.get(place, ""), string):
+            pairs += _sentences(couples[place], string)
+        elif string:
+            alone.append(string)
+    return pairs, alone
+
+
+def _alike(english: str, other: str) -> bool:
+    return bool(english and other) and RATIOS[0] <= len(other) / len(english) <= RATIOS[1]
+
+
+def _sentences(english: str, other: str) -> list[tuple[str, str]]:
+    """The two sides cut into sentences where both have as many and each couple is alike, else as they are."""
+    sides = list(zip(text.sentences(english), text.sentences(other)))
+    whole = len(text.sentences(english)) == len(text.sentences(other)) and all(_alike(*couple) for couple in sides)
+    return sides if whole else [(english, other)]

@@ -66,8 +66,13 @@ def translations(profile: str, shown: int = 3):
 
 @table("C06-T3", CHAPTER, "Bits per byte by kind of text")
 def registers(profile: str):
-    """One row a language and register, `estimate [low, high]` a stage; `outside` is text unlike the training text."""
-    found = printed(need(measured(profile, CHAPTER, "bits_per_byte_register")))
+    """One row a language and register, `estimate [low, high]` a stage; `outside` is text unlike the training text.
+
+    Raises FileNotFoundError for a record from before texts had a register.
+    """
+    found = printed(measured(profile, CHAPTER, "bits_per_byte_register"))
+    if found.empty:
+        raise FileNotFoundError("Chapter 06 has to run again: bits per byte by kind of text has no record.")
     frame = wide(found.sort_values(["language", "register"], kind="stable"), ["language", "register", "n"], "stage")
     first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
     values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")

@@ -4,7 +4,7 @@ import pandas
 from lib.engine import records, statistics
 from lib.exhibits.base import figure, measured, need, noted, table
 from lib.exhibits.differences import differences
-from lib.exhibits.panels import PALETTE, axes, curves, level
+from lib.exhibits.panels import MARKERS, PALETTE, axes, curves, level
 from lib.exhibits.units import interval, wide
 
 CHAPTER = "03_pretraining"
@@ -27,7 +27,8 @@ def pretraining_arms(profile: str):
     frame = frame.assign(**pandas.DataFrame(numbers).map(_short)).reset_index()
     language = next(code for code in pooled["language"] if code != "en")
     value = pooled.set_index(["arm", "language"])["value"]
-    change = measured(profile, CHAPTER).query("arm == 'main' and against == 'base'").set_index("language")
+    change = measured(profile, CHAPTER, "bits_per_byte_difference")
+    change = change.query("arm == 'main' and against == 'base'").set_index("language")
     parts = [f"{code} {interval(change.loc[code])} (n = {change.loc[code, 'n']} texts)"
              for code in (language, "en") if code in change.index]
     share = value["main", language] / value["base", language] - 1
@@ -77,7 +78,7 @@ def pretraining_loss(profile: str):
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")
 def gain_and_loss(profile: str):
     """A point an arm, against the unextended base, with the 95 % intervals of both paired differences."""
-    found = measured(profile, CHAPTER).query("against == 'base'")
+    found = measured(profile, CHAPTER, "bits_per_byte_difference").query("against == 'base'")
     need(found.query("language == 'en'"), "english")
     language = next(code for code in found["language"] if code != "en")
     wide = found.pivot(index="arm", columns="language", values=["value", "low", "high", "n"]).loc[found["arm"].unique()]
@@ -96,3 +97,36 @@ def gain_and_loss(profile: str):
     return drawing, frame, (f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "
                             f"at {wide.loc[best, ('value', 'en')]:+.3f} (n = {wide.loc[best, ('n', language)]:.0f} and "
                             f"{wide.loc[best, ('n', 'en')]:.0f} texts).")
+
+
+@figure("C03-F2", CHAPTER, "An adapter added in part: what the language gains against what English loses")
+def scaled_adapters(profile: str):
+    """A line an arm, a point a scale of its adapter, against the base on text from outside, where there is any.
+
+    Raises FileNotFoundError for a record from before adapters were scaled.
+    """
+    found = measured(profile, CHAPTER, "bits_per_byte_scaled_difference").query("against == 'base'")
+    if found.empty:
+        raise FileNotFoundError("Chapter 03 has to run again: its adapters in part have no record.")
+    found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
+    need(found.query("language == 'en'"), "english")
+    language = next(code for code in found["language"] if code != "en")
+    wide = found.pivot(index=["arm", "scale"], columns="language", values=["value", "low", "high", "n", "trainings"])
+    drawing, panel = axes(height=3)
+    for number, (arm, rows) in enumerate(wide.groupby("arm", sort=False)):
+        cost, gain = rows["value", "en"], -rows["value", language]
+        panel.errorbar(cost, gain, xerr=[cost - rows["low", "en"], rows["high", "en"] - cost],
+                       yerr=[gain + rows["high", language], -rows["low", language] - gain], fmt=f"{MARKERS[number]}-",
+                       color=PALETTE[number], capsize=2, label=arm)
+        for scale, x, y in zip(rows.index.get_level_values("scale"), cost, gain):
+            panel.annotate(f"{scale:g}", (x, y), (3, -7), textcoords="offset points", fontsize=6, color=PALETTE[number])
+    level(panel, 0, across=True)
+    panel.legend(title="arm; scale at the points")
+    panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
+    main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
+    kept, back = (1 - main["value", code] / main.loc[1.0, ("value", code)] for code in (language, "en"))
+    told = ", ".join(f"{scale:g}: {kept[scale]:.0%} and {back[scale]:.0%}" for scale in main.index if scale != 1)
+    frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
+    return drawing, frame, (f"By scale, what {language} loses of its gain and what comes back of the change of English: {told} "
+                            f"(n = {main['n', language].iloc[0]:.0f} and {main['n', 'en'].iloc[0]:.0f} texts; "
+                            "demonstration scale).")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from peft.helpers import rescale_adapter_scale
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -129,10 +130,17 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
     return folder
 
 
-def merged(folder: Path) -> PreTrainedModel:
-    """The model of an adapter folder with its adapter merged into the weights, in fp32."""
+def merged(folder: Path, scale: float = 1.0) -> PreTrainedModel:
+    """The model of an adapter folder with its adapter, times `scale`, merged into the weights, in fp32.
+
+    Between 0 and 1 the weights lie between those before and after training (Wortsman et al. 2022, arXiv 2109.01903);
+    rows of the vocabulary stay as they were trained.
+    """
     adapted = load(folder, torch.float32)
-    return adapted.merge_and_unload(safe_merge=True) if isinstance(adapted, PeftModel) else adapted
+    if not isinstance(adapted, PeftModel):
+        return adapted
+    with rescale_adapter_scale(adapted, scale):
+        return adapted.merge_and_unload(safe_merge=True)
 
 
 def _place(folder: Path) -> Path:

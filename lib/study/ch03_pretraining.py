@@ -6,23 +6,25 @@ from typing import NamedTuple
 
 import pandas
 
-from lib.data import corpus
+from lib.data import corpus, text
 from lib.evaluate import measure
 from lib.model import embeddings, folders
+from lib.study import contrast, tuning
+from lib.train import training
 
 
 class Arm(NamedTuple):
-    """Stage an arm starts from, what it trains (see training.Settings), and whether English is replayed."""
+    """Stage an arm starts from, what it trains (see training.Settings), and how many times the replay it reads."""
 
-    start: str
-    method: str
-    replay: bool
+    start: str = "extended"
+    method: str = "lora"
+    replay: int = 1
 
 
-ARMS = {"main": Arm("extended", "lora", True), "lora": Arm("extended", "lora", True),
-        "frozen": Arm("extended", "frozen", True), "full": Arm("extended", "full", True),
-        "unextended": Arm("base", "lora", True), "mean-start": Arm("mean-start", "lora", True),
-        "no-replay": Arm("extended", "lora", False)}
+ARMS = {"main": Arm(), "lora": Arm(), "frozen": Arm(method="frozen"), "full": Arm(method="full"), "unextended": Arm("base"),
+        "mean-start": Arm("mean-start"), "no-replay": Arm(replay=0), "more-replay": Arm(replay=3)}
+MILESTONES = (0.25, 0.5)
+FULL = 1.0  # an adapter as it was trained
 
 
 def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
@@ -49,6 +51,53 @@ def streams(documents, language: str) -> dict[str, Sequence[str]]:
 def score(folder, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
     """Bits and bytes of every held-out text under the model of a folder (`measure.read`), with the labels."""
     return measure.read(folders.load(folder), folders.tokenizer(folder), texts).assign(**labels)
+
+
+def shares(arm: str, language: str, replay: float) -> dict[str, float]:
+    """Shares of bytes of the language and of replayed English in an arm; ValueError when English would be the whole."""
+    english = replay * ARMS[arm].replay
+    if english >= 1:
+        raise ValueError(f"The arm {arm} reads {ARMS[arm].replay} times the replay of {replay}, which leaves nothing: "
+                         "lower `replay`.")
+    return {language: 1 - english, "en": english} if english else {language: 1.0}
+
+
+def scaled(folder, scale: float, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
+    """`score` of an adapter's model with the adapter times `scale` in its weights."""
+    return measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels)
+
+
+def note_scales(record, rows: pandas.DataFrame, base: pandas.DataFrame):
+    """Differences of scaled adapters from the base, and from the adapter as it is, by arm, scale, language and split."""
+    by = ["arm", "scale", "language", "split"]
+    whole = rows[rows["scale"] == FULL]
+    for (arm, scale), part in rows.groupby(["arm", "scale"], sort=False):
+        same = whole[whole["arm"] == arm]
+        for against, before in (("base", base), ("as trained", same)):
+            if against == "base" or scale != FULL:
+                contrast.compare(record, "bits_per_byte_scaled_difference", before.assign(arm=arm, scale=scale), part,
+                                 contrast.BITS, by, against=against)
+
+
+def continuations(start: Path, run: Path, prompts: list[str], length: int) -> pandas.DataFrame:
+    """Greedy continuations, `length` tokens at most, of the same prompts before, during (MILESTONES) and after a training.
+
+    DataFrame(share of the steps, prompt, continuation).
+    """
+    places = {0.0: start, **{share: training.milestone(run, share) for share in MILESTONES}, 1.0: run}
+    found = []
+    for share, place in places.items():
+        model, tokenizer = folders.load(place), folders.tokenizer(start)
+        texts = measure.generate(model, tokenizer, prompts, length, chat=False)
+        found += zip([share] * len(prompts), prompts, texts)
+    return pandas.DataFrame(found, columns=["share", "prompt", "continuation"])
+
+
+def beginnings(texts: pandas.DataFrame, language: str, count: int = 5, words: int = 5) -> list[str]:
+    """The first words of held-out texts in a language, to be gone on with; in scripts without spaces the first letters."""
+    strings = texts.loc[texts["language"] == language, "text"].str.split("\n").str[0]
+    long = strings[strings.map(lambda string: len(text.words(string)) > words)]
+    return [" ".join(string.split()[:words]) if " " in string else string[:2 * words] for string in long.head(count)]
 
 
 def cost(record, arm: str, seed: int, result: dict):

@@ -27,14 +27,14 @@ def tune(folder: Path, start: Path, rows: pandas.DataFrame, settings: training.S
     return training.instruct(folder, start, examples, settings, merge, tokenizer)
 
 
-def ready(folder: Path, style: str | None = None):
+def ready(folder: Path, style: str | None = None, scale: float = 1.0):
     """The model of a folder and its tokenizer, which keeps the prompt of `style` if one is named.
 
-    It is in `machine.dtype()`, tuned or not. An adapter is merged, in fp32: the harness ties weights anew and finds none
-    below an adapter.
+    It is in `machine.dtype()`, tuned or not. An adapter is merged times `scale`, in fp32: the harness ties weights anew
+    and finds none below an adapter.
     """
     adapted, tokenizer = (Path(folder) / "adapter_config.json").exists(), folders.tokenizer(folder)
-    model = folders.merged(folder).eval().to(machine.dtype()[0]) if adapted else folders.load(folder)
+    model = folders.merged(folder, scale).eval().to(machine.dtype()[0]) if adapted else folders.load(folder)
     return model, prompts.dress(tokenizer, style) if style else tokenizer
 
 

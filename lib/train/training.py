@@ -47,7 +47,7 @@ class Settings:
     `batch_size` is that of all processes together. `precision` is one of formats.COMPUTED, for `frozen` and `full`;
     empty means what is fast on the machine. `bits` are those of a frozen weight under `lora` (QLoRA, Dettmers et al.
     2023): 16 for the machine's own format, 8, or 4. `guard` watches every step for spikes; without one nothing is
-    watched.
+    watched. `milestones` are shares of the training at which its adapter is kept (`milestone`).
     """
 
     method: str = "lora"
@@ -68,6 +68,7 @@ class Settings:
     precision: str = ""
     bits: int = 16
     guard: spikes.Rule | None = None
+    milestones: tuple[float, ...] = ()
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -164,6 +165,23 @@ class _Progress(TrainerCallback):
         self.bar.close()
 
 
+class _Milestones(TrainerCallback):
+    """Keeps the adapter as it is after some shares of the steps."""
+
+    def __init__(self, job: Job):
+        self.job = job
+
+    def on_step_end(self, args, state, control, model=None, **rest):
+        for share in self.job.settings.milestones:
+            if state.is_world_process_zero and state.global_step == round(share * state.max_steps):
+                model.save_pretrained(milestone(self.job.folder, share), save_embedding_layers=False)
+
+
+def milestone(folder: Path, share: float) -> Path:
+    """Where a training kept its adapter after a share of its steps; the tokenizer is that of `folder`."""
+    return folder / f"at-{share:g}"
+
+
 def interactive() -> bool:
     """Whether a person watches: a terminal, or a kernel started by Jupyter (papermill starts none of these)."""
     return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
@@ -220,6 +238,8 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
         adapters.compile_layers(model)
     progress = _Progress(tokens, sizes, job.settings.batch_size)
     trainer.add_callback(progress)
+    if hasattr(model, "peft_config"):
+        trainer.add_callback(_Milestones(job))
     if processes > 1:
         accelerate.utils.set_seed(job.settings.seed, device_specific=True)  # or all would drop out the same units
     with trainer:

@@ -5,7 +5,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from lib import exhibits
 from lib.data import text
-from lib.engine import markup, records, statistics
+from lib.engine import markup, paths, records, statistics
 from lib.exhibits import lesson
 
 PERSIAN = "من به خانه می‌روم"
@@ -38,13 +38,14 @@ def test_text_from_left_to_right_is_only_escaped():
     assert markup.directed("עברית") == '<bdi dir="rtl">עברית</bdi>'
 
 
-def test_a_notebook_shows_frames_so_and_nothing_happens_elsewhere():
+def test_a_notebook_shows_frames_and_paths_so_and_nothing_happens_elsewhere():
     markup.settle()  # without a notebook
     shell = InteractiveShell.instance()
     try:
         markup.settle()
         data, _ = shell.display_formatter.format(pandas.DataFrame({"a": [PERSIAN]}))
         assert data["text/html"] == markup.frame(pandas.DataFrame({"a": [PERSIAN]}))
+        assert shell.display_formatter.format(paths.ROOT / "lib")[0]["text/plain"] == "lib"
     finally:
         InteractiveShell.clear_instance()
 
@@ -56,6 +57,8 @@ def test_tokens_stand_in_the_texts_direction_with_spaces_and_zwnj_seen():
     assert html.count(lesson.GREY) == 1 and "<small>5</small>" in html
     assert "\u200c" not in html and repr(shown) == "␣می | ¬ | <bytes> | ¬ | روم"
     assert lesson.tokens(["The", " end"])._repr_html_().startswith('<bdi dir="ltr"')
+    chat = lesson.tokens(["<user>", "\n", "پایتخت", " ایران", "\n", "<end>", "A", "\n"])._repr_html_()
+    assert chat.count("⏎") == 3 and [part[:3] for part in chat.split('dir="')[1:]] == ["ltr", "rtl", "ltr"]
     with pytest.raises(ValueError):
         lesson.tokens(["a", "b"], below=[1])
 

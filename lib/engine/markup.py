@@ -1,9 +1,12 @@
 """How a notebook shows tables and text: whole, escaped, and each script in its own direction."""
 import html
+from pathlib import Path
 
 import IPython
 import pandas
 import regex
+
+from lib.engine import paths
 
 STRONG = r"[\p{bc=R}\p{bc=AL}]"  # letters that are read from right to left
 RUN = regex.compile(rf"{STRONG}(?:[^\n\p{{bc=L}}]*{STRONG}\p{{bc=NSM}}*)?")
@@ -55,10 +58,12 @@ def folded(summary: str, content: str) -> str:
 
 
 def settle():
-    """Lets the running notebook, if one is, show every frame as `frame` does."""
+    """Lets the running notebook, if one is, show every frame as `frame` does, and a path as `paths.shown`."""
     shell = IPython.get_ipython()
     if shell:
-        shell.display_formatter.formatters["text/html"].for_type(pandas.DataFrame, frame)
+        formatters = shell.display_formatter.formatters
+        formatters["text/html"].for_type(pandas.DataFrame, frame)
+        formatters["text/plain"].for_type(type(Path()), lambda path, printer, _: printer.text(paths.shown(path)))
 
 
 def _cell(value) -> str:

@@ -1,6 +1,7 @@
 """What a notebook teaches with: the library's own source, and text cut into coloured tokens."""
 import html
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ from lib.engine.markup import Markup, rightward
 # Paul Tol's pale colours, told apart by colour-blind readers behind black letters; grey is what does not count.
 COLOURS, GREY = ("#BBCCEE", "#CCDDAA", "#FFCCCC", "#CCEEFF", "#EEEEBB"), "#DDDDDD"
 SIGNS = {"\n": "⏎", "\u200c": "¬", "<ZWNJ>": "¬"}  # for what cannot be seen: the sign of word processors for a ZWNJ
+TAG = re.compile("<[^<>]*>")
 BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;color:#000;text-align:center;background:{}"
 
 
@@ -24,17 +26,23 @@ def peek(function: Callable) -> Markdown:
 
 
 def tokens(pieces: Sequence[str], below: Sequence = (), counted: Sequence[bool] = ()) -> Markup:
-    """Pieces of a text as coloured boxes in the text's own direction, every space and ZWNJ visible.
+    """Pieces of a text as coloured boxes, each line in its own direction, every space and ZWNJ visible.
 
     `below` each piece stands a small note (an id, a label); those that are not `counted` are grey.
     """
-    shown = [_visible(piece) for piece in pieces]
-    colours = [COLOURS[place % len(COLOURS)] if not counted or counted[place] else GREY for place in range(len(shown))]
-    notes = [f"<br><small>{html.escape(str(note))}</small>" for note in below] or [""] * len(shown)
-    boxes = [f'<bdi style="{BOX.format(colour)}">{html.escape(piece)}{note}</bdi>'
-             for piece, colour, note in zip(shown, colours, notes, strict=True)]
-    side = "rtl" if rightward("".join(pieces).replace("<bytes>", "").replace("<ZWNJ>", "")) else "ltr"
-    return Markup(f'<bdi dir="{side}" style="display:block;line-height:2">{"".join(boxes)}</bdi>', " | ".join(shown))
+    notes = [f"<br><small>{html.escape(str(note))}</small>" for note in below] or [""] * len(pieces)
+    lines = [[]]
+    for place, (piece, note) in enumerate(zip(pieces, notes, strict=True)):
+        colour = COLOURS[place % len(COLOURS)] if not counted or counted[place] else GREY
+        lines[-1].append((piece, f'<bdi style="{BOX.format(colour)}">{html.escape(_visible(piece))}{note}</bdi>'))
+        lines.extend([[]] * ("\n" in piece and place + 1 < len(pieces)))
+    return Markup("".join(_line(*zip(*line)) for line in lines), " | ".join(map(_visible, pieces)))
+
+
+def _line(pieces: Sequence[str], boxes: Sequence[str]) -> str:
+    """Boxes side by side, from the right where the text is read so; what stands in <…> does not decide."""
+    side = "rtl" if rightward(TAG.sub("", "".join(pieces))) else "ltr"
+    return f'<bdi dir="{side}" style="display:block;line-height:2">{"".join(boxes)}</bdi>'
 
 
 def _visible(piece: str) -> str:

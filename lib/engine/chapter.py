@@ -1,4 +1,5 @@
 """The frame around a chapter: begin checks and announces, finish measures and writes the record."""
+import html
 import random
 import sys
 import time
@@ -6,15 +7,16 @@ import warnings
 
 import numpy
 import transformers
+from IPython.display import display
 
-from lib.engine import assets, energy, keys, launch, machine, params, records
+from lib.engine import assets, energy, keys, launch, machine, markup, params, records
 
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets")  # versions that a reader is told; the record has all
 _meters: dict[str, tuple] = {}
 
 
 def begin(chapter: str, variables: dict) -> records.Record:
-    """Checks the chapter's parameters (taken from the notebook's `globals()`), prints versions, device, dtype and seed.
+    """Checks the chapter's parameters (taken from the notebook's `globals()`), tells device, dtype, seed and versions.
 
     Seeds every generator, settles how trainings are launched and starts the energy meter. Returns the record to fill.
     Raises params.ParameterError.
@@ -68,8 +70,9 @@ def finish(record: records.Record):
 
 
 def _settle(seed: int):
-    """Seeds every generator and quietens what a reader cannot act on."""
+    """Seeds every generator, shows frames whole, and quietens what a reader cannot act on."""
     import torch
+    markup.settle()
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)  # transformers.set_seed does the same, and takes three seconds to import
@@ -82,9 +85,12 @@ def _settle(seed: int):
 
 
 def _announce(environment: dict, seed: int):
-    print(f"Python {environment['python']}", *(f"{name} {environment['packages'][name]}" for name in SHOWN), sep=" · ")
-    print(f"device {environment['device']} · dtype {environment['dtype']}: {environment['dtype_reason']} · seed {seed}")
+    """One line, behind which versions and launch are folded away."""
+    summary = f"{environment['device']} · {environment['dtype']} · seed {seed}"
+    told = [f"{environment['dtype']}: {environment['dtype_reason']}",
+            " · ".join([f"Python {environment['python']}", *(f"{name} {environment['packages'][name]}" for name in SHOWN)])]
     if "launch" in environment:
         found = environment["launch"]
-        print(f"trainings by {found['name'] or 'this process'} · processes {found['processes']} · "
-              f"{found['at_once'] or 'all'} examples at once")
+        told.append(f"trainings by {found['name'] or 'this process'} · processes {found['processes']} · "
+                    f"{found['at_once'] or 'all'} examples at once")
+    display(markup.Markup(markup.folded(summary, "<br>".join(map(html.escape, told))), "\n".join([summary, *told])))

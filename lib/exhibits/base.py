@@ -13,7 +13,8 @@ import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from lib.engine import params, paths, records
+from lib.engine import markup, params, paths, records
+from lib.engine.markup import Markup
 from lib.exhibits.panels import STYLE
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
@@ -95,18 +96,34 @@ def need(found, lack: str = ""):
     return found
 
 
-def show(id: str, profile: str) -> pandas.DataFrame | Figure | None:
-    """A table's frame or a figure's drawing for display in a notebook, its title and reading printed above.
+def show(id: str, profile: str, where: str = "", rows: int | None = None) -> Markup | Figure | None:
+    """A table or a figure's drawing for display in a notebook, its title and reading printed above.
 
-    None, or a frame without rows, and why, where the record lacks what it shows.
+    Of a table `where` (a query) and `rows` (the first ones) show a part. None, and why, where the record lacks it.
     """
     exhibit = FIGURES.get(id) or TABLES[id]
     try:
         first, *_, reading = exhibit.make(profile)
     except Lacking as error:
-        first, reading = None if id in FIGURES else pandas.DataFrame(), f"Not made here: {error}."
+        first, reading = None, f"Not made here: {error}."
     print(f"{exhibit.kind.title()} {id}. {exhibit.title}\n{reading}")
-    return first
+    if not isinstance(first, pandas.DataFrame):
+        return first
+    part = (first.query(where) if where else first).head(rows)
+    return Markup(markup.frame(part), part.to_string(index=False))
+
+
+def readings(profile: str, chapter: str) -> Markup:
+    """What a chapter's exhibits say, a sentence each, for display in a notebook; and those that cannot be made."""
+    found, absent = {}, []
+    for id, exhibit in (TABLES | FIGURES).items():
+        try:
+            found |= {id: exhibit.make(profile)[-1]} if exhibit.chapter == chapter else {}
+        except (FileNotFoundError, Lacking):
+            absent.append(id)
+    found |= {"Not made here": f"{', '.join(absent)}, for the reasons above."} if absent else {}
+    lines = "".join(f"<li><b>{id}</b>: {markup.directed(reading)}</li>" for id, reading in found.items())
+    return Markup(f"<ul>{lines}</ul>", "\n".join(f"{id}: {reading}" for id, reading in found.items()))
 
 
 def save(id: str, profile: str) -> str:

@@ -13,12 +13,11 @@ import pandas
 from IPython.display import HTML, Image, Markdown
 
 from lib import exhibits
-from lib.engine import keys, paths, records, run
+from lib.engine import keys, markup, paths, records, run
 from lib.exhibits.base import Exhibit
 
 CHAPTER = "14_paper"
 CLEAN = "full"  # the profile that takes records of clean trees only
-FOLDED = 12  # rows: longer tables are folded away in the notebook
 
 
 def keep(profile: str) -> list[Path]:
@@ -81,15 +80,9 @@ def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image | H
     A sentence, then the picture itself or the whole table, folded away where it is long.
     """
     for row in made[made["state"] == "made"].itertuples():
-        yield Markdown(f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}")
+        yield Markdown(f"### {row.id}. {row.title}\n\n{markup.directed(row.reading)}")
         file = paths.figures(profile) / f"{row.stem}.{'png' if row.kind == 'figure' else 'csv'}"
-        yield Image(file, width=700) if row.kind == "figure" else _html(pandas.read_csv(file, dtype=str))
-
-
-def _html(frame: pandas.DataFrame) -> HTML:
-    """A table as HTML, each cell in the direction of its own text."""
-    rows = frame.to_html(index=False, na_rep="", border=0).replace("<td>", '<td dir="auto">')
-    return HTML(f"<details{' open' * (len(frame) <= FOLDED)}><summary>{len(frame)} rows</summary>{rows}</details>")
+        yield Image(file, width=700) if row.kind == "figure" else HTML(markup.frame(pandas.read_csv(file, dtype=str)))
 
 
 def _make(profile: str, exhibit: Exhibit) -> dict:

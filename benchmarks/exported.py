@@ -27,7 +27,7 @@ def serve(file: Path, room: int):
     except ImportError:
         sys.exit("llama.cpp's Python package is not installed: `.venv/bin/python -m pip install xllamacpp`.")
     given = xllamacpp.CommonParams()
-    given.model.path, given.n_ctx, given.n_parallel = str(file), room, 1
+    given.model.path, given.n_ctx, given.n_parallel, given.verbosity = str(file), room, 1, 0
     given.cpuparams.n_threads = given.cpuparams_batch.n_threads = torch.get_num_threads()
     server = xllamacpp.Server(given)
     return server, lambda path, **body: httpx2.post(server.listening_address + path, json=body, timeout=600).json()

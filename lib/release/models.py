@@ -33,6 +33,10 @@ def place(profile: str, name: str) -> Path:
     """
     if name in STAGES:
         _style(profile)
+        made = paths.output() / "runs" / profile / folders.STAGES.get(name, "")
+        if name != "base" and not (made / "model" / "config.json").exists():
+            raise FileNotFoundError(f"The {name} model of profile {profile} is not made yet: `make reproduce "
+                                    f"PROFILE={profile}` makes it, from where it stopped.")
         return folders.stage(profile, name)
     folder = Path(name).expanduser()
     if any((folder / file).exists() for file in ("config.json", "adapter_config.json", "model/config.json")):

@@ -8,7 +8,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '$(SUITABLE)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep test lab figures bench check clean
+.PHONY: help setup reproduce chat sweep test lab figures bench check clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -25,6 +25,9 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full) that is not up to date
 	@$(BIN)/python -m lib.engine.run all --profile $(PROFILE)
+
+chat: $(INSTALLED) ## talk to the model that PROFILE trained; ARGS="--beside base" has the base answer too (docs/talk.md)
+	@$(BIN)/python -m lib.release.chat --profile $(PROFILE) $(ARGS)
 
 sweep: $(INSTALLED) ## run a chapter over lists of parameters: SWEEP=params/sweeps/smoke.yaml, CLUSTER=slurm on a cluster
 	@$(BIN)/python -m lib.engine.sweep $(SWEEP) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)

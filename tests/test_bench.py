@@ -45,3 +45,26 @@ def test_the_page_of_benchmarks_follows_from_the_kept_results(bench, tmp_path, m
     monkeypatch.setattr(table, "PAGE", tmp_path / "benchmarks.md")
     table.main()
     assert (tmp_path / "benchmarks.md").read_text("utf8") == (paths.ROOT / "docs/benchmarks.md").read_text("utf8")
+
+
+def test_an_exported_folder_is_compared_with_its_gguf_file(bench, base, fp32, monkeypatch, tmp_path, capsys):
+    exported, tokenizer = bench("exported"), folders.tokenizer(base)
+    turns = [[{"role": "user", "content": text}] for text in ("Open the file", "Close it")]
+    with pytest.raises(SystemExit, match="export it with --gguf"):
+        exported.main([base])
+
+    def post(path, content="", messages=(), **_):
+        """A server that cuts as the folder does, and answers otherwise."""
+        if path == "/tokenize":
+            return {"tokens": tokenizer(content)["input_ids"]}
+        asked = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return {"prompt": asked} if path == "/apply-template" else {
+            "choices": [{"message": {"content": "another"}}], "usage": {"completion_tokens": 1}}
+
+    (tmp_path / "base/model-f16.gguf").touch()
+    monkeypatch.setattr(exported, "asked", lambda *_: (["Open the file", "read it"], turns))
+    monkeypatch.setattr(exported, "serve", lambda *_: (None, post))
+    exported.main([base, "--tokens", "4", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["same_ids"], found["same_prompts"], found["same_answers"]) == (2, 2, 0)
+    assert "llama.cpp: 'another'" in capsys.readouterr().out

@@ -155,6 +155,6 @@ def test_our_values_stand_only_where_a_chapter_noted_them(tmp_path, monkeypatch)
 
 def test_markdown_is_not_padded_and_keeps_its_cells_apart():
     frame = pandas.DataFrame({"text": ["a|b\nc", "x" * 500, None], "value": [1.2345678, 2.0, float("nan")]})
-    lines = base._markdown(frame).splitlines()
+    lines = base.markdown(frame).splitlines()
     assert lines[:3] == ["| text | value |", "| --- | ---: |", r"| a\|b<br>c | 1.2346 |"]
     assert len(lines) == 5 and lines[-1] == "|  |  |"

@@ -144,13 +144,13 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
-    stem.with_suffix(".md").write_text(f"**{id}. {exhibit.title}** {reading}\n\n{_markdown(frame)}\n", "utf8")
+    stem.with_suffix(".md").write_text(f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
     return reading
 
 
-def _markdown(frame: pandas.DataFrame) -> str:
+def markdown(frame: pandas.DataFrame) -> str:
     """The frame as a Markdown table without padding, which would blow every cell up to the longest; numbers right."""
     sides = ["---:" if pandas.api.types.is_numeric_dtype(kind) else "---" for kind in frame.dtypes]
     cells = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False)]

@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.data import corpus, items, sources
+from lib.data import corpus, items, likeness, sources
 from lib.engine import records
 
 SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
@@ -110,7 +110,7 @@ def test_a_planted_twin_is_dropped_and_counted():
 def test_twins_are_exact():
     strings = ["the quick brown fox jumps over the lazy dog", "an entirely different sentence about rivers", "ab"]
     against = ["The quick brown fox jumps over the lazy dogs!", "ab", "nothing of the kind"]
-    brute = {a for a in strings for b in against if corpus.jaccard(corpus.shingles(a), corpus.shingles(b)) > 0.7}
+    brute = {a for a in strings for b in against if likeness.jaccard(likeness.shingles(a), likeness.shingles(b)) > 0.7}
     assert corpus.twins(strings, against, 0.7) == brute == {strings[0], "ab"}
 
 
@@ -311,7 +311,7 @@ def test_looking_for_leaks_equals_comparing_everything(english, persian):
     asked = {english[1], persian[2].replace("زود", "دیر"), "yes"}
     def gives(string, question):
         pieces = (string, *string.split("\n"))
-        return any(corpus.jaccard(corpus.shingles(piece), corpus.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
+        return any(likeness.jaccard(likeness.shingles(piece), likeness.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
     assert corpus.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
 
 

@@ -5,11 +5,11 @@ beyond what the sources say. `word_order` can be had from any text; it has no qu
 """
 import itertools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas
 
-from lib.data import corpus, text
+from lib.data import corpus, likeness, text
 from lib.data.sources import Content
 
 # Question and answers of bitext_verify in each language that can ask it: same meaning?
@@ -109,9 +109,10 @@ def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings)
 
 def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     """heading_mcq: which title does the passage stand under? Only passages that the filters kept."""
-    kept = dict(zip(zip(documents["language"], documents["text"]), documents["split"]))
     rows = [{**row, "passage": text.normalise(row["passage"], row["language"]),
              "heading": text.normalise(row["heading"], row["language"])} for row in content.sections]
+    documents = documents[documents["text"].isin({row["passage"] for row in rows})]
+    kept = dict(zip(zip(documents["language"], documents["text"]), documents["split"]))
     scripts = {"en": "Latin", settings.language: settings.script}
     rows = [{**row, "split": kept[row["language"], row["passage"]]} for row in rows
             if len(row["passage"]) >= 80 and (row["language"], row["passage"]) in kept
@@ -151,16 +152,19 @@ def swapped(documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict
     """
     found = []
     for language, rows in documents.groupby("language", sort=False):
-        lines = {split: list(dict.fromkeys(sentence for string in part["text"] for sentence in text.sentences(string)))
-                 for split, part in rows.groupby("split")}
-        training = lines.pop("train", [])
-        for split, strings in lines.items():
-            drawn = ((string, swap(string)) for string in sorted(strings, key=corpus.digest))
-            drawn = dict(itertools.islice((row for row in drawn if row[1]), MOST))
-            leaked = corpus.twins(list(drawn), training, settings.twin_threshold)
-            found += [_item("word_order", language, split, "", string, [other]) for string, other in drawn.items()
-                      if string not in leaked]
+        drawn, train = {}, rows["split"] == "train"
+        for split, part in rows[~train].groupby("split"):
+            pairs = ((string, swap(string)) for string in sorted(set(_sentences(part["text"])), key=corpus.digest))
+            drawn[split] = dict(itertools.islice((row for row in pairs if row[1]), MOST))
+        held = [string for strings in drawn.values() for string in strings]
+        leaked = corpus.twins(held, _sentences(rows.loc[train, "text"]), settings.twin_threshold)
+        found += [_item("word_order", language, split, "", string, [other]) for split, strings in drawn.items()
+                  for string, other in strings.items() if string not in leaked]
     return found
+
+
+def _sentences(strings: Iterable[str]) -> Iterator[str]:
+    return itertools.chain.from_iterable(map(text.sentences, strings))
 
 
 def swap(sentence: str) -> str | None:
@@ -177,5 +181,5 @@ def swap(sentence: str) -> str | None:
 def _likest(rows: list[dict], place: int) -> str:
     """Target of the pair of about the same length that shares most words with this one, but is not a near copy."""
     near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row is not rows[place]]
-    scored = [(corpus.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
+    scored = [(likeness.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
     return max([entry for entry in scored if entry[0] < 0.6] or scored)[2]

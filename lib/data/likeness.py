@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy
 import pandas
 from datasketch import MinHash, MinHashLSH
+from datasketch.minhash import _fmix
 
 from lib.data import text
 from lib.engine import pool
@@ -57,20 +58,42 @@ def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
 
 
 def _bands(threshold: float, strings: list[str]) -> numpy.ndarray:
-    """A hash of each band of each string's MinHash, array [strings, bands]."""
-    bands, rows = _shape(threshold)
-    encoded = ([part.encode("utf8") for part in shingles(string)] for string in strings)
-    sketches = MinHash.generator(encoded, num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
-    values = numpy.stack([sketch.hashvalues for sketch in sketches]).astype(numpy.uint64)
-    mixed = MULTIPLIER ** numpy.arange(1, rows + 1, dtype=numpy.uint64)
-    return (values[:, :bands * rows].reshape(-1, bands, rows) * mixed).sum(axis=2)
+    """A hash of each band of each string's MinHash, array [strings, bands]; the MinHash is datasketch's for CRC-32."""
+    letters, rows, places = _windows(strings)
+    hashed = _fmix(_checksums(letters)[places], 32)
+    bands, size, multipliers, offsets = _shape(threshold)
+    starts = numpy.searchsorted(rows, numpy.arange(len(strings)))
+    values = numpy.stack([numpy.minimum.reduceat(hashed * multiplier + offset, starts)
+                          for multiplier, offset in zip(multipliers, offsets)], axis=1).astype(numpy.uint64)
+    mixed = MULTIPLIER ** numpy.arange(1, size + 1, dtype=numpy.uint64)
+    return (values.reshape(-1, bands, size) * mixed).sum(axis=2)
 
 
 @functools.cache
-def _shape(threshold: float) -> tuple[int, int]:
-    """How many bands datasketch cuts a MinHash into for a threshold, and of how many values."""
-    found = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    return found.b, found.r
+def _shape(threshold: float) -> tuple[int, int, numpy.ndarray, numpy.ndarray]:
+    """Bands that datasketch cuts a MinHash into for a threshold, values of each, and its multipliers and offsets."""
+    found, (multipliers, offsets) = MinHashLSH(threshold, PERMUTATIONS), MinHash(PERMUTATIONS).permutations
+    return found.b, found.r, multipliers[:found.b * found.r], offsets[:found.b * found.r]
+
+
+def _checksums(letters: numpy.ndarray) -> numpy.ndarray:
+    """CRC-32 of the UTF-8 of SHINGLE letters from each place on; NUL stands for no letter.
+
+    CRC is linear: a state moves on by as many bytes as a letter has, and the letter's own checksum is added.
+    """
+    known, place = numpy.unique(letters, return_inverse=True)
+    coded = [chr(letter).encode() if letter else b"" for letter in known.tolist()]
+    own = numpy.array([zlib.crc32(code, 0xFFFFFFFF) ^ 0xFFFFFFFF for code in coded], numpy.uint32)[place]
+    sizes = numpy.array(list(map(len, coded)))[place]
+    table = numpy.array([zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], numpy.uint32)
+    count = len(letters) - SHINGLE + 1
+    state = numpy.full(count, 0xFFFFFFFF, numpy.uint32)
+    for step in range(SHINGLE):
+        for byte in range(sizes.max()):
+            moved = table[state & numpy.uint32(0xFF)] ^ state >> numpy.uint32(8)
+            state = numpy.where(sizes[step:step + count] > byte, moved, state)
+        state ^= own[step:step + count]
+    return ~state
 
 
 def _repeated(values: numpy.ndarray) -> numpy.ndarray:
@@ -126,16 +149,21 @@ def _index(strings: list[str], threshold: float) -> Index:
     return Index(threshold, often, starts, packed.astype(numpy.uint32), numpy.concatenate(least))
 
 
+def _windows(strings: list[str]) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Letters of the strings' keys one after the other, and of each 5-gram the number of its string and its place."""
+    keys = [text.key(string).ljust(SHINGLE, "\0") for string in strings]
+    rows = numpy.repeat(numpy.arange(len(keys)), [len(key) - SHINGLE + 1 for key in keys])
+    letters = numpy.frombuffer("".join(keys).encode("utf-32-le"), numpy.uint32)
+    return letters, rows, numpy.arange(len(rows)) + (SHINGLE - 1) * rows
+
+
 def _grams(strings: list[str]) -> numpy.ndarray:
     """For each 5-gram of each string's key, each once: number of the string in the upper bits, a hash in the lower ROW."""
-    keys = [text.key(string).ljust(SHINGLE, "\0") for string in strings]
-    letters = numpy.frombuffer("".join(keys).encode("utf-32-le"), numpy.uint32).astype(numpy.uint64)
-    rows = numpy.repeat(numpy.arange(len(keys), dtype=numpy.uint64), [len(key) - SHINGLE + 1 for key in keys])
+    letters, rows, places = _windows(strings)
     hashed = functools.reduce(lambda value, step: value * MULTIPLIER + letters[step:len(letters) - SHINGLE + 1 + step],
-                              range(SHINGLE), numpy.uint64(0))
-    hashed = hashed[numpy.arange(len(rows)) + (SHINGLE - 1) * rows.astype(int)]
+                              range(SHINGLE), numpy.uint64(0))[places]
     hashed = (hashed ^ hashed >> HASH) * MULTIPLIER
-    found = numpy.sort(rows << ROW | hashed >> (numpy.uint64(64) - ROW))
+    found = numpy.sort(rows.astype(numpy.uint64) << ROW | hashed >> (numpy.uint64(64) - ROW))
     return found[numpy.diff(found, prepend=~found[0]) != 0]
 
 

@@ -12,7 +12,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.data import corpus, prompts
+from lib.data import likeness, prompts
 from lib.engine import assets, paths, records
 from lib.evaluate import benchmarks, measure
 
@@ -172,7 +172,7 @@ def test_no_twin_of_a_test_row_is_trained_on():
     kept, counts = benchmarks.clean(training, tests)
     assert list(kept["text"]) == ["Nothing that is alike stands here."]
     assert counts.to_dict("records") == [{"source": "s", "task": "sentiment", "found": 3, "leaked": 2, "kept": 1}]
-    assert corpus.leaking([["Some text.\nIt was there all day long, so."], ["Other text entirely."]],
+    assert likeness.leaking([["Some text.\nIt was there all day long, so."], ["Other text entirely."]],
                           benchmarks.asked(tests)) == [True, False]
 
 

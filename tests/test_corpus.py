@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.data import corpus, items, minimal, public, sources, text
+from lib.data import corpus, items, likeness, minimal, public, sources, text
 from lib.engine import records
 
 SETTINGS = corpus.Settings(minimum_characters=5, minimum_pair_characters=5, test_share=0.2, validation_share=0.1)
@@ -110,12 +110,12 @@ def test_a_planted_twin_is_dropped_and_counted():
 def test_twins_are_exact():
     strings = ["the quick brown fox jumps over the lazy dog", "an entirely different sentence about rivers", "ab"]
     against = ["The quick brown fox jumps over the lazy dogs!", "ab", "nothing of the kind"]
-    brute = {a for a in strings for b in against if corpus.jaccard(corpus.shingles(a), corpus.shingles(b)) > 0.7}
-    assert corpus.twins(strings, against, 0.7) == brute == {strings[0], "ab"}
+    brute = {a for a in strings for b in against if likeness.jaccard(likeness.shingles(a), likeness.shingles(b)) > 0.7}
+    assert likeness.twins(strings, against, 0.7) == brute == {strings[0], "ab"}
 
 
 def test_near_duplicates_keep_the_first():
-    assert corpus.near_duplicates(["open the file 12 now", "Open the file 7 now!", "close every window"], 0.8) == [False, True, False]
+    assert likeness.near_duplicates(["open the file 12 now", "Open the file 7 now!", "close every window"], 0.8) == [False, True, False]
 
 
 def test_the_same_input_gives_the_same_result(built):
@@ -318,9 +318,9 @@ TWIN = "او دیروز می‌گفت که کتاب سلام را تا پایا�
     TWIN.replace("کتاب", "ﮐﺘﺎﺏ").replace("سلام", "ﺳﻼﻡ"), TWIN.replace("ا", "اـ"), TWIN.replace("ک", "کِ").replace("ت", "تَ"),
     "\u200b".join(TWIN), TWIN.replace("ا", "\u00adا"), TWIN.replace("\u200c", "")])
 def test_a_twin_in_another_spelling_is_a_twin(spelled):
-    assert spelled != TWIN and corpus.twins([TWIN], [spelled], 0.7) == {TWIN}
-    assert corpus.near_duplicates([TWIN, spelled], 0.8) == [False, True]
-    assert corpus.leaking([[f"پیش از این {spelled} و پس از آن"], ["چیز دیگری است"]], [TWIN]) == [True, False]
+    assert spelled != TWIN and likeness.twins([TWIN], [spelled], 0.7) == {TWIN}
+    assert likeness.near_duplicates([TWIN, spelled], 0.8) == [False, True]
+    assert likeness.leaking([[f"پیش از این {spelled} و پس از آن"], ["چیز دیگری است"]], [TWIN]) == [True, False]
 
 
 def test_what_gives_away_anything_asked_is_left_out_and_counted(output):
@@ -339,8 +339,8 @@ def test_looking_for_leaks_equals_comparing_everything(english, persian):
     asked = {english[1], persian[2].replace("زود", "دیر"), "yes"}
     def gives(string, question):
         pieces = (string, *string.split("\n"))
-        return any(corpus.jaccard(corpus.shingles(piece), corpus.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
-    assert corpus.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
+        return any(likeness.jaccard(likeness.shingles(piece), likeness.shingles(question)) > 0.7 for piece in pieces) or len(question) > 20 and question in string
+    assert likeness.leaking(texts, asked) == [any(gives(string, one) for one in asked) for string, in texts]
 
 
 def test_what_normalisation_rewrites_is_counted_by_source_and_language():

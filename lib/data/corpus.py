@@ -3,9 +3,9 @@
 Rows are filtered, then split by group, then test rows that have a near twin in training are dropped. Whatever goes is
 counted, by artefact, language, source and filter, so that read = kept + removed.
 """
+import functools
 import hashlib
-import math
-import zlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -15,17 +15,15 @@ import datasets
 import numpy
 import pandas
 import pyarrow
+import pyarrow.compute
 import regex
-from datasketch import MinHash, MinHashLSH
 
-from lib.data import public, sources, text
-from lib.engine import assets, params, paths, records
+from lib.data import files, likeness, public, sources, text
+from lib.engine import assets, params, paths, pool, records
 
 CHAPTER = "01_corpus"
 Frames = dict[str, pandas.DataFrame]
-SHINGLE, PERMUTATIONS = 5, 64
 RUN = 8  # words that no training text shares with a test
-SECRET = 20  # characters: shorter questions stand in many texts by themselves
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
 TEXTS = {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt", "reply"], "items": ["question"]}
 # What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, #name#, {name}, { -name }, a lone #.
@@ -54,7 +52,7 @@ class Settings:
     maximum_characters: int = 4000
     script_share: float = 0.6
     near_duplicate_threshold: float = 0.8
-    twin_threshold: float = 0.7
+    twin_threshold: float = likeness.TWIN
     test_share: float = 0.1
     validation_share: float = 0.05
     document_characters: int = 800
@@ -140,8 +138,9 @@ def _read(name: str, languages: list[str]) -> sources.Content:
 def merge(contents: Iterable[sources.Content]) -> sources.Content:
     """One content out of several."""
     contents = list(contents)
-    return sources.Content(*([row for content in contents for row in content[field]]
-                             for field in range(len(sources.Content._fields))))
+    units, *others = (itertools.chain.from_iterable([content[field] for content in contents])
+                      for field in range(len(sources.Content._fields)))
+    return sources.Content(files.Spool(units), *map(list, others))
 
 
 def clean(content: sources.Content, others: list[str], settings: Settings) -> tuple[Frames, list[dict]]:
@@ -173,23 +172,35 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
 
 def _rows(units: list[dict], columns: dict[str, str], label: str) -> pandas.DataFrame:
     """Frame of the units that have a text in every language wanted, normalised; `columns` maps names to codes."""
+    wanted = (row for row in units if all(row.get(code) for code in columns.values()))
+    work = functools.partial(_normalised, columns, label)
+    return pandas.concat(list(pool.batches(work, wanted, f"{label}: normalisation")) or [work([])], ignore_index=True)
+
+
+def _normalised(columns: dict[str, str], label: str, units: list[dict]) -> pandas.DataFrame:
+    """Frame of units that have a text in every language wanted."""
     found = [{"source": row["source"], "group": row["group"], "language": label,
-              **{name: text.normalise(row[code], code) for name, code in columns.items()}}
-             for row in units if all(row.get(code) for code in columns.values())]
+              **{name: text.normalise(row[code], code) for name, code in columns.items()}} for row in units]
     return pandas.DataFrame(found, columns=["source", "group", "language", *columns])
 
 
 def _reading(content: sources.Content) -> list[dict]:
     """Rows of the ledger on the units: rows of files left out, texts read, and those rewritten, by kind and at all."""
+    counts = sum(pool.batches(_rewritten, content.units, "reading"), Counter())
+    return [{"artefact": "units", **row} for row in content.left_out] + [
+        {"artefact": "units", "language": language, "source": source, "filter": name, "rows": rows}
+        for (language, source, name), rows in sorted(counts.items())]
+
+
+def _rewritten(units: list[dict]) -> Counter:
+    """(language, source, kind) → texts of the units, of kind `read`, those rewritten by kind, and `rewritten` at all."""
     counts = Counter()
-    for row in content.units:
+    for row in units:
         for code, string in row.items():
             if code not in ("source", "group"):
                 kinds = text.rewritings(string, code)
                 counts.update((code, row["source"], name) for name in ["read", *kinds, *["rewritten"][:len(kinds)]])
-    return [{"artefact": "units", **row} for row in content.left_out] + [
-        {"artefact": "units", "language": language, "source": source, "filter": name, "rows": rows}
-        for (language, source, name), rows in sorted(counts.items())]
+    return counts
 
 
 def readable(string: str) -> str:
@@ -216,18 +227,34 @@ def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, s
     own = {Path(file).name for file in settings.pair_files}
     program = frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
     if artefact == "documents":
-        changed = frame["text"].where(~program, frame["text"].map(readable))
-        _drop(frame, changed != frame["text"], "rewritten", artefact, ledger)
-        frame = frame.assign(text=changed)
-    columns, rows = list(scripts), frame.assign(program=program).to_dict("records")
+        changed = frame.loc[program, "text"].map(readable)
+        _drop(frame[program], changed != frame.loc[program, "text"], "rewritten", artefact, ledger)
+        frame = frame.assign(text=changed.reindex(frame.index).fillna(frame["text"])) if len(changed) else frame
+    columns, rows = list(scripts), frame.assign(program=program)[[*scripts, "program"]].itertuples(index=False, name=None)
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
-    for name, bad in _filters(scripts, settings).items():
-        frame = _drop(frame, [bad(rows[place]) for place in frame.index], name, artefact, ledger)
+    failed = list(pool.batches(functools.partial(_failed, scripts, settings), rows, f"{artefact}: filters"))
+    failed = numpy.concatenate(failed) if failed else numpy.zeros(0, int)
+    for number, name in enumerate(_filters(scripts, settings)):
+        frame = _drop(frame, failed[frame.index] == number, name, artefact, ledger)
         if name == "length":
-            frame = _drop(frame, frame.duplicated(columns), "exact duplicate", artefact, ledger)
-    strings = (" ".join(row) for row in frame[columns[:2]].itertuples(index=False))
-    near = near_duplicates(strings, settings.near_duplicate_threshold)
+            frame = _drop(frame, _duplicated(frame[columns]), "exact duplicate", artefact, ledger)
+    strings = frame[columns[0]] if len(columns) == 1 else (" ".join(row) for row in frame[columns[:2]].itertuples(index=False))
+    near = likeness.near_duplicates(strings, settings.near_duplicate_threshold)
     return _drop(frame, near, "near duplicate", artefact, ledger)
+
+
+def _failed(scripts: dict[str, str], settings: Settings, rows: list[tuple]) -> list[int]:
+    """The number of the first filter that each row fails, -1 where it passes all."""
+    filters = list(_filters(scripts, settings).values())
+    rows = (dict(zip([*scripts, "program"], row)) for row in rows)
+    return [next((number for number, bad in enumerate(filters) if bad(row)), -1) for row in rows]
+
+
+def _duplicated(frame: pandas.DataFrame) -> pandas.Series:
+    """Rows that an earlier one equals; only rows with a hash that is not their own are compared as a whole."""
+    hashes = pandas.Series(map(hash, frame.itertuples(index=False, name=None)), frame.index, "int64")
+    several = hashes.duplicated(keep=False)
+    return frame[several].duplicated().reindex(frame.index, fill_value=False)
 
 
 def _filters(scripts: dict[str, str], settings: Settings) -> dict:
@@ -244,98 +271,16 @@ def _filters(scripts: dict[str, str], settings: Settings) -> dict:
 def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) -> pandas.DataFrame:
     """The frame without its bad rows; their number goes into the ledger, by source and language."""
     bad = pandas.Series(list(bad), index=frame.index, dtype=bool)
-    for (source, language), count in frame[bad].groupby(["source", "language"]).size().items():
+    for (source, language), count in frame.loc[bad, ["source", "language"]].value_counts(sort=False).sort_index().items():
         ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name,
                        "rows": int(count)})
-    return frame[~bad]
-
-
-def shingles(string: str) -> set[str]:
-    """Character 5-grams of the string's key (`text.key`)."""
-    string = text.key(string)
-    return {string[start:start + SHINGLE] for start in range(max(1, len(string) - SHINGLE + 1))}
-
-
-def jaccard(a: set, b: set) -> float:
-    """Size of the intersection over that of the union."""
-    common = len(a & b)
-    return common / (len(a) + len(b) - common) if a or b else 1.0
-
-
-def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
-    """For each string, whether an earlier kept one is more similar than `threshold`.
-
-    Candidates come from MinHash-LSH (Broder 1997; datasketch, 64 permutations) and are confirmed exactly.
-    """
-    strings = list(strings)
-    index, found = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS), []
-    encoded = ([part.encode("utf8") for part in shingles(string)] for string in strings)
-    sketches = MinHash.generator(encoded, num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
-    for number, sketch in enumerate(sketches):
-        near = (jaccard(shingles(strings[number]), shingles(strings[other])) for other in index.query(sketch))
-        found.append(any(similarity > threshold for similarity in near))
-        if not found[-1]:
-            index.insert(number, sketch, check_duplication=False)
-    return found
-
-
-def twins(strings: Iterable[str], against: Iterable[str], threshold: float) -> set[str]:
-    """Those of `strings` that have a Jaccard similarity above `threshold` with any text in `against`; exact."""
-    near = _near(strings, threshold)
-    return {string for other in set(against) for string in near(other)}
-
-
-def _near(strings: Iterable[str], threshold: float):
-    """A function that gives those of the strings that are near twins of a text.
-
-    A twin shares at least ⌈t·n⌉ of a string's n shingles, so it holds one of any n − ⌈t·n⌉ + 1 of them: only the rarest
-    so many are indexed (prefix filter, Chaudhuri et al. 2006).
-    """
-    sets = {string: shingles(string) for string in dict.fromkeys(strings)}
-    frequency = Counter(part for parts in sets.values() for part in parts)
-    index = defaultdict(list)
-    for string, parts in sets.items():
-        rare = sorted(parts, key=lambda part: (frequency[part], part))
-        for part in rare[:len(parts) - math.ceil(threshold * len(parts)) + 1]:
-            index[part].append(string)
-
-    def near(other: str) -> set[str]:
-        parts = shingles(other)
-        found = {string for part in parts & index.keys() for string in index[part]}
-        return {string for string in found if threshold * len(parts) < len(sets[string]) < len(parts) / threshold
-                and jaccard(sets[string], parts) > threshold}
-    return near
-
-
-def _holds(wanted: Iterable[str]):
-    """A function that says whether one of the strings stands in a text, by their keys; exact."""
-    keys = {text.key(string) for string in wanted} - {""}
-    frequency = Counter(part for key in keys for part in shingles(key))
-    index = defaultdict(list)
-    for key in keys:
-        index[min(shingles(key), key=lambda part: (frequency[part], part))].append(key)
-
-    def holds(string: str) -> bool:
-        whole = text.key(string)
-        return any(key in whole for part in shingles(whole) & index.keys() for key in index[part])
-    return holds
-
-
-def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: float = Settings.twin_threshold) -> list[bool]:
-    """For each row of training texts, whether any of what is `asked` is given away by one of them; exact.
-
-    A text does when it, or a line of it, is a near twin of an asked text, or of a line of one, or when such a text of at
-    least SECRET characters stands in it. Rows are read one by one; what is asked is kept in memory.
-    """
-    secret = {part for string in asked for part in (string, *text.lines(string)) if len(part) >= SECRET}
-    near, holds = _near({string for string in asked if string} | secret, threshold), _holds(secret)
-    return [any(holds(string) or any(map(near, {string, *text.lines(string)})) for string in row) for row in rows]
+    return frame[~bad] if bad.any() else frame
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
     """The rows without those to train on whose `columns` give away what is `asked`; how many did is fact `leaked`."""
     train = rows[rows["split"] == "train"] if "split" in rows else rows
-    bad = rows.index.isin(train.index[leaking(train[columns].astype(str).to_numpy(), asked)])
+    bad = rows.index.isin(train.index[likeness.leaking(train[columns].astype(str).to_numpy(), asked)])
     record.fact("leaked", int(bad.sum()), "rows", **labels)
     return rows[~bad].reset_index(drop=True)
 
@@ -364,10 +309,10 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     splits = assign((group for frame in frames.values() for group in frame["group"]), settings)
     frames = dict(frames)
     for name, frame in frames.items():
-        names = [digest(name, *row) for row in frame.itertuples(index=False)]
+        names = [digest(name, *row) for row in frame.itertuples(index=False, name=None)]
         # The columns of multi-way items are language codes, and `id` is Indonesian's.
         column = "item" if name == "multiway" else "id"
-        frames[name] = frame.assign(split=frame["group"].map(splits), **{column: names})
+        frames[name] = frame.assign(split=[splits[group] for group in frame["group"]], **{column: names})
     found, _ = leaks(frames, settings)
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
@@ -386,11 +331,15 @@ def compared(artefact: str, settings: Settings) -> list[str]:
 
 def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[str], int]:
     """Validation and test texts that have a near twin among all training texts, and how many texts were looked at."""
-    texts = {True: set(), False: set()}
+    held, training, seen = set(), [], set()
     for name, frame in frames.items():
-        for training, part in frame.groupby(frame["split"] == "train"):
-            texts[training].update(part[compared(name, settings)].to_numpy().ravel())
-    return twins(sorted(texts[False]), texts[True], settings.twin_threshold), len(texts[False])
+        train = frame["split"] == "train"
+        for column in compared(name, settings):
+            held.update(frame.loc[~train, column])
+            training.append(frame.loc[train, column])
+    fresh = (string for string in itertools.chain.from_iterable(training)
+             if (found := hash(string)) not in seen and not seen.add(found))
+    return likeness.twins(sorted(held), fresh, settings.twin_threshold), len(held)
 
 
 def held_out(frames: Frames) -> set[str]:
@@ -406,7 +355,7 @@ def guard(frames: Frames, asked: set[str], settings: Settings, ledger: list[dict
     runs = {run for string in asked for run in _runs(string)}
     train = [(name, *row) for name, frame in frames.items()
              for row in frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)].astype(str).itertuples()]
-    given = leaking((row[2:] for row in train), asked, settings.twin_threshold)
+    given = likeness.leaking((row[2:] for row in train), asked, settings.twin_threshold)
     bad = {row[:2] for row, gives in zip(train, given)
            if gives or any(not runs.isdisjoint(_runs(string)) for string in row[2:])}
     return {name: _drop(frame, [(name, place) in bad for place in frame.index], "gives a test away", name,
@@ -427,24 +376,27 @@ def asked(content: sources.Content) -> set[str]:
 def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
     """Documents: neighbouring rows of one file (or, for short strings, of one source) joined up to a length."""
     loose = rows["group"].str.startswith(("string/", "dialogue/"))
-    place = rows["group"].where(~loose, rows["source"] + "/" + rows["split"])
-    found = []
-    for (source, language, split, group), part in rows.groupby(["source", "language", "split", place], sort=False):
-        for number, string in enumerate(_joined(part["text"], settings.document_characters)):
-            found.append({"id": f"{group}:{language}:{number}", "source": source, "group": group,
-                          "language": language, "split": split, "text": string})
-    return pandas.DataFrame(found, columns=["id", "source", "group", "language", "split", "text"])
+    rows = rows.assign(group=rows["group"].where(~loose, rows["source"] + "/" + rows["split"]))
+    part = rows.groupby(["source", "language", "split", "group"], sort=False).ngroup().to_numpy()
+    order = numpy.argsort(part, kind="stable")
+    rows, part = (rows, part) if (part[1:] >= part[:-1]).all() else (rows.iloc[order], part[order])
+    number = _numbers(part, rows["text"].str.len(), settings.document_characters)
+    first = numpy.flatnonzero(numpy.diff(part, prepend=-1) | numpy.diff(number, prepend=-1))
+    found = rows.iloc[first].reset_index(drop=True)
+    lines = pyarrow.LargeListArray.from_arrays([*first, len(rows)], pyarrow.array(rows["text"], pyarrow.large_string()))
+    names = found["group"] + ":" + found["language"] + ":" + number[first].astype(str)
+    texts = pyarrow.compute.binary_join(lines, pyarrow.scalar("\n", pyarrow.large_string()))
+    return found.assign(id=names, text=pandas.array(texts, "str"))[["id", "source", "group", "language", "split", "text"]]
 
 
-def _joined(strings: Iterable[str], length: int) -> list[str]:
-    """Strings put together, one a line, each result closed as soon as it reaches the length."""
-    found, size = [[]], 0
-    for string in strings:
-        if size >= length:
-            found, size = [*found, []], 0
-        found[-1].append(string)
-        size += len(string) + 1
-    return ["\n".join(lines) for lines in found if lines]
+def _numbers(part: Iterable[int], lengths: Iterable[int], most: int) -> numpy.ndarray:
+    """Number of the document that each text goes to, within its part; a document is closed as soon as it is long enough."""
+    found, before, number, size = [], None, 0, 0
+    for now, length in zip(part, lengths):
+        number, size = (0, 0) if now != before else (number + 1, 0) if size >= most else (number, size)
+        before, size = now, size + length + 1
+        found.append(number)
+    return numpy.array(found, int)
 
 
 def codes(multiway: pandas.DataFrame) -> list[str]:
@@ -501,8 +453,8 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
     for row in ledger:
         record.fact("rows", row["rows"], "rows", **{name: row[name] for name in row if name != "rows"})
     for name, frame in frames.items():
-        for (source, language), part in frame.groupby(["source", "language"]):
-            record.fact("rows", len(part), "rows", artefact=name, language=language, source=source, filter="kept")
+        for (source, language), count in frame.groupby(["source", "language"]).size().items():
+            record.fact("rows", int(count), "rows", artefact=name, language=language, source=source, filter="kept")
     _note_text(record, frames["documents"], found["documents"])
     for (task, language, split), part in found["items"].groupby(["task", "language", "split"]):
         labels = {"task": task, "language": language, "split": split}
@@ -519,10 +471,10 @@ def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas
     """Documents, characters, words and licence of each source, and how long its texts are."""
     for (source, language), part in rows.groupby(["source", "language"]):
         labels = {"source": source, "language": language}
-        written = documents.query("source == @source and language == @language")
-        record.fact("documents", len(written), "documents", **labels)
+        written = (documents["source"] == source) & (documents["language"] == language)
+        record.fact("documents", int(written.sum()), "documents", **labels)
         record.fact("characters", int(part["text"].str.len().sum()), "characters", **labels)
-        record.fact("words", sum(len(text.words(string)) for string in part["text"]), "words", **labels)
+        record.fact("words", sum(map(len, pool.each(text.words, part["text"], "words"))), "words", **labels)
         record.fact("zwnj", int(part["text"].str.count(text.ZWNJ).sum()), "signs", **labels)
         known = assets.provenance(source) if source in assets.registry() else {"licence": "the user's own"}
         for name, value in known.items():

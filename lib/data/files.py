@@ -6,14 +6,16 @@ import codecs
 import contextlib
 import csv
 import io
+import itertools
 import json
+import pickle
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-import regex
 
 from lib.data import text
 
@@ -25,12 +27,37 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM
 # What old files of a script are most often written in, as iconv names it.
 OLD = {"Arabic": "WINDOWS-1256", "Cyrillic": "WINDOWS-1251", "Hebrew": "WINDOWS-1255", "Greek": "WINDOWS-1253",
        "Thai": "WINDOWS-874", "Han": "GB18030", "Japanese": "SHIFT-JIS", "Hangul": "UHC"}
-BLANK_LINE = regex.compile(r"\n\s*\n")
+HEAD, BATCH = 8192, 1000  # bytes that tell text from other files; rows kept together
 ABSENT = object()
 
 
 class SourceError(ValueError):
     """A source or a user's file cannot be read; one sentence says what was found and the way out."""
+
+
+class Spool(Sequence):
+    """Rows that are kept on disk once they are many, to be read as often as wanted."""
+
+    def __init__(self, rows: Iterable):
+        self.file, self.starts, self.size = tempfile.SpooledTemporaryFile(max_size=2 ** 26), [], 0
+        rows = iter(rows)
+        while batch := list(itertools.islice(rows, BATCH)):
+            self.starts.append(self.file.tell())
+            pickle.dump(batch, self.file, pickle.HIGHEST_PROTOCOL)
+            self.size += len(batch)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: int):
+        return self._batch(self.starts[place // BATCH])[place % BATCH]
+
+    def __iter__(self) -> Iterator:
+        return itertools.chain.from_iterable(map(self._batch, self.starts))
+
+    def _batch(self, start: int) -> list:
+        self.file.seek(start)
+        return pickle.load(self.file)
 
 
 def kind(path: Path) -> str:
@@ -59,9 +86,10 @@ def texts(path: Path, column: str, language: str) -> Iterator[object]:
     """
     check(path, ".txt", *ROWS)
     if kind(path) == ".txt":
-        content = "\n".join(text.lines(decoded(path, language)))
-        found = BLANK_LINE.split(content) if BLANK_LINE.search(content.strip()) else content.split("\n")
-        yield from (document for document in found if document.strip())
+        runs = itertools.groupby(lines(path, language), lambda line: bool(line.strip()))
+        apart = sum(1 for _ in itertools.islice((filled for filled, _ in runs if filled), 2)) > 1
+        for filled, run in itertools.groupby(lines(path, language), lambda line: bool(line.strip())):
+            yield from (["\n".join(run)] if apart else run) if filled else ()
         return
     known, first = False, {}
     for _, row in records(path, language, [column]):
@@ -79,7 +107,7 @@ def records(path: Path, language: str, columns: list[str]) -> Iterator[tuple[int
     Of .parquet only `columns` are read, which may lead inside, or all when it has none of them.
     """
     if kind(path) in (".jsonl", ".json"):
-        yield from _json(path, decoded(path, language))
+        yield from _json(path, language)
     elif kind(path) == ".parquet":
         yield from enumerate(_parquet(path, columns), 1)
     else:
@@ -113,38 +141,68 @@ def value(row: dict, column: str, default=None):
 
 def content(path: Path) -> bytes:
     """The bytes of a file, unpacked."""
+    with _opened(path) as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path):
+    """The bytes of a file as a stream, unpacked."""
     if not path.exists():
         raise SourceError(f"There is no file {path}; check `corpus_files`, `pair_files` and `test_files` (in "
                           "09_curriculum `corpora`).")
     packing = PACKED.get(path.suffix.lower())
     try:
-        return pyarrow.input_stream(str(path), compression=packing).read()
+        with pyarrow.input_stream(str(path), compression=packing) as stream:
+            yield stream
     except OSError as error:
         found = f"is not a whole {packing} file ({error}); pack it again" if packing else f"cannot be read ({error})"
         raise SourceError(f"{path} {found}.") from error
 
 
 def decoded(path: Path, language: str) -> str:
-    """The text of a file, by its byte order mark or as UTF-8."""
-    data = content(path)
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in data[:8192]:
+    """The text of a file, by its byte order mark or as UTF-8, its line ends as they are."""
+    return "".join(_decoded(path, language, ""))
+
+
+def lines(path: Path, language: str) -> Iterator[str]:
+    """The lines of a file (`text.lines`), read piece by piece."""
+    return (line.removesuffix("\n") for line in _decoded(path, language, None))
+
+
+def _decoded(path: Path, language: str, newline: str | None) -> Iterator[str]:
+    """The lines of a file with their ends, as `io.open` gives them for a `newline`."""
+    with _opened(path) as stream:
+        head = stream.read(HEAD)
+    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in head:
         raise SourceError(f"{path} is binary, not text (or UTF-16 without a byte order mark); give text, or .parquet.")
     try:
-        return data.decode(encoding)
+        with _opened(path) as stream, io.TextIOWrapper(stream, encoding, newline=newline) as file:
+            yield from file
+    except UnicodeDecodeError:
+        raise _misread(path, language, encoding) from None
+
+
+def _misread(path: Path, language: str, encoding: str) -> SourceError:
+    """What to say of a file that is not of the encoding."""
+    data = content(path)
+    try:
+        data.decode(encoding)
     except UnicodeDecodeError as error:
         old = OLD.get(text.LANGUAGES[language].script if language in text.LANGUAGES else "", "WINDOWS-1252")
-        raise SourceError(f"{path} is not {encoding.removesuffix('-sig').upper()}: byte {data[error.start]:#04x} at "
-                          f"position {error.start}; convert it first, e.g. by `iconv -f {old} -t UTF-8` if it is "
-                          f"{old}, as old files in {language!r} often are.") from error
+        return SourceError(f"{path} is not {encoding.removesuffix('-sig').upper()}: byte {data[error.start]:#04x} at "
+                           f"position {error.start}; convert it first, e.g. by `iconv -f {old} -t UTF-8` if it is "
+                           f"{old}, as old files in {language!r} often are.")
+    return SourceError(f"{path} changed while it was read; try again.")
 
 
-def _json(path: Path, string: str) -> Iterator[tuple[int, dict]]:
+def _json(path: Path, language: str) -> Iterator[tuple[int, dict]]:
     """The objects of a file with one a line, or with an array of them."""
-    place, rows = "line", ((number, line) for number, line in enumerate(text.lines(string), 1) if line.strip())
-    if string.lstrip().startswith("["):
+    place, rows = "line", ((number, line) for number, line in enumerate(lines(path, language), 1) if line.strip())
+    if next(filter(str.strip, lines(path, language)), "").lstrip().startswith("["):
         with contextlib.suppress(ValueError, RecursionError):  # else lines that begin with a bracket
-            place, rows = "entry", enumerate(json.loads(string), 1)
+            place, rows = "entry", enumerate(json.loads(decoded(path, language)), 1)
     for number, row in rows:
         try:
             row = json.loads(row) if place == "line" else row
@@ -160,7 +218,9 @@ def _json(path: Path, string: str) -> Iterator[tuple[int, dict]]:
 def _parquet(path: Path, columns: list[str]) -> Iterator[dict]:
     """The rows of a parquet file, with the columns wanted."""
     try:
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content(path)))
+        packed = path.suffix.lower() in PACKED
+        with _opened(path):
+            file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content(path)) if packed else path)
         names = [file.schema.column(place).path for place in range(len(file.schema))]
         here = [column for column in columns if any(f"{name}.".startswith(f"{column}.") for name in names)]
         for batch in file.iter_batches(columns=here or None):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pandas
 
-from lib.data import corpus, minimal, text
+from lib.data import corpus, likeness, minimal, text
 from lib.data.sources import Content
 
 # Question and answers of bitext_verify in each language that can ask it: same meaning?
@@ -59,7 +59,7 @@ def couplets(content: Content, splits: dict[str, str], settings: corpus.Settings
              for part in ("first", "second")}} for row in content.couplets if row["group"] in splits]
     training = [row[part] for row in rows if row["split"] == "train" for part in ("first", "second")]
     held = [row[part] for row in rows if row["split"] != "train" for part in ("first", "second")]
-    leaked = corpus.twins(held, training, settings.twin_threshold)
+    leaked = likeness.twins(held, training, settings.twin_threshold)
     rows = [row for row in rows if row["split"] == "train" or not {row["first"], row["second"]} & leaked]
     pools = {length: _pools(rows, lambda row: (row["split"], _ending(row, length))) for length in (3, 2, 1)}
     return [_item("hafez_mcq", "fa", row["split"], row["first"], row["second"], _rhyming(row, pools)) for row in rows]
@@ -107,9 +107,10 @@ def symbols(content: Content, splits: dict[str, str], settings: corpus.Settings)
 
 def sections(content: Content, documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     """heading_mcq: which title does the passage stand under? Only passages that the filters kept."""
-    kept = dict(zip(zip(documents["language"], documents["text"]), documents["split"]))
     rows = [{**row, "passage": text.normalise(row["passage"], row["language"]),
              "heading": text.normalise(row["heading"], row["language"])} for row in content.sections]
+    documents = documents[documents["text"].isin({row["passage"] for row in rows})]
+    kept = dict(zip(zip(documents["language"], documents["text"]), documents["split"]))
     scripts = {"en": "Latin", settings.language: settings.script}
     rows = [{**row, "split": kept[row["language"], row["passage"]]} for row in rows
             if len(row["passage"]) >= 80 and (row["language"], row["passage"]) in kept
@@ -143,5 +144,5 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
 def _likest(rows: list[dict], place: int) -> str:
     """Target of the pair of about the same length that shares most words with this one, but is not a near copy."""
     near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row is not rows[place]]
-    scored = [(corpus.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
+    scored = [(likeness.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
     return max([entry for entry in scored if entry[0] < 0.6] or scored)[2]

@@ -3,11 +3,11 @@
 After BLiMP (Warstadt et al. 2020, arXiv 1912.00582): whoever knows the grammar finds the sentence likelier than its twin.
 """
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas
 
-from lib.data import corpus, text
+from lib.data import corpus, likeness, text
 from lib.data.sources import Content
 
 TASKS = ("word_order", "spacing", "agreement")
@@ -27,15 +27,17 @@ def derive(documents: pandas.DataFrame, content: Content, settings: corpus.Setti
     own = documents[(documents["split"] != "test") | ~documents["language"].isin(outside["language"])]
     found = []
     for language, rows in pandas.concat([own, outside]).groupby("language", sort=False):
-        lines = {split: list(dict.fromkeys(sentence for string in part["text"] for sentence in text.sentences(string)))
-                 for split, part in rows.groupby("split")}
-        training = lines.pop("train", [])
-        for split, strings in lines.items():
-            ordered = sorted(strings, key=corpus.digest)
-            drawn = {(task, *pair) for task, fault in FAULTS.items() for pair in _drawn(ordered, fault)}
-            leaked = corpus.twins([sentence for _, sentence, _ in drawn], training, settings.twin_threshold)
-            found += [(task, language, split, *pair) for task, *pair in sorted(drawn) if pair[0] not in leaked]
+        drawn, train = [], rows["split"] == "train"
+        for split, part in rows[~train].groupby("split"):
+            ordered = sorted(set(_sentences(part["text"])), key=corpus.digest)
+            drawn += [(task, split, *pair) for task, fault in FAULTS.items() for pair in _drawn(ordered, fault)]
+        leaked = likeness.twins([pair[2] for pair in drawn], _sentences(rows.loc[train, "text"]), settings.twin_threshold)
+        found += [(task, language, *rest) for task, *rest in drawn if rest[1] not in leaked]
     return found + [("agreement", row["language"], "test", row["sentence"], row["fault"]) for row in content.agreement]
+
+
+def _sentences(strings: Iterable[str]) -> Iterator[str]:
+    return itertools.chain.from_iterable(map(text.sentences, strings))
 
 
 def _drawn(sentences: list[str], fault: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:

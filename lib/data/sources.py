@@ -9,7 +9,8 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -42,7 +43,7 @@ ASSIGNMENT = regex.compile(r"^[ \t]*[\w.-]+[ \t]*=[ \t]*(.*(?:\n(?![ \t]*\.?[\w-
 class Content(NamedTuple):
     """What a source holds: units as in the module's docstring, and material for dialogues and test items."""
 
-    units: list[dict]
+    units: Sequence[dict]
     dialogues: list[dict] = []  # source, group, language, prompt, reply
     couplets: list[dict] = []  # group, first, second
     symbols: list[dict] = []  # group, symbol, <language>: phrase
@@ -295,21 +296,24 @@ def hub(identifier: str, language: str, column: str, pattern: str, limit: int = 
 
 
 def _documents(places: list[Path], name: str, language: str, column: str, limit: int) -> Content:
-    units, seen, bad = [], 0, 0
+    counts = Counter()
     rows = ((f"{path.name}/{number}", row) for path in places
             for number, row in enumerate(files.texts(path, column, language)))
-    for group, document in rows:
-        if not _filled(document):
-            bad += 1
-            continue
-        units += [{"source": name, "group": group, language: line} for line in text.lines(document) if line.strip()]
-        seen += len(document)
-        if limit and seen >= limit:
-            break
+
+    def found():
+        for group, document in rows:
+            counts["bad"] += not _filled(document)
+            for line in text.lines(document) if _filled(document) else ():
+                if line.strip():
+                    yield {"source": name, "group": group, language: line}
+            counts["seen"] += len(document) if _filled(document) else 0
+            if limit and counts["seen"] >= limit:
+                break
+    units = files.Spool(found())
     if not units:
-        where = f" in its {bad} rows" if bad else ""
+        where = f" in its {counts['bad']} rows" if counts["bad"] else ""
         raise SourceError(f"{places[0]} holds no text{where}; give a file with at least one document.")
-    return Content(units, left_out=_left_out(name, language, "no text", bad))
+    return Content(units, left_out=_left_out(name, language, "no text", counts["bad"]))
 
 
 def _left_out(source: str, language: str, name: str, rows: int) -> list[dict]:

@@ -1,6 +1,7 @@
 """Words, scripts and spelling: what the companion knows about written language, Persian or any other."""
 import functools
 import html
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,11 +12,11 @@ import regex
 import yaml
 
 ZWNJ, TATWEEL = "\u200c", "\u0640"
-PERSIAN_LETTERS = str.maketrans("يىك", "ییک")
 # Letters in the shape that they have in print, alone, joined or in a ligature: a matter of fonts, not of spelling. The
 # blank on which Unicode puts a mark that stands alone is left out.
 PRESENTATION = {sign: unicodedata.normalize("NFKC", chr(sign)).strip() for sign in range(0xFB00, 0xFEFD)
                 if unicodedata.category(chr(sign))[0] == "L" and unicodedata.decomposition(chr(sign)).startswith("<")}
+PRINTED = re.compile("[\ufb00-\ufefc]")
 # Soft hyphens, zero-width spaces and joiners of words, marks of direction, and halves of a broken pair of UTF-16.
 INVISIBLE = regex.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]")
 # A ZWNJ behind another one, or at the edge of a word.
@@ -28,9 +29,12 @@ OPTIONAL = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cs}[\p{Mn}&
 FOLDED = {**PRESENTATION, ord(TATWEEL): None,
           **{sign: str(unicodedata.decimal(chr(sign))) for sign in range(0x80, 0x20000)
              if unicodedata.category(chr(sign)) == "Nd"}}
-BLANKS, BREAKS, DIGITS = regex.compile(r"[^\S\n]+"), regex.compile(r"\s*\n\s*"), regex.compile(r"\d+")
+# A string without any of these is not translated: `re` sees that fastest.
+FOLDABLE = re.compile(f"[{TATWEEL}\ufb00-\ufefc\\d]")
+# A single space, which would replace itself, is left out.
+BLANKS, BREAKS, DIGITS = regex.compile(r"[^\S\n]{2,}|[^\S\n ]"), regex.compile(r"\s*\n\s*"), regex.compile(r"\d+")
 TAG = regex.compile(r"</?[a-zA-Z][^<>]{0,200}>")
-LETTER = regex.compile(r"\p{L}")
+LETTERS = regex.compile(r"\p{L}+")
 SIGNS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 # Scripts that write no spaces between words: each letter, with its marks, stands for a word.
 UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
@@ -41,7 +45,7 @@ WORD = regex.compile(rf"[{SINGLE}&&{PARTS}]\p{{M}}*|{RUN}(?:[{ZWNJ}'’]{RUN})*"
 # English characters that one of the script says as much as: measured on Django's messages, rounded.
 WEIGHTS = {"Han": 3, "Japanese": 2, "Hangul": 2}
 # A sentence ends at a line's end, or behind a stop: with a space after it, or one that needs none.
-STOP = regex.compile(r"(?<=[.!?…؟۔।॥։።][\p{Pe}\p{Pf}\"']*)\s+|(?<=[。！？][\p{Pe}\p{Pf}]*)(?![\p{Pe}\p{Pf}])|\s*\n\s*")
+STOP = regex.compile(r"[.!?…؟۔।॥։።][\p{Pe}\p{Pf}\"']*\K\s+|[。！？][\p{Pe}\p{Pf}]*\K|\s*\n\s*")
 
 
 class Language(NamedTuple):
@@ -81,9 +85,10 @@ def rewriters(language: str) -> dict[str, Callable[[str], str]]:
 
     In Persian Arabic ي ى ك become ی ی ک, and tatweel, which only stretches a word, goes; elsewhere both stay.
     """
-    persian = {"Arabic letters": lambda string: string.translate(PERSIAN_LETTERS),
+    persian = {"Arabic letters": lambda string: string.replace("ي", "ی").replace("ى", "ی").replace("ك", "ک"),
                "tatweel": lambda string: string.replace(TATWEEL, "")}
-    return {"presentation forms": lambda string: unicodedata.normalize("NFC", string.translate(PRESENTATION)),
+    return {"presentation forms": lambda string: (unicodedata.normalize("NFC", string.translate(PRESENTATION))
+                                                  if PRINTED.search(string) else string),
             **(persian if language == "fa" else {}),
             "invisible characters": lambda string: INVISIBLE.sub("", string),
             "ZWNJ runs": lambda string: IDLE_ZWNJ.sub("", string)}
@@ -119,16 +124,16 @@ def unit(script: str) -> str:
 
 def script_share(string: str, script: str) -> float:
     """Share of the string's letters that are of a Unicode script, 0 without letters; ValueError for an unknown script."""
-    letters = len(LETTER.findall(string))
-    return len(_letters(script).findall(string)) / letters if letters else 0.0
+    letters = sum(map(len, LETTERS.findall(string)))
+    return sum(map(len, _letters(script).findall(string))) / letters if letters else 0.0
 
 
 @functools.cache
 def _letters(script: str):
-    """Pattern of one letter of a script, or of the scripts a language mixes."""
+    """Pattern of letters of a script, or of the scripts a language mixes."""
     members = SCRIPTS.get(script, rf"\p{{Script={script}}}")
     try:
-        return regex.compile(rf"[[{members}]&&\p{{L}}]", regex.V1)
+        return regex.compile(rf"[[{members}]&&\p{{L}}]+", regex.V1)
     except regex.error as error:
         raise ValueError(f"Unicode knows no script {script!r}; write e.g. Arabic, Latin, Cyrillic.") from error
 
@@ -157,7 +162,8 @@ def folded(string: str) -> str:
     """
     if string.isascii():
         return string.casefold()
-    return OPTIONAL.sub("", unicodedata.normalize("NFKC", string.translate(FOLDED)).casefold())
+    string = string.translate(FOLDED) if FOLDABLE.search(string) else string
+    return OPTIONAL.sub("", unicodedata.normalize("NFKC", string).casefold())
 
 
 def key(string: str) -> str:

@@ -13,7 +13,7 @@ import pandas
 import regex
 import yaml
 
-from lib.data import corpus, items, text
+from lib.data import corpus, items, likeness, text
 from lib.engine import assets, records
 from lib.evaluate import scoring
 
@@ -121,9 +121,9 @@ def sample(frame: pandas.DataFrame, count: int, longest: int | None = None, seed
 def clean(training: pandas.DataFrame, tests: pandas.DataFrame):
     """Training rows that hold no test text, nor a near twin of one: (kept, counts).
 
-    Passages and sentences of a pair are compared one by one (`corpus.leaking`). `counts`: source, task, found, leaked, kept.
+    Passages and sentences of a pair are compared one by one (`likeness.leaking`). `counts`: source, task, found, leaked, kept.
     """
-    leaked = pandas.Series(corpus.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests)),
+    leaked = pandas.Series(likeness.leaking([_pieces(row) for row in training.to_dict("records")], asked(tests)),
                            training.index, bool)
     counts = training.assign(found=1, leaked=leaked, kept=~leaked).groupby(["source", "task"], sort=False)
     return training[~leaked].reset_index(drop=True), counts[["found", "leaked", "kept"]].sum().reset_index()
@@ -137,7 +137,7 @@ def published(names: list[str]) -> set[str]:
 
 
 def asked(tests: pandas.DataFrame) -> set[str]:
-    """The strings of test rows that nothing to train on may give away (`corpus.leaking`)."""
+    """The strings of test rows that nothing to train on may give away (`likeness.leaking`)."""
     return {piece for row in tests.to_dict("records") for piece in _pieces(row)}
 
 
@@ -329,7 +329,7 @@ def _pieces(row: dict) -> list[str]:
     """The strings of a row that would give it away: its text and the parts of that, and its answer.
 
     A question with options counts with them, since exams ask `Which is wrong?` over and over. Strings of fewer than
-    `corpus.SECRET` characters stand in many texts by themselves and are no secret, nor is a label, nor what all items ask.
+    `likeness.SECRET` characters stand in many texts by themselves and are no secret, nor is a label, nor what all items ask.
     """
     if row["task"] == "multiple_choice":
         return [" ".join([row["text"], *row["choices"]])]
@@ -337,7 +337,7 @@ def _pieces(row: dict) -> list[str]:
     answer = row["answer"]
     if not isinstance(answer, str):
         answer = row["choices"][int(answer)] if row["choices"] is not None and pandas.notna(answer) else ""
-    return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= corpus.SECRET]
+    return [string for string in dict.fromkeys([" ".join(parts), *parts, answer]) if len(string) >= likeness.SECRET]
 
 
 def framed(rows: Iterable[dict]) -> pandas.DataFrame:

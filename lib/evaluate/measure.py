@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from lib.data import corpus, minimal, prompts, public
+from lib.data import likeness, minimal, prompts, public
 from lib.engine import params, paths
 from lib.evaluate import packing, scoring
 from lib.model import folders
@@ -177,13 +177,13 @@ def named(model, tokenizer, names: list[str], folder, limit: int | None = None, 
 
 
 def asked(names: list[str], own: dict[str, dict] | None = None, folders: list | None = None) -> set[str]:
-    """Strings of at least `corpus.SECRET` characters in any item that `named` asks with the same arguments."""
+    """Strings of at least `likeness.SECRET` characters in any item that `named` asks with the same arguments."""
     if not names:
         return set()
     with _quiet():
         tasks = known(names, folders).load(_settled(names, own))["tasks"].values()
         return {string for task in tasks for item in task.eval_docs for string in _strings(item)
-                if len(string) >= corpus.SECRET}
+                if len(string) >= likeness.SECRET}
 
 
 def files(paths_by_split: dict[str, str], folder) -> dict:

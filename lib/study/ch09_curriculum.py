@@ -8,7 +8,7 @@ import datasets
 import pandas
 from transformers import AutoTokenizer
 
-from lib.data import corpus, mixture, prompts, schedule, sources, text
+from lib.data import corpus, likeness, mixture, prompts, schedule, sources, text
 from lib.engine import assets, paths, records, statistics
 from lib.evaluate import measure, similarity
 from lib.model import folders, tokenizer
@@ -129,7 +129,7 @@ def unseen(multiway, owned, longest: int, seed: int) -> tuple[pandas.DataFrame, 
     for code in corpus.foreign(multiway):
         mine = owned.loc[(owned["language"] == code) & (owned["split"] == "train"), "text"]
         lines = [line for string in mine for line in text.lines(string)]
-        found = corpus.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
+        found = likeness.twins(test[code].tolist(), [*train[code], *lines], corpus.Settings.twin_threshold)
         bad |= test[code].isin(found)
     if count and bad.all():
         print(f"None of {count} multi-way test items has at most {longest} characters and is unlike all training items: "

@@ -1,0 +1,242 @@
+"""How alike texts are, by the character 5-grams of their keys (`text.key`): near duplicates, near twins, quotations.
+
+Candidates are found on arrays of hashes, batch by batch, and confirmed on the texts themselves, so that time and memory
+grow with the text and what is said to be exact is.
+"""
+import functools
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy
+import pandas
+from datasketch import MinHash, MinHashLSH
+from datasketch.minhash import _fmix
+
+from lib.data import text
+from lib.engine import pool
+
+SHINGLE, PERMUTATIONS = 5, 64
+SECRET = 20  # characters: shorter questions stand in many texts by themselves
+TWIN = 0.7  # texts more similar than this are near twins
+COMMON = 8  # rare 5-grams that two texts must share to be compared
+ROW, HASH = numpy.uint64(52), numpy.uint64(32)  # bits below the number of a text in its batch, and below a frequency
+MULTIPLIER = numpy.uint64(0x9E3779B97F4A7C15)
+
+
+def shingles(string: str) -> set[str]:
+    """Character 5-grams of the string's key (`text.key`)."""
+    string = text.key(string)
+    return {string[start:start + SHINGLE] for start in range(max(1, len(string) - SHINGLE + 1))}
+
+
+def jaccard(a: set, b: set) -> float:
+    """Size of the intersection over that of the union."""
+    common = len(a & b)
+    return common / (len(a) + len(b) - common) if a or b else 1.0
+
+
+def near_duplicates(strings: Iterable[str], threshold: float) -> list[bool]:
+    """For each string, whether an earlier kept one is more similar than `threshold`.
+
+    Candidates come from MinHash-LSH (Broder 1997; datasketch, 64 permutations) and are confirmed exactly.
+    """
+    strings = strings if isinstance(strings, pandas.Series) else pandas.Series(list(strings), dtype="str")
+    found = list(pool.batches(functools.partial(_bands, threshold), strings, "near duplicates"))
+    bands = numpy.concatenate(found) if found else numpy.zeros((0, 1), numpy.uint64)
+    bad, index = numpy.zeros(len(bands), bool), [defaultdict(list) for _ in bands.T]
+    shared = numpy.flatnonzero(numpy.any([_repeated(column) for column in bands.T], axis=0))
+    suspects = dict(zip(shared.tolist(), strings.iloc[shared]))
+    for number, string in suspects.items():
+        places = [table[key] for table, key in zip(index, bands[number].tolist())]
+        parts = shingles(string)
+        bad[number] = any(jaccard(parts, shingles(suspects[other])) > threshold for other in set().union(*places))
+        for place in places if not bad[number] else ():
+            place.append(number)
+    return bad.tolist()
+
+
+def _bands(threshold: float, strings: list[str]) -> numpy.ndarray:
+    """A hash of each band of each string's MinHash, array [strings, bands]; the MinHash is datasketch's for CRC-32."""
+    letters, rows, places = _windows(strings)
+    hashed = _fmix(_checksums(letters)[places], 32)
+    bands, size, multipliers, offsets = _shape(threshold)
+    starts = numpy.searchsorted(rows, numpy.arange(len(strings)))
+    values = numpy.stack([numpy.minimum.reduceat(hashed * multiplier + offset, starts)
+                          for multiplier, offset in zip(multipliers, offsets)], axis=1).astype(numpy.uint64)
+    mixed = MULTIPLIER ** numpy.arange(1, size + 1, dtype=numpy.uint64)
+    return (values.reshape(-1, bands, size) * mixed).sum(axis=2)
+
+
+@functools.cache
+def _shape(threshold: float) -> tuple[int, int, numpy.ndarray, numpy.ndarray]:
+    """Bands that datasketch cuts a MinHash into for a threshold, values of each, and its multipliers and offsets."""
+    found, (multipliers, offsets) = MinHashLSH(threshold, PERMUTATIONS), MinHash(PERMUTATIONS).permutations
+    return found.b, found.r, multipliers[:found.b * found.r], offsets[:found.b * found.r]
+
+
+def _checksums(letters: numpy.ndarray) -> numpy.ndarray:
+    """CRC-32 of the UTF-8 of SHINGLE letters from each place on; NUL stands for no letter.
+
+    CRC is linear: a state moves on by as many bytes as a letter has, and the letter's own checksum is added.
+    """
+    known, place = numpy.unique(letters, return_inverse=True)
+    coded = [chr(letter).encode() if letter else b"" for letter in known.tolist()]
+    own = numpy.array([zlib.crc32(code, 0xFFFFFFFF) ^ 0xFFFFFFFF for code in coded], numpy.uint32)[place]
+    sizes = numpy.array(list(map(len, coded)))[place]
+    table = numpy.array([zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], numpy.uint32)
+    count = len(letters) - SHINGLE + 1
+    state = numpy.full(count, 0xFFFFFFFF, numpy.uint32)
+    for step in range(SHINGLE):
+        for byte in range(sizes.max()):
+            moved = table[state & numpy.uint32(0xFF)] ^ state >> numpy.uint32(8)
+            state = numpy.where(sizes[step:step + count] > byte, moved, state)
+        state ^= own[step:step + count]
+    return ~state
+
+
+def _repeated(values: numpy.ndarray) -> numpy.ndarray:
+    """Which values stand in the array more than once."""
+    _, places, counts = numpy.unique(values, return_inverse=True, return_counts=True)
+    return counts[places] > 1
+
+
+class Index(NamedTuple):
+    """Texts to find the near twins of: those that hold a 5-gram among their rarest, by the 5-gram's first bits.
+
+    A twin shares at least ⌈t·n⌉ of a text's n 5-grams, so of the rarest n − ⌈t·n⌉ + k of each text it shares k (prefix
+    filter, Chaudhuri et al. 2006; k > 1: Wang, Li and Feng 2012). k is COMMON, or ⌈t·n⌉ where that is less.
+    """
+
+    threshold: float
+    often: numpy.ndarray  # [first bits] how often 5-grams that begin so stand in the texts
+    starts: numpy.ndarray  # [first bits + 1] where their texts begin in `holders`
+    holders: numpy.ndarray  # numbers of texts
+    least: numpy.ndarray  # [texts] k
+
+
+def twins(strings: Iterable[str], against: Iterable[str], threshold: float) -> set[str]:
+    """Those of `strings` that have a Jaccard similarity above `threshold` with any text in `against`; exact."""
+    strings = list(dict.fromkeys(strings))
+    return {strings[number] for _, number in _pairs(strings, against, threshold)}
+
+
+def _pairs(strings: list[str], texts: Iterable[str], threshold: float) -> Iterator[tuple[int, int]]:
+    """(number of the text, number of the string) of near twins."""
+    sets, start = functools.lru_cache(10_000)(lambda number: shingles(strings[number])), 0
+    index = _index(strings, threshold) if strings else None
+    for size, found in pool.batches(functools.partial(_candidates, index), texts, "twins") if strings else ():
+        for row, string, numbers in found:
+            parts = shingles(string)
+            yield from ((start + row, number) for number in numbers if jaccard(parts, sets(number)) > threshold)
+        start += size
+
+
+def _index(strings: list[str], threshold: float) -> Index:
+    """The strings, indexed."""
+    often = numpy.zeros(1 << min(24, max(8, sum(map(len, strings)).bit_length())), numpy.uint32)
+    for found in pool.batches(functools.partial(_counted, len(often)), strings, "index: frequencies"):
+        often[found[0]] += found[1].astype(numpy.uint32)
+    packed, least, start = [], [], 0
+    for rows, places, common in pool.batches(functools.partial(_rarest, often, threshold), strings, "index"):
+        packed.append(places << HASH | rows + numpy.uint64(start))
+        least.append(common)
+        start += len(common)
+    packed = numpy.concatenate(packed)
+    packed.sort()
+    starts = numpy.searchsorted(packed, numpy.arange(len(often) + 1, dtype=numpy.uint64) << HASH)
+    return Index(threshold, often, starts, packed.astype(numpy.uint32), numpy.concatenate(least))
+
+
+def _windows(strings: list[str]) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Letters of the strings' keys one after the other, and of each 5-gram the number of its string and its place."""
+    keys = [text.key(string).ljust(SHINGLE, "\0") for string in strings]
+    rows = numpy.repeat(numpy.arange(len(keys)), [len(key) - SHINGLE + 1 for key in keys])
+    letters = numpy.frombuffer("".join(keys).encode("utf-32-le"), numpy.uint32)
+    return letters, rows, numpy.arange(len(rows)) + (SHINGLE - 1) * rows
+
+
+def _grams(strings: list[str]) -> numpy.ndarray:
+    """For each 5-gram of each string's key, each once: number of the string in the upper bits, a hash in the lower ROW."""
+    letters, rows, places = _windows(strings)
+    hashed = functools.reduce(lambda value, step: value * MULTIPLIER + letters[step:len(letters) - SHINGLE + 1 + step],
+                              range(SHINGLE), numpy.uint64(0))[places]
+    hashed = (hashed ^ hashed >> HASH) * MULTIPLIER
+    found = numpy.sort(rows.astype(numpy.uint64) << ROW | hashed >> (numpy.uint64(64) - ROW))
+    return found[numpy.diff(found, prepend=~found[0]) != 0]
+
+
+def _first(grams: numpy.ndarray, size: int) -> numpy.ndarray:
+    """The first bits of the hashes of 5-grams, as a place in a table of `size`."""
+    return grams >> (ROW - numpy.uint64(size.bit_length() - 1)) & numpy.uint64(size - 1)
+
+
+def _counted(size: int, strings: list[str]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Places of a table of `size` that 5-grams of the strings have, and how many."""
+    return numpy.unique(_first(_grams(strings), size), return_counts=True)
+
+
+def _rarest(often: numpy.ndarray, threshold: float, strings: list[str]):
+    """(string, place in the table) of the rarest 5-grams of each string, and how many of them a twin shares."""
+    grams = _grams(strings)
+    rows, hashed = grams >> ROW, grams >> (ROW - HASH) & numpy.uint64(0xFFFFFFFF)
+    rarity = numpy.minimum(often[_first(grams, len(often))], 2 ** 20 - 1).astype(numpy.uint64)
+    grams = numpy.sort(rows << ROW | rarity << HASH | hashed)
+    sizes = numpy.bincount(rows.astype(int), minlength=len(strings))
+    needed = numpy.ceil(threshold * sizes).astype(int)
+    least = numpy.clip(needed, 1, COMMON)
+    place = numpy.arange(len(rows)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
+    kept = grams[place < numpy.repeat(sizes - needed + least, sizes)]
+    bits = numpy.uint64(len(often).bit_length() - 1)
+    return kept >> ROW, (kept & numpy.uint64(0xFFFFFFFF)) >> (HASH - bits), least
+
+
+def _candidates(index: Index, strings: list[str]) -> tuple[int, list[tuple[int, str, list[int]]]]:
+    """How many strings there are, and those that may have twins in the index: place, string, numbers in the index."""
+    rows, places, least = _rarest(index.often, index.threshold, strings)
+    starts, sizes = index.starts[places], index.starts[places + numpy.uint64(1)] - index.starts[places]
+    within = numpy.arange(sizes.sum()) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
+    pairs = numpy.repeat(rows << HASH, sizes) | index.holders[numpy.repeat(starts, sizes) + within]
+    pairs, shared = numpy.unique(pairs, return_counts=True)
+    rows, numbers = (pairs >> HASH).astype(int), (pairs & numpy.uint64(0xFFFFFFFF)).astype(int)
+    good = shared >= numpy.minimum(least[rows], index.least[numbers])
+    found = defaultdict(list)
+    for row, number in zip(rows[good].tolist(), numbers[good].tolist()):
+        found[row].append(number)
+    return len(strings), [(row, strings[row], numbers) for row, numbers in found.items()]
+
+
+def _holds(wanted: Iterable[str]):
+    """A function that says whether one of the strings stands in a text, by their keys; exact."""
+    keys = {text.key(string) for string in wanted} - {""}
+    frequency = Counter(part for key in keys for part in shingles(key))
+    index = defaultdict(list)
+    for key in keys:
+        index[min(shingles(key), key=lambda part: (frequency[part], part))].append(key)
+
+    def holds(string: str) -> bool:
+        whole = text.key(string)
+        return any(key in whole for part in shingles(whole) & index.keys() for key in index[part])
+    return holds
+
+
+def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: float = TWIN) -> list[bool]:
+    """For each row of training texts, whether any of what is `asked` is given away by one of them; exact.
+
+    A text does when it, or a line of it, is a near twin of an asked text, or of a line of one, or when such a text of at
+    least SECRET characters stands in it. Rows are read one by one; what is asked is kept in memory.
+    """
+    secret = {part for string in asked for part in (string, *text.lines(string)) if len(part) >= SECRET}
+    wanted, holds = list({string for string in asked if string} | secret), _holds(secret)
+    bad, owners = [], []
+
+    def pieces():
+        for number, row in enumerate(rows):
+            bad.append(any(map(holds, row)))
+            for piece in {piece for string in row if not bad[-1] for piece in (string, *text.lines(string))}:
+                owners.append(number)
+                yield piece
+    for place, _ in _pairs(wanted, pieces(), threshold):
+        bad[owners[place]] = True
+    return bad

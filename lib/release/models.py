@@ -77,7 +77,10 @@ def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: floa
 
 
 def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
-    """Runs `act` on a command line's values; an error that is for people is told in a sentence, with status 1; a stop by hand gives 130."""
+    """Runs `act` on a command line's values; an error that is for people is told in a sentence, with status 1.
+
+    A stop by hand gives 130.
+    """
     parser.add_argument("--profile", default="laptop")
     values = parser.parse_args(arguments)
     try:

@@ -168,6 +168,16 @@ def test_a_question_without_room_is_told_and_the_talk_goes_on(run, fp32, typed, 
     assert "has room for 512" in capsys.readouterr().out
 
 
+def test_a_stopped_answer_does_not_end_the_talk(run, typed, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    typed("Who?", "Why?")
+    monkeypatch.setattr(models, "answer", stop)
+    assert chat.main([]) == 0
+    assert capsys.readouterr().out.count("stopped.") == 2
+
+
 def test_a_missing_run_is_one_sentence(output, capsys):
     assert chat.main([]) == 1
     assert capsys.readouterr().err == ("The instructed model of profile laptop is not made yet: `make reproduce PROFILE=laptop` "

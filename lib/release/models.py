@@ -77,7 +77,10 @@ def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: floa
 
 
 def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
-    """Runs `act` on a command line's values; an error that is for people is told in a sentence, with status 1."""
+    """Runs `act` on a command line's values; an error that is for people is told in a sentence, with status 1.
+
+    A stop by hand gives 130.
+    """
     parser.add_argument("--profile", default="laptop")
     values = parser.parse_args(arguments)
     try:
@@ -86,6 +89,8 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     except (ValueError, FileNotFoundError, FileExistsError, assets.AssetError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -128,13 +128,15 @@ def _measures(row: dict, answer: str) -> dict:
 
 
 def foreign(answer: str, source: str, language: str, reference: str) -> bool:
-    """Whether a text is no answer: empty, a copy of its source, or mostly in another script than the language's.
+    """Whether a text is no answer: empty, a copy of its source, or `misscripted`."""
+    return not text.words(answer) or answer.strip() == source.strip() or misscripted(answer, language, reference)
 
-    That is the reference's where `text.LANGUAGES` does not know the language.
-    """
+
+def misscripted(answer: str, language: str, reference: str) -> bool:
+    """Whether a text is mostly in another script than the language's, which is the reference's where `text.LANGUAGES`
+    does not know the language."""
     script = text.script(language) if language in text.LANGUAGES else text.writing([reference])
-    share = text.script_share(answer, script)
-    return not text.words(answer) or answer.strip() == source.strip() or share < 0.5
+    return text.script_share(answer, script) < 0.5
 
 
 def _plain(value, language: str) -> str:

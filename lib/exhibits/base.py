@@ -21,8 +21,8 @@ REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmar
 # What a metric or fact may be labelled with.
 LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "effect", "encoder", "factor", "after",
           "before", "high", "instructions", "language", "low", "method", "origin", "part", "phase", "precision", "prompt",
-          "rank", "reason", "register", "round", "scale", "seed", "set", "setting", "size", "split", "stage", "stream",
-          "task", "term", "tokenizer",
+          "rank", "reason", "register", "round", "scale", "seed", "set", "setting", "size", "split", "stage", "start",
+          "state", "stream", "task", "term", "tokenizer",
           "trained_on", "trainings"]
 # What LaTeX would take for a command, and how to write it.
 COMMANDS = str.maketrans({**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}",

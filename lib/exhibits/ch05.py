@@ -1,9 +1,11 @@
 """Exhibits of instruction tuning."""
 from lib.engine import records
-from lib.exhibits.base import Lacking, figure, noted, table
+from lib.exhibits.base import Lacking, figure, measured, noted, table
 from lib.exhibits.panels import axes, curves
+from lib.exhibits.units import printed, wide
 
 CHAPTER = "05_sft"
+SHARES = ("valid", "right", "repeated", "wrong_language")
 
 
 @table("C05-T1", CHAPTER, "Instruction examples by source and language")
@@ -27,6 +29,25 @@ def generations(profile: str):
         raise Lacking("no held-out prompt is short enough; raise longest_prompt")
     changed = (frame["before"] != frame["after"]).sum()
     return frame, f"{changed} of {len(frame)} greedy answers to held-out prompts changed with instruction tuning."
+
+
+@table("C05-T3", CHAPTER, "Answers that are valid, right, repeating, or in the wrong language")
+def answers(profile: str):
+    """Shares of greedy answers to held-out prompts before and after, by start, language and task, `estimate [low, high]`.
+
+    Raises FileNotFoundError for a record from before answers were judged.
+    """
+    found = measured(profile, CHAPTER, *(f"answers_{share}" for share in SHARES))
+    if found.empty:
+        raise FileNotFoundError("Chapter 05 has to run again: what its answers are worth has no record.")
+    found = printed(found.assign(share=found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %",
+                                 heading=found["state"]))
+    frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
+                 ["start", "language", "task", "share", "n"], "heading")
+    whole = found[found["task"] == "all"].pivot_table("value", ["start", "language", "share"], "state", sort=False)
+    told = "; ".join(f"{language} {share} {row['before']:.0f} → {row['after']:.0f}"
+                     for (_, language, share), row in whole.loc[[found["start"].iloc[0]]].iterrows())
+    return frame, f"All tasks, before → after: {told} (demonstration scale)."
 
 
 @figure("C05-F1", CHAPTER, "Loss on the answers")

@@ -1,0 +1,62 @@
+"""What a model's answers are worth before and after instruction tuning: valid, right, repeating, in the wrong language."""
+import pandas
+
+from lib.data import prompts, text
+from lib.evaluate import measure, scoring
+from lib.study import contrast
+
+NGRAM, MOST = 4, 0.3  # words of a run, and the share of runs said before from which an answer repeats itself
+SHARES = ("valid", "right", "repeated", "wrong_language")
+
+
+def draw(frames, language: str, count: int, longest: int, seed: int) -> pandas.DataFrame:
+    """At most `count` held-out prompts of each task and language, of at most `longest` characters, with an id."""
+    rows = prompts.derive(*frames, language, "test")
+    rows = rows[rows["text"].str.len() <= longest].sample(frac=1, random_state=seed)
+    rows = rows.groupby(["task", "language"]).head(count).sort_values(["task", "language"], kind="stable")
+    rows = rows.assign(benchmark="", setting=rows["language"], category="", flags=[()] * len(rows), answers=None)
+    return rows.assign(id=[f"{row.task}/{row.language}/{number}" for number, row in enumerate(rows.itertuples())])
+
+
+def judged(model, tokenizer, rows: pandas.DataFrame, length: int) -> pandas.DataFrame:
+    """Greedy answers of at most `length` tokens, a row each: item, task, language, answer and the SHARES as truth values.
+
+    `right` is known of choices alone, and blank elsewhere. `wrong_language` is an answer mostly in another script; one
+    in letters of options has none. `repeated` is one of whose runs of NGRAM words more than MOST were said before (rep-4
+    of Welleck et al. 2020, arXiv 1908.04319).
+    """
+    asked = [prompts.render(tokenizer, prompts.messages(row)) for row in rows.to_dict("records")]
+    answers = measure.generate(model, tokenizer, asked, length)
+    found = scoring.judge(rows, answers)
+    wrong = [row["task"] in prompts.PHRASES and bool(text.words(answer)) and scoring.misscripted(
+        answer, row["to"] if row["task"] == "translation" else row["language"], row["answer"])
+        for answer, row in zip(answers, rows.to_dict("records"))]
+    return pandas.DataFrame({"item": rows["id"].tolist(), "task": rows["task"].tolist(), "language": rows["language"].tolist(),
+                             "answer": answers, "valid": ~found["invalid"], "repeated": list(map(repeats, answers)),
+                             "right": found["correct"] if "correct" in found else None, "wrong_language": wrong})
+
+
+def repeats(answer: str) -> bool:
+    """Whether an answer says the same again and again."""
+    words = text.words(answer)
+    runs = [tuple(words[start:start + NGRAM]) for start in range(len(words) - NGRAM + 1)]
+    return bool(runs) and 1 - len(set(runs)) / len(runs) > MOST
+
+
+def note(record, before: pandas.DataFrame, after: pandas.DataFrame, start: str):
+    """The SHARES of both, and their paired differences, by task and language, and of all tasks together in a language."""
+    by = ["language", contrast.unions("task", {"all": lambda tasks: tasks.notna()})]
+    for share in SHARES:
+        sides = [side[side[share].notna()] for side in (before, after)]
+        for state, rows in zip(("before", "after"), sides):
+            contrast.note(record, f"answers_{share}", rows, contrast.mean(share), by, start=start, state=state)
+        contrast.compare(record, f"answers_{share}_difference", *sides, contrast.mean(share), by, start=start)
+
+
+def shown(rows: pandas.DataFrame, before: pandas.DataFrame, after: pandas.DataFrame, start: str, count: int) -> list[dict]:
+    """The first `count` prompts of each task and language with their reference and both answers."""
+    frame = pandas.DataFrame({"start": start, "task": rows["task"], "language": rows["language"],
+                              "prompt": [prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
+                              "reference": [prompts.answer(row) for row in rows.to_dict("records")],
+                              "before": before["answer"].tolist(), "after": after["answer"].tolist()})
+    return frame.groupby(["task", "language"]).head(count).to_dict("records")

@@ -25,6 +25,7 @@ LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "
 # What LaTeX would take for a command, and how to write it.
 COMMANDS = str.maketrans({**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}",
                           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
+ROWS = 40  # most that are printed of a table whose frame names the columns to print in `attrs`; its CSV has all
 NOT_RUN = "what it needs was not at hand, or the profile's parameters leave it out"
 
 
@@ -105,7 +106,7 @@ def show(id: str, profile: str) -> pandas.DataFrame | Figure | None:
     except Lacking as error:
         first, reading = None if id in FIGURES else pandas.DataFrame(), f"Not made here: {error}."
     print(f"{exhibit.kind.title()} {id}. {exhibit.title}\n{reading}")
-    return first
+    return _printed(first) if isinstance(first, pandas.DataFrame) else first
 
 
 def save(id: str, profile: str) -> str:
@@ -126,10 +127,16 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
+    frame = _printed(frame)
     stem.with_suffix(".md").write_text(f"**{id}. {exhibit.title}** {reading}\n\n{_markdown(frame)}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
     return reading
+
+
+def _printed(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The part of a frame that is printed: all, or what its `attrs` name, ROWS rows at most."""
+    return frame[frame.attrs["printed"]].head(ROWS) if "printed" in frame.attrs else frame
 
 
 def _markdown(frame: pandas.DataFrame) -> str:

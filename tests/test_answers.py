@@ -41,7 +41,7 @@ def test_shares_are_noted_by_task_and_of_all_tasks(monkeypatch, tmp_path):
                                "repeated": True, "wrong_language": False, "right": [False] * 10 + [None] * 10})
     record = records.Record("05_sft", {"profile": "smoke", "seed": 0}, {})
     answers.note(record, before, before.assign(valid=True, repeated=[False, True] * 10), "aligned")
-    found = pandas.DataFrame(record.content["metrics"]).set_index(["metric", "task", "state"])["value"]
+    found = pandas.DataFrame(record.content["metrics"]).set_index(["metric", "task", "moment"])["value"]
     assert found["answers_valid", "all", "after"] == 1 and found["answers_valid", "all", "before"] == 0
     assert found["answers_repeated", "dialogue", "after"] == 0.5
     assert ("answers_right", "dialogue", "before") not in found.index  # right is known of choices alone

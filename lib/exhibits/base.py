@@ -22,11 +22,12 @@ REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmar
 LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "effect", "encoder", "factor", "after",
           "before", "high", "instructions", "language", "low", "method", "origin", "part", "phase", "precision", "prompt",
           "rank", "reason", "register", "round", "scale", "seed", "set", "setting", "size", "split", "stage", "start",
-          "state", "stream", "task", "term", "tokenizer",
+          "moment", "stream", "task", "term", "tokenizer",
           "trained_on", "trainings"]
 # What LaTeX would take for a command, and how to write it.
 COMMANDS = str.maketrans({**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}",
                           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
+ROWS = 40  # most that are printed of a table whose frame names the columns to print in `attrs`; its CSV has all
 NOT_RUN = "what it needs was not at hand, or the profile's parameters leave it out"
 
 
@@ -109,7 +110,8 @@ def show(id: str, profile: str, where: str = "", rows: int | None = None) -> Mar
     print(f"{exhibit.kind.title()} {id}. {exhibit.title}\n{reading}")
     if not isinstance(first, pandas.DataFrame):
         return first
-    part = (first.query(where) if where else first).head(rows)
+    part = _printed(first)
+    part = (part.query(where) if where else part).head(rows)
     return Markup(markup.frame(part), part.to_string(index=False))
 
 
@@ -144,10 +146,16 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
+    frame = _printed(frame)
     stem.with_suffix(".md").write_text(f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
     return reading
+
+
+def _printed(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The part of a frame that is printed: all, or what its `attrs` name, ROWS rows at most."""
+    return frame[frame.attrs["printed"]].head(ROWS) if "printed" in frame.attrs else frame
 
 
 def markdown(frame: pandas.DataFrame) -> str:

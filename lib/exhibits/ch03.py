@@ -107,7 +107,7 @@ def scaled_adapters(profile: str):
     """
     found = measured(profile, CHAPTER, "bits_per_byte_scaled_difference").query("against == 'base'")
     if found.empty:
-        raise FileNotFoundError("Chapter 03 has to run again: its adapters in part have no record.")
+        raise FileNotFoundError("Chapter 03 has to run again: what an adapter does in part has no record.")
     found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
     need(found.query("language == 'en'"), "english")
     language = next(code for code in found["language"] if code != "en")

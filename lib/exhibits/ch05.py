@@ -41,10 +41,10 @@ def answers(profile: str):
     if found.empty:
         raise FileNotFoundError("Chapter 05 has to run again: what its answers are worth has no record.")
     found = printed(found.assign(share=found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %",
-                                 heading=found["state"]))
+                                 heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    whole = found[found["task"] == "all"].pivot_table("value", ["start", "language", "share"], "state", sort=False)
+    whole = found[found["task"] == "all"].pivot_table("value", ["start", "language", "share"], "moment", sort=False)
     told = "; ".join(f"{language} {share} {row['before']:.0f} → {row['after']:.0f}"
                      for (_, language, share), row in whole.loc[[found["start"].iloc[0]]].iterrows())
     return frame, f"All tasks, before → after: {told} (demonstration scale)."

@@ -5,12 +5,15 @@ from lib.engine import params, paths, records
 from lib.exhibits import audit, claims
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, noted, reported, table
-from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars
+from lib.exhibits.panels import COLUMN, PALETTE, axes
 from lib.exhibits.units import in_print, interval
 
 PROFILES = ("paper", "laptop")
 # Colour and marker both tell the verdict, so that either suffices.
-LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"), claims.UNDECIDED: ("0.45", "D")}
+LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"), claims.NONE: (PALETTE[2], "s"),
+         claims.UNDECIDED: ("0.45", "D")}
+PRINTED = ["id", "paper", "verdict", "test", "effect", "expected", "margin", "n", "trainings", "least", "test verdict",
+           "remark"]
 
 
 @table("C14-T1", "14_paper", "The papers' own values beside ours")
@@ -141,16 +144,61 @@ def _ours(profile: str, key: str) -> float | None:
 
 @table("C14-T3", "14_paper", "The papers' claims, and what the records say to them")
 def ledger(profile: str):
-    """One row a test under its claim's verdict, with the effect, what it had to be, and the record that it rests on."""
+    """One row a test under its claim's verdict: effect, what it had to be, margin, the least effect that could be seen.
+
+    The columns PRINTED are printed; the CSV has the claim in words, why that margin, and the record it rests on as well.
+    """
     found = claims.ledger(profile)
     rows = found.to_dict("records")
     frame = found.rename(columns={"label": "test", "test_verdict": "test verdict"}).assign(
         effect=["" if pandas.isna(row["value"]) else f"{interval(row)} {in_print(row['unit'])[2]}" for row in rows],
         expected=[expected(row) for row in rows],
         record=found["chapter"] + ": " + found["metric"] + " (" + found["labels"] + ")",
-        **{name: ["" if pandas.isna(number) else f"{number:.0f}" for number in found[name]] for name in ("n", "seeds")})
-    return frame[["id", "claim", "paper", "verdict", "test", "effect", "expected", "n", "seeds", "test verdict", "remark",
-                  "record"]], reading(found)
+        **{name: [_size(row, row[name]) for row in rows] for name in ("margin", "least")},
+        **{name: ["" if pandas.isna(number) else f"{number:.0f}" for number in found[name]] for name in ("n", "trainings")})
+    frame = frame[[*PRINTED, "claim", "why", "record"]]
+    frame.attrs["printed"] = PRINTED
+    return frame, reading(found)
+
+
+@table("C14-T4", "14_paper", "The claims in words")
+def in_words(profile: str):
+    """One row a claim: what it says, what was done, what was seen, and the verdict, a sentence each."""
+    found = claims.ledger(profile)
+    groups = [(tests.iloc[0], tests.to_dict("records")) for _, tests in found.groupby("id", sort=False)]
+    return pandas.DataFrame([{"claim": f"{first['claim']} ({first['paper']})", "what was done": _joined(_done, tests),
+                              "what was seen": _joined(_seen, tests), "verdict": _verdict(first["verdict"], tests)}
+                             for first, tests in groups]), reading(found)
+
+
+def _joined(say, tests: list[dict]) -> str:
+    """What `say` says of every test, in one sentence and each thing once."""
+    text = "; ".join(dict.fromkeys(say(test) for test in tests))
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _done(test: dict) -> str:
+    counts = [f"{test[name]:.0f} {word}{'s' * (test[name] != 1)}"
+              for name, word in (("n", "item"), ("trainings", "training")) if pandas.notna(test[name])]
+    return ", ".join([f"{test['label']} (chapter {test['chapter'][:2]})", *counts])
+
+
+def _seen(test: dict) -> str:
+    if test["test_verdict"] == claims.ABSENT:
+        return f"nothing: {test['remark']}"
+    return f"{interval(test)} {in_print(test['unit'])[2]}, claimed {expected(test)}"
+
+
+def _verdict(verdict: str, tests: list[dict]) -> str:
+    """A claim's verdict as a sentence: of what size no effect is, and why it is undecided."""
+    own = [test for test in tests if test["test_verdict"] == verdict]
+    if verdict == claims.NONE:
+        return _joined(lambda test: verdict.replace("above m", f"above {_size(test, test['margin'])}"), own)
+    if verdict != claims.UNDECIDED:
+        return f"{verdict.capitalize()}."
+    return f"{verdict.capitalize()}: " + "; ".join(dict.fromkeys(
+        test["remark"] + (f", least effect to be seen {_size(test, test['least'])}" if _size(test, test["least"]) else "")
+        for test in own)) + "."
 
 
 def reading(found: pandas.DataFrame) -> str:
@@ -158,69 +206,80 @@ def reading(found: pandas.DataFrame) -> str:
     verdicts = found.drop_duplicates("id").set_index("id")["verdict"]
     counts = ", ".join(f"{(verdicts == verdict).sum()} {verdict}" for verdict in claims.VERDICTS)
     named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
-                      for verdict in (claims.SUPPORTED, claims.REFUTED) if (verdicts == verdict).any())
+                      for verdict in claims.VERDICTS[:3] if (verdicts == verdict).any())
     made = found[found["test_verdict"] != claims.ABSENT]
     return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}. {len(made)} of {len(found)} tests "
-            "have a record; a verdict rests on the whole 95 % interval, uncorrected for the number of claims, and holds for "
-            "models and training of demonstration scale.")
+            "have a record; a verdict rests on the whole 95 % interval and on m, a margin fixed beforehand, uncorrected for "
+            "the number of claims, and holds for models and training of demonstration scale.")
 
 
 def expected(row) -> str:
-    """The bound as a reader would say it: `> 0`, `< 0.020 bits/byte`, `within ±5.0 points`."""
-    if pandas.isna(row["unit"]):  # without record
-        return f"{row['expect']} {row['bound']:g}"
+    """What a test wants as a reader would say it: `> 0`, `< 0.020 bits/byte`, `within ±5.0 points`."""
+    bound, margin = _size(row, row["bound"]) if row["bound"] else "0", _size(row, row["margin"])
+    return {"above": f"> {bound}", "below": f"< {bound}", "within": f"within ±{margin}", "not above": f"< {margin}",
+            "not below": f"> -{margin}"}[row["expect"]]
+
+
+def _size(row, number: float) -> str:
+    """A number in the row's unit of print, as it is without a record; empty where it is not known."""
+    if pandas.isna(number) or pandas.isna(row["unit"]):
+        return "" if pandas.isna(number) else f"{number:g}"
     factor, digits, unit = in_print(row["unit"])
-    bound = f"{factor * row['bound']:.{digits}f} {unit}" if row["bound"] else "0"
-    return {"above": f"> {bound}", "below": f"< {bound}", "within": f"within ±{bound}"}[row["expect"]]
+    return f"{factor * number:.{digits}f} {unit}"
 
 
 @figure("C14-F1", "14_paper", "Effects behind the papers' claims")
 def claims_forest(profile: str):
-    """One line a test that has a record, a panel a unit; the shaded side is where a claim wants the whole interval."""
+    """One row a claim, with a line a test that has a record, in margins and turned so that the claim lies to the right."""
     found = claims.ledger(profile)
     frame = found[found["test_verdict"] != claims.ABSENT].reset_index(drop=True)
     if frame.empty:
         raise FileNotFoundError(f"No claim has a record in profile {profile}: run chapter 02_tokenizer or a later one.")
-    groups = [part.iloc[::-1] for _, part in frame.groupby("unit", sort=False)]
-    sizes = [len(part) for part in groups]
-    drawing, panels = axes(len(sizes), 1, WIDE, 0.75 + 0.5 * len(sizes) + 0.3 * sum(sizes), squeeze=False,
-                           gridspec_kw={"height_ratios": [size + 0.4 for size in sizes]})
-    for panel, part in zip(panels.flat, groups):
-        _panel(panel, part)
+    ends = [sorted(claims.towards(row[name], row) for name in ("low", "value", "high")) for row in frame.to_dict("records")]
+    frame[["from", "at", "to"]] = ends  # in margins
+    papers, named = frame["paper"].nunique(), frame["id"].nunique()
+    drawing, panel = axes(1, 1, COLUMN, 1 + 0.125 * len(frame) + 0.06 * named + 0.2 * papers)
+    panel.set_xscale("symlog", linthresh=1)
+    reach, place = max(2, 1.3 * frame[["from", "to"]].abs().max(axis=None)), 0
+    for paper, part in frame.groupby("paper", sort=False):
+        panel.annotate(paper, (0.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=6, weight="bold",
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+        place += 1.1
+        for name, tests in part.groupby("id", sort=False):
+            _row(panel, place, name, tests, reach)
+            place += len(tests) + 0.5
+        place += 0.4
+    for edge in (-1, 0, 1):
+        panel.axvline(edge, color="0.3", linewidth=0.7, linestyle=":" if edge else "-", zorder=0)
+    panel.set(xlim=(-reach, reach), ylim=(place, -1), yticks=[], xlabel="effect in margins (as claimed →)")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.annotate("items ×\ntrainings", (1.02, 0), xycoords=panel.get_yaxis_transform(), va="center", fontsize=5,
+                   color="0.35")
     _legend(drawing, frame)
     return drawing, frame, reading(found)
 
 
-def _panel(panel, part):
-    """The tests of one unit, each with its interval, its claimed side and its n."""
-    factor, _, unit = in_print(part["unit"].iloc[0])
-    for place, verdict in enumerate(part["test_verdict"]):
-        colour, marker = LOOKS[verdict]
-        errorbars(panel, place, part.iloc[[place]], across=True, color=colour, fmt=marker, markersize=5, capsize=2.5)
-    bounds = factor * part["bound"]
-    places = [*bounds, *(-bounds[part["expect"] == "within"]), *panel.dataLim.intervalx]
-    margin = 0.08 * (max(places) - min(places)) or 1
-    left, right = min(places) - margin, max(places) + margin
-    for place, row in enumerate(part.to_dict("records")):
-        _claimed_side(panel, place, row["expect"], factor * row["bound"], left, right)
-        panel.annotate(f"n = {row['n']:.0f}", (1, place), (3, 0), xycoords=("axes fraction", "data"),
-                       textcoords="offset points", va="center", fontsize=6, color="0.35")
-    panel.set_yticks(range(len(part)), part["id"] + "\n" + part["label"], fontsize=6.5)
-    panel.set(xlim=(left, right), ylim=(-0.6, len(part) - 0.4), xlabel=unit)
-    panel.tick_params(axis="y", length=0)
-
-
-def _claimed_side(panel, place: int, expect: str, bound: float, left: float, right: float):
-    start, end = {"above": (bound, right), "below": (left, bound), "within": (-bound, bound)}[expect]
-    panel.fill_betweenx([place - 0.36, place + 0.36], start, end, color=PALETTE[5], alpha=0.25, linewidth=0)
-    for edge in {start, end} - {left, right}:
-        panel.plot([edge, edge], [place - 0.36, place + 0.36], color="0.3", linewidth=0.9)
+def _row(panel, top: float, name: str, tests, reach: float):
+    """A claim's name and verdict, and below each other its tests: claimed side, interval, items × trainings."""
+    across, middle = panel.get_yaxis_transform(), top + (len(tests) - 1) / 2
+    for place, test in enumerate(tests.to_dict("records")):
+        start, end = claims.claimed(test["expect"])
+        panel.fill_betweenx([top + place - 0.45, top + place + 0.45], start, min(end, reach), color=PALETTE[5], alpha=0.25,
+                            linewidth=0)
+        colour, marker = LOOKS[test["test_verdict"]]
+        panel.errorbar(test["at"], top + place, xerr=[[test["at"] - test["from"]], [test["to"] - test["at"]]], color=colour,
+                       fmt=marker, markersize=3, linewidth=0.9, capsize=1.5)
+        counts = [f"{test[name]:.0f}" for name in ("n", "trainings") if pandas.notna(test[name])]
+        panel.annotate(" × ".join(counts), (1.02, top + place), xycoords=across, va="center", fontsize=5, color="0.35")
+    colour, marker = LOOKS[tests["verdict"].iloc[0]]
+    panel.plot(-0.04, middle, marker, transform=across, clip_on=False, color=colour, markersize=4)
+    panel.annotate(name, (-0.08, middle), xycoords=across, ha="right", va="center", fontsize=6)
 
 
 def _legend(drawing, frame):
     """A key for the verdicts that occur, and for the shading."""
-    shown = [verdict for verdict in LOOKS if verdict in set(frame["test_verdict"])]
+    shown = [verdict for verdict in LOOKS if verdict in {*frame["test_verdict"], *frame["verdict"]}]
     first = drawing.axes[0]
     handles = [first.plot([], [], LOOKS[verdict][1], color=LOOKS[verdict][0], label=verdict)[0] for verdict in shown]
-    handles.append(first.fill_between([], [], color=PALETTE[5], alpha=0.25, label="claimed side of the bound"))
-    drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    handles.append(first.fill_between([], [], color=PALETTE[5], alpha=0.25, label="claimed side"))
+    drawing.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=6)

@@ -1,10 +1,10 @@
 """The ledger of the papers' claims: each with the tests that `claims.yaml` names and a verdict computed from records.
 
-A test is one metric with its interval and a bound. It is *supported* when the whole 95 % interval lies on the claimed
-side of the bound (for `within`: inside ± the bound), *not supported* when all of it lies on the other side, else
-*undecided at this scale*, as it is on fewer than LEAST items, whose bootstrap intervals are too narrow, and of models that
-were trained fewer than TRAININGS times, since the luck of a seed is then not told from an effect. A claim asserts all its
-tests: one that is not supported refutes it.
+A test is one metric with its 95 % interval, a bound, and a margin m, the least effect that matters. An interval all on
+the claimed side *supports* it, one all on the other side *refutes* it, and one inside ± m of the bound shows *no effect
+above m*, on whichever side it lies; that supports a claim of little or nothing. Any other is *undecided at this scale*, as
+are fewer than LEAST items, whose bootstrap intervals are too narrow, and models that were trained fewer than TRAININGS
+times, since the luck of a seed is then not told from an effect. A claim asserts all its tests.
 """
 import functools
 from pathlib import Path
@@ -13,11 +13,13 @@ import pandas
 import yaml
 
 from lib.engine import records
+from lib.exhibits.units import in_print
 
-SUPPORTED, REFUTED, UNDECIDED, ABSENT = "supported", "not supported", "undecided at this scale", "no record yet"
-VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, ABSENT)
-EXPECTED = ("above", "below", "within")
-LEAST, TRAININGS = 10, 3  # items, whose bootstrap intervals are too narrow below that; trainings
+SUPPORTED, REFUTED, NONE = "supported", "refuted", "no effect above m"
+UNDECIDED, ABSENT = "undecided at this scale", "no record yet"
+VERDICTS = (SUPPORTED, REFUTED, NONE, UNDECIDED, ABSENT)
+EXPECTED = ("above", "below", "within", "not above", "not below")
+LEAST, TRAININGS = 10, 3
 ENGLISH = "en"
 TARGET = "target"  # in `labels`: whichever language is not English
 MEASURED = ["value", "low", "high", "n", "unit", "least"]
@@ -25,22 +27,24 @@ MEASURED = ["value", "low", "high", "n", "unit", "least"]
 
 @functools.cache
 def entries() -> list[dict]:
-    """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound,
-    seeds, trained)."""
-    return yaml.safe_load((Path(__file__).with_suffix(".yaml")).read_text(encoding="utf8"))
+    """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound, margin, why,
+    trained)."""
+    content = yaml.safe_load((Path(__file__).with_suffix(".yaml")).read_text(encoding="utf8"))
+    return [{**claim, "tests": [{"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
+                                for test in claim["tests"]]} for claim in content["claims"]]
 
 
-def ledger(profile: str, strict: bool = False) -> pandas.DataFrame:
-    """One row a test: id, paper, claim, verdict (the claim's), label, test verdict, value, low, high, n, seeds, unit, and
-    `least`, the effect that the test could have seen; seeds are blank where nothing trained is compared.
+def ledger(profile: str) -> pandas.DataFrame:
+    """One row a test: id, paper, claim, verdict (the claim's), label, test verdict, value, low, high, n, trainings, unit,
+    and `least`, the effect that the test could have seen; trainings are blank where nothing trained is compared.
 
-    Further columns trace it: chapter, metric, labels, expect, bound, and a remark where there is no record. With
-    `strict` a chapter that has a record must hold every metric named here: LookupError otherwise.
+    Further columns trace it: chapter, metric, labels, expect, bound, margin, why that margin, and a remark on what it
+    lacks to be decided.
     """
-    frame = pandas.DataFrame([{**claim, **_tested(profile, test, strict)}
+    frame = pandas.DataFrame([{**claim, **_tested(profile, test)}
                               for claim in entries() for test in claim["tests"]]).drop(columns="tests")
-    frame = frame.reindex(columns=[*frame.columns, *(name for name in [*MEASURED, "seeds"] if name not in frame)])
-    frame["seeds"] = frame["seeds"].astype("Int64")  # whole numbers, blank where nothing was trained
+    frame = frame.reindex(columns=[*frame.columns, *(name for name in [*MEASURED, "trainings"] if name not in frame)])
+    frame["trainings"] = frame["trainings"].astype("Int64")
     joint = {claim: _joint(list(tests)) for claim, tests in frame.groupby("id")["test_verdict"]}
     frame.insert(3, "verdict", frame["id"].map(joint))
     return frame
@@ -62,68 +66,73 @@ def select(profile: str, test: dict) -> pandas.Series:
     return fits.iloc[0]
 
 
-def judge(low: float, high: float, n: int, expect: str, bound: float, trainings: int | None = None) -> str:
-    """The verdict on an interval over n items; for `within` the bound is the margin on both sides of 0.
+def towards(number, test: dict):
+    """How far a number lies beyond the bound in the direction that the test claims, in margins."""
+    return (-1 if test["expect"] in ("below", "not above") else 1) * (number - test["bound"]) / test["margin"]
+
+
+def claimed(expect: str) -> tuple[float, float]:
+    """The ends, in margins `towards` the claim, between which a test wants the whole interval."""
+    return (-1 if expect == "within" or expect.startswith("not") else 0), 1 if expect == "within" else float("inf")
+
+
+def judge(low: float, high: float, n: int, test: dict, trainings: int | None = None) -> str:
+    """The verdict on an interval over n items by the test's keys expect, bound and margin.
 
     `trainings` is how often what is compared was trained, None where nothing was. Raises ValueError when `expect` is
     another word.
     """
+    expect = test["expect"]
     if expect not in EXPECTED:
         raise ValueError(f"A test expects {expect!r}: choose one of {', '.join(EXPECTED)}.")
     if n < LEAST or trainings is not None and trainings < TRAININGS:
         return UNDECIDED
-    if expect == "within":
-        inside, outside = -bound < low and high < bound, low > bound or high < -bound
-    else:
-        above, below = low > bound, high < bound
-        inside, outside = (above, below) if expect == "above" else (below, above)
-    return SUPPORTED if inside else REFUTED if outside else UNDECIDED
+    low, high = sorted(towards(end, test) for end in (low, high))
+    start, end = claimed(expect)
+    if start == 0 and -1 < low and high < 1:
+        return NONE
+    return SUPPORTED if start < low and high < end else REFUTED if high < start or low > end else UNDECIDED
 
 
-def _tested(profile: str, test: dict, strict: bool) -> dict:
+def _tested(profile: str, test: dict) -> dict:
     row = {**test, "labels": _listed(test["labels"])}
     try:
         found = select(profile, test)
     except (FileNotFoundError, LookupError) as error:
-        if strict and isinstance(error, LookupError):
-            raise
         reason = "not compared in this run" if isinstance(error, LookupError) else f"{test['chapter']} has no record"
         return {**row, "test_verdict": ABSENT, "remark": reason}
-    seeds = _seeds(profile, test, found) if test.get("trained", True) else None
-    few = [f"only {count} {name}{'s' * int(count != 1)}" for name, count, least in
-           (("item", found["n"], LEAST), ("training", seeds, TRAININGS)) if count is not None and count < least]
-    return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "remark": ", ".join(few),
-            "test_verdict": judge(found["low"], found["high"], found["n"], test["expect"], test["bound"], seeds),
-            "seeds": seeds}
+    # Records made before trainings were counted have intervals over items alone, which say nothing about training.
+    trainings = int(found["trainings"]) if pandas.notna(found["trainings"]) else 0
+    trainings = trainings if test["trained"] else None
+    verdict = judge(found["low"], found["high"], found["n"], test, trainings)
+    return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "trainings": trainings or None,
+            "test_verdict": verdict, "remark": _lacks(found, test, trainings) if verdict == UNDECIDED else ""}
+
+
+def _lacks(found: pandas.Series, test: dict, trainings: int | None) -> str:
+    """What an undecided test would need: items, trainings, or the half-width that decides at the value seen."""
+    few = [f"only {count:.0f} {name}{'s' * int(count != 1)}" if count else "its interval is over items alone"
+           for name, count, least in (("item", found["n"], LEAST), ("training", trainings, TRAININGS))
+           if count is not None and count < least]
+    factor, digits, unit = in_print(found["unit"])
+    value, ends = towards(found["value"], test), claimed(test["expect"])
+    enough = max(abs(value), 1 - abs(value)) if ends[0] == 0 else min(abs(value - end) for end in ends)
+    width = max(found["value"] - found["low"], found["high"] - found["value"])
+    seen, needed = (f"{factor * size:.{digits}f}" for size in (width, enough * test["margin"]))
+    return ", ".join(few) or f"half-width {seen} {unit}, {needed} decides at this value"
 
 
 def _joint(verdicts: list[str]) -> str:
-    """The claim's verdict from those of its tests that have a record."""
-    made = [verdict for verdict in verdicts if verdict != ABSENT]
-    if not made:
-        return ABSENT
-    return REFUTED if REFUTED in made else SUPPORTED if set(made) == {SUPPORTED} else UNDECIDED
+    """The claim's verdict from those of its tests that have a record; a test without an effect leaves it without, when
+    all others are decided."""
+    made = {verdict for verdict in verdicts if verdict != ABSENT} or {ABSENT}
+    return next(verdict for verdict in (REFUTED, UNDECIDED, NONE, SUPPORTED, ABSENT) if verdict in made)
 
 
 def _equal(frame: pandas.DataFrame, name: str, wanted) -> pandas.Series:
     if name not in frame:
         return pandas.Series(False, frame.index)
     return frame[name].notna() & (frame[name] != ENGLISH) if wanted == TARGET else frame[name] == wanted
-
-
-def _seeds(profile: str, test: dict, found: pandas.Series) -> int:
-    """Trainings that the metric rests on: what it says itself; in records that do not, the test's own number, the seeds
-    noted for its arm, or those in the chapter's parameters."""
-    if pandas.notna(found["trainings"]):
-        return int(found["trainings"])
-    if "seeds" in test:
-        return test["seeds"]
-    metrics = records.metrics(profile, test["chapter"])
-    if {"arm", "seed"} <= set(metrics) and "arm" in test["labels"]:
-        counted = metrics.loc[metrics["arm"] == found["arm"], "seed"].nunique()
-        if counted:
-            return counted
-    return len(records.load(profile, test["chapter"])["parameters"].get("seeds", [0]))
 
 
 def _listed(labels) -> str:

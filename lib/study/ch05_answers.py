@@ -48,8 +48,8 @@ def note(record, before: pandas.DataFrame, after: pandas.DataFrame, start: str):
     by = ["language", contrast.unions("task", {"all": lambda tasks: tasks.notna()})]
     for share in SHARES:
         sides = [side[side[share].notna()] for side in (before, after)]
-        for state, rows in zip(("before", "after"), sides):
-            contrast.note(record, f"answers_{share}", rows, contrast.mean(share), by, start=start, state=state)
+        for moment, rows in zip(("before", "after"), sides):
+            contrast.note(record, f"answers_{share}", rows, contrast.mean(share), by, start=start, moment=moment)
         contrast.compare(record, f"answers_{share}_difference", *sides, contrast.mean(share), by, start=start)
 
 

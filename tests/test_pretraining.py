@@ -14,11 +14,13 @@ pytestmark = pytest.mark.usefixtures("fp32")
 
 
 def test_arms_differ_in_how_often_english_is_replayed():
-    assert pretraining.shares("main", "fa", 0.1) == {"fa": 0.9, "en": 0.1}
-    assert pretraining.shares("no-replay", "fa", 0.1) == pretraining.shares("main", "fa", 0.0) == {"fa": 1.0}
-    assert pretraining.shares("more-replay", "fa", 0.1) == pytest.approx({"fa": 0.7, "en": 0.3})
+    assert pretraining.shares("main", "fa", 0.1, "corpus") == {"fa": 0.9, "en": 0.1}
+    assert pretraining.shares("no-replay", "fa", 0.1, "corpus") == pretraining.shares("main", "fa", 0.0, "corpus") == {"fa": 1.0}
+    assert pretraining.shares("more-replay", "fa", 0.1, "generated") == pytest.approx({"fa": 0.7, "en": 0.3})
+    assert pretraining.shares("main", "fa", 0.1, "generated") == {"fa": 0.9, "generated": 0.1}
+    assert pretraining.shares("generated-replay", "fa", 0.1, "corpus") == {"fa": 0.9, "generated": 0.1}
     with pytest.raises(ValueError, match="more-replay reads 3 times the replay of 0.4"):
-        pretraining.shares("more-replay", "fa", 0.4)
+        pretraining.shares("more-replay", "fa", 0.4, "corpus")
 
 
 @pytest.fixture
@@ -44,6 +46,19 @@ def test_a_scaled_adapter_lies_between_the_weights_before_and_after(start, byte_
     assert 0 < (quarter - before[linear]).abs().max() < (after[linear] - before[linear]).abs().max()
     written = pretraining.continuations(start, tmp_path / "run", ["The quick", "Open"], 3)
     assert written.groupby("prompt")["share"].apply(list).tolist() == [[0.0, 0.25, 0.5, 1.0]] * 2
+
+
+def test_the_base_writes_what_is_replayed_once_and_the_same_for_a_seed(start, tmp_path, monkeypatch):
+    mixtures = [({"fa": 0.9, "generated": 0.1}, 2000), ({"fa": 1.0}, 9000)]
+    first = list(pretraining.own_text(start, mixtures, 0, tmp_path)["generated"])
+    assert sum(len(text.encode("utf8")) for text in first) >= 200 and all(map(str.strip, first))
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining.measure, "sample", lambda *_, **__: pytest.fail("sampled again"))
+        assert list(pretraining.own_text(start, mixtures, 0, tmp_path)["generated"]) == first
+    again, other = (list(pretraining.own_text(start, mixtures, seed, tmp_path / place)["generated"]) for seed, place in
+                    ((0, "a"), (1, "b")))
+    assert again == first != other
+    assert pretraining.own_text(start, mixtures[1:], 0, tmp_path) == {}
 
 
 def test_scaled_adapters_are_held_against_the_base_and_the_whole(monkeypatch, tmp_path):

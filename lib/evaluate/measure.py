@@ -123,6 +123,29 @@ def generate(model, tokenizer, asked, max_new_tokens: int, chat: bool = True, ba
     return answers
 
 
+@torch.inference_mode()
+def sample(model, tokenizer, size: int, length: int = 256, batch: int = 64, seed: int = 0) -> list[str]:
+    """Texts of at most `length` tokens that a model writes by itself, `size` bytes of UTF-8 in all, the same for a seed.
+
+    Drawn from the 95 % likeliest tokens (nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751), each text after the
+    token that begins one.
+    """
+    torch.manual_seed(seed)
+    settings = GenerationConfig(max_new_tokens=length, do_sample=True, top_k=0, top_p=0.95, pad_token_id=tokenizer.pad_token_id,
+                                eos_token_id=folders.ends(model, tokenizer))
+    begun, texts, written = torch.full((batch, 1), start_token(tokenizer), device=model.device), [], 0
+    with tqdm(total=size, desc="sampling", unit="B", unit_scale=True, disable=None) as bar:
+        while written < size:
+            drawn = model.generate(begun, attention_mask=torch.ones_like(begun), generation_config=settings)[:, 1:]
+            new = list(filter(None, map(str.strip, tokenizer.batch_decode(drawn, skip_special_tokens=True))))
+            if not new:
+                raise ValueError(f"The model writes nothing by itself: {batch} texts of {length} tokens are empty.")
+            texts, grown = texts + new, sum(len(string.encode("utf8")) for string in new)
+            written += grown
+            bar.update(grown)
+    return texts
+
+
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
     """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
 

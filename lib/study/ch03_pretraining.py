@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas
 
 from lib.data import corpus, text
+from lib.engine import records
 from lib.evaluate import measure
 from lib.model import embeddings, folders
 from lib.study import contrast, tuning
@@ -14,15 +15,18 @@ from lib.train import training
 
 
 class Arm(NamedTuple):
-    """Stage an arm starts from, what it trains (see training.Settings), and how many times the replay it reads."""
+    """Stage an arm starts from, what it trains (see training.Settings), how many times the replay it reads, and of what."""
 
     start: str = "extended"
     method: str = "lora"
     replay: int = 1
+    replayed: str = "corpus"
 
 
 ARMS = {"main": Arm(), "lora": Arm(), "frozen": Arm(method="frozen"), "full": Arm(method="full"), "unextended": Arm("base"),
-        "mean-start": Arm("mean-start"), "no-replay": Arm(replay=0), "more-replay": Arm(replay=3)}
+        "mean-start": Arm("mean-start"), "no-replay": Arm(replay=0), "more-replay": Arm(replay=3),
+        "generated-replay": Arm(replayed="generated")}
+STREAMS = {"corpus": "en", "generated": "generated"}  # of what is replayed
 MILESTONES = (0.25, 0.5)
 FULL = 1.0  # an adapter as it was trained
 
@@ -53,13 +57,32 @@ def score(folder, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
     return measure.read(folders.load(folder), folders.tokenizer(folder), texts).assign(**labels)
 
 
-def shares(arm: str, language: str, replay: float) -> dict[str, float]:
-    """Shares of bytes of the language and of replayed English in an arm; ValueError when English would be the whole."""
-    english = replay * ARMS[arm].replay
+def shares(arm: str, language: str, replay: float, replayed: str) -> dict[str, float]:
+    """Shares of bytes of the language and of what is replayed in an arm, in the main run that of `replayed`.
+
+    Raises ValueError when nothing would be left of the language.
+    """
+    english, stream = replay * ARMS[arm].replay, STREAMS[replayed if arm == "main" else ARMS[arm].replayed]
     if english >= 1:
         raise ValueError(f"The arm {arm} reads {ARMS[arm].replay} times the replay of {replay}, which leaves nothing: "
                          "lower `replay`.")
-    return {language: 1 - english, "en": english} if english else {language: 1.0}
+    return {language: 1 - english, stream: english} if english else {language: 1.0}
+
+
+def own_text(base: Path, mixtures: list[tuple[dict[str, float], int]], seed: int, folder: Path) -> dict[str, Sequence[str]]:
+    """What the base itself writes, as much as the largest of the mixtures (shares, bytes) replays: a stream, or none.
+
+    Replaying a model's own samples needs no text that it was trained on (Sun et al. 2020, LAMOL, arXiv 1909.03329). They
+    are kept in `folder`, since sampling takes as long as training.
+    """
+    size = math.ceil(max(shares.get("generated", 0) * budget for shares, budget in mixtures))
+    if not size:
+        return {}
+    file = folder / f"generated-{corpus.digest(base, size, seed)}.parquet"
+    if not file.exists():
+        texts = measure.sample(folders.load(base), folders.tokenizer(base), size, seed=seed)
+        records.write_frame(file, pandas.DataFrame({"text": texts}))
+    return {"generated": corpus.column(pandas.read_parquet(file)["text"])}
 
 
 def scaled(folder, scale: float, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:

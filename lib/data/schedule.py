@@ -61,6 +61,13 @@ def named(kind: str, levels: list[float], boundaries: list[float], division: Sha
     return _checked(Schedule(points, joined=kind == "ramp"))
 
 
+def mirrored(schedule: Schedule) -> Schedule:
+    """The schedule read from its end: what came last comes first."""
+    ends = [at for at, _ in schedule.points] if schedule.joined else [*(at for at, _ in schedule.points[1:]), 1.0]
+    points = [(1 - at, shares) for at, (_, shares) in zip(ends, schedule.points)]
+    return _checked(Schedule(points[::-1], schedule.joined))
+
+
 def temperature(sizes: dict[str, float], heat: float) -> Shares:
     """Shares ∝ size^(1/heat): 1 is as available, more is more even (Conneau et al. 2020, arXiv 1911.02116)."""
     if heat < 1 or not sizes or min(sizes.values()) <= 0:

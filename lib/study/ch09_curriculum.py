@@ -22,16 +22,19 @@ BYTES = 8  # of text drawn for a token wanted: more than any tokenizer makes of 
 
 
 class Arm(NamedTuple):
-    """Whether an arm follows the curriculum (else its mean shares throughout), and whether it reads pairs."""
+    """Whether an arm follows the curriculum (else its mean shares throughout), whether it reads pairs, and whether it
+    follows the curriculum from its end: what a change of shares does, whichever way it goes."""
 
     curriculum: bool
     pairs: bool
+    mirrored: bool = False
 
 
 ARMS = {"constant": Arm(False, False), "curriculum": Arm(True, False), "constant-pairs": Arm(False, True),
-        "curriculum-pairs": Arm(True, True)}
+        "curriculum-pairs": Arm(True, True), "reversed": Arm(True, False, True)}
 # What is compared: the arms of a side, in the order of those that they are held against.
 EFFECTS = {"curriculum": (("constant", "curriculum"), ("constant-pairs", "curriculum-pairs")),
+           "reversed": (("constant", "reversed"),),
            "pairs": (("constant", "constant-pairs"), ("curriculum", "curriculum-pairs"))}
 
 
@@ -83,7 +86,8 @@ def divide(material: pandas.DataFrame, heat: float, given: dict[str, float]) -> 
 
 
 def plans(arms: list[str], curriculum: schedule.Schedule, pair_share: float, blocks: int) -> dict[str, tuple]:
-    """Arm → (Schedule, plan). An even arm has the shares that its curriculum comes to, so both read the same blocks.
+    """Arm → (Schedule, plan). All orders read the same blocks: an even one has the shares that its
+    curriculum comes to.
 
     With pairs, `pair_share` of what is not English is translation pairs.
     """
@@ -94,7 +98,7 @@ def plans(arms: list[str], curriculum: schedule.Schedule, pair_share: float, blo
         if not ARMS[name].curriculum:
             wanted = schedule.constant({stream: count / blocks for stream, count in Counter(order).items()})
             order = schedule.plan(wanted, blocks)
-        found[name] = wanted, order
+        found[name] = (schedule.mirrored(wanted), order[::-1]) if ARMS[name].mirrored else (wanted, order)
     return found
 
 

@@ -238,6 +238,9 @@ def test_texts_from_outside_are_documents_apart_that_no_training_text_gives_away
     written = corpus.artefacts(guarded, asked, SETTINGS, outside)["documents"]
     assert written.query("split == 'outside'")["text"].tolist() == [row["text"] for row in outside]
     assert set(written["register"]) == {"own", "outside"}
+    english = {**outside[0], "id": "o/en", "language": "en", "text": "That day we stayed at home."}
+    assert corpus.artefacts(guarded, asked, SETTINGS, [*outside, english])["pairs"].query("split == 'outside'")[
+        ["english", "target"]].to_numpy().tolist() == [["That day we stayed at home.", run]]
     persian = asked.query("language == 'fa' and split == 'test'")
     assert set(persian["task"]) >= {"word_order", "spacing"}  # of the texts from outside alone
     assert all(row.choices[row.answer] in {string["text"] for string in outside} for row in

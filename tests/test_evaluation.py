@@ -303,3 +303,9 @@ def test_accuracy_figure_has_intervals_and_chance(record):
     drawing, frame, reading = exhibits.FIGURES["P1-F1"].build("test")
     assert len(drawing.axes) == 1 and list(frame["chance"]) == [0.25, 0.25]
     assert "highest: emoji_mcq en aligned" in reading
+
+
+def test_sentences_are_from_outside_where_there_are_any():
+    pairs = pandas.DataFrame({"id": list("abc"), "split": ["test", "outside", "outside"], "english": ["One.", "Two.", "Three." * 9],
+                              "target": ["یک.", "دو.", "سه."]})
+    assert measure.sentences(pairs, 5, 20)["id"].tolist() == ["b"] and measure.sentences(pairs[:1], 5, 20)["id"].tolist() == ["a"]

@@ -423,14 +423,23 @@ def register(source: str) -> str:
     return assets.registry().get(source, {}).get("register", "own")
 
 
+def translated(outside: Sequence[dict], language: str) -> pandas.DataFrame:
+    """Texts from outside that are there in English and in the language, as pairs."""
+    wide = pandas.DataFrame(outside, columns=["group", "source", "split", "language", "text"]).pivot(
+        index=["group", "source", "split"], columns="language", values="text").reindex(columns=["en", language]).dropna()
+    found = wide.set_axis(["english", "target"], axis=1).reset_index()
+    return found.assign(id=found["group"])
+
+
 def artefacts(frames: Frames, items: pandas.DataFrame, settings: Settings, outside: Sequence[dict] = ()) -> Frames:
     """What is written: the frames with the columns that later chapters read, short texts joined to documents, and with
     them the texts from outside, whose split is `outside`."""
     documents = passages(frames["documents"], settings)
     documents = documents.assign(register=documents["source"].map(register))
     documents = pandas.concat([documents, pandas.DataFrame(outside, columns=list(documents))], ignore_index=True)
+    pairs = [frames["pairs"], translated(outside, settings.language)]
     return {"documents": documents,
-            "pairs": frames["pairs"][["id", "source", "group", "split", "english", "target"]],
+            "pairs": pandas.concat(pairs, ignore_index=True)[["id", "source", "group", "split", "english", "target"]],
             "multiway": frames["multiway"][["item", "split", *codes(frames["multiway"])]],
             "dialogues": frames["dialogues"][["id", "source", "language", "split", "prompt", "reply"]], "items": items}
 

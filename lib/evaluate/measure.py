@@ -303,8 +303,11 @@ def read(model, tokenizer, texts: pandas.DataFrame, window: int = 512) -> pandas
 
 
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test pairs whose sides have at most `longest` characters (told if none); no two share a sentence."""
-    test = pairs[pairs["split"] == "test"]
+    """At most `count` test pairs whose sides have at most `longest` characters (told if none); no two share a sentence.
+
+    They are from outside the corpus where there are any.
+    """
+    test = pairs[pairs["split"] == (public.OUTSIDE if public.OUTSIDE in set(pairs["split"]) else "test")]
     sizes = [max(map(len, pair)) for pair in zip(test["english"], test["target"])]
     short = test[numpy.array(sizes, int) <= longest]
     if len(test) and short.empty:

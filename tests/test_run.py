@@ -2,9 +2,13 @@
 import hashlib
 import os
 import re
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
-from house import END, build, call, write
+from house import END, build, call, environment, write
 
 from lib.engine import assets, keys, params, paths, records, run
 
@@ -167,3 +171,23 @@ def test_folders_are_named_from_home_from_here_or_not_at_all(tmp_path, monkeypat
     monkeypatch.chdir("/")
     assert (paths.output(), paths.cache(), paths.data()) == (tmp_path / "out", tmp_path / "cache", tmp_path)
     assert paths.named("~/a.txt") == tmp_path / "a.txt" and paths.named("a/b.txt") == paths.ROOT / "a/b.txt"
+
+
+def test_a_polite_kill_ends_the_run_and_its_children(tmp_path):
+    root = build(tmp_path / "house")
+    write(root, "01_corpus", "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(600)")
+    started = subprocess.Popen([sys.executable, "-m", "lib.engine.run", "all", "--profile", "smoke"], cwd=root, text=True,
+                               env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    _wait(lambda: list(root.rglob("begun")))
+    children = psutil.Process(started.pid).children(recursive=True)
+    started.terminate()
+    assert started.wait(60) == 130 and "Stopped. What is finished is kept" in started.stdout.read()
+    _wait(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def _wait(come, seconds: float = 90):
+    """Waits until something has come; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not come():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

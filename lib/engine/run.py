@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -263,6 +264,7 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     if values.child:
         from ipykernel.parentpoller import ParentPollerUnix
         ParentPollerUnix(os.getppid()).start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a stop by hand: no child stays behind
     try:
         paths.settle()
         return act(values, options) or 0

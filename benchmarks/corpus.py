@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -44,7 +45,7 @@ def lines(draw, count: int) -> list[str]:
     found = [[next(drawn) for _ in range(size)] for size in sizes]
     for place, kind in zip(draw.choice(count, count // 25, replace=False), draw.choice(4, count // 25, p=[0.5, 0.2, 0.2, 0.1])):
         earlier = found[draw.integers(0, place + 1)]
-        found[place] = [[*earlier, "باز"], ["of", "no", "use"] * 8, earlier[:1], earlier][kind]
+        found[place] = [[*earlier, "باز"], ["of", "no", "use", str(place)] * 8, earlier[:1], earlier][kind]
     return [" ".join(line) for line in found]
 
 
@@ -125,19 +126,18 @@ def measured(megabytes: float, folder: Path) -> dict:
 
 
 def plain(strings: list[str], threshold: float) -> list[bool]:
-    """Near duplicates as datasketch's example finds them: each text is looked up and put into one MinHashLSH."""
+    """Near duplicates as datasketch's example finds them: each text is looked up in one MinHashLSH, and put into it."""
     from datasketch import MinHash, MinHashLSH
 
     from lib.data import likeness
-    index, kept, bad = MinHashLSH(threshold=threshold, num_perm=likeness.PERMUTATIONS), {}, []
-    for number, string in enumerate(strings):
-        parts, sketch = likeness.shingles(string), MinHash(num_perm=likeness.PERMUTATIONS)
-        for part in parts:
-            sketch.update(part.encode("utf8"))
-        bad.append(any(likeness.jaccard(parts, kept[other]) > threshold for other in index.query(sketch)))
+    index, bad = MinHashLSH(threshold=threshold, num_perm=likeness.PERMUTATIONS), []
+    encoded = ([part.encode("utf8") for part in likeness.shingles(string)] for string in strings)
+    for number, sketch in enumerate(MinHash.generator(encoded, num_perm=likeness.PERMUTATIONS, hashfunc=zlib.crc32)):
+        parts = likeness.shingles(strings[number])
+        near = (likeness.jaccard(parts, likeness.shingles(strings[other])) for other in index.query(sketch))
+        bad.append(any(similarity > threshold for similarity in near))
         if not bad[-1]:
-            index.insert(number, sketch)
-            kept[number] = parts
+            index.insert(number, sketch, check_duplication=False)
     return bad
 
 

@@ -16,12 +16,12 @@ def cores() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or joblib.cpu_count())
 
 
-def batches(function: Callable[[list], object], rows: Iterable, title: str, size: int = BATCH) -> Iterator:
-    """`function` of each `size` of rows, in their order, with a bar where there is much to do.
+def batches(function: Callable[[list], object], rows: Iterable, title: str, size: int | None = None) -> Iterator:
+    """`function` of each `size` (BATCH) of rows, in their order, with a bar where there is much to do.
 
     The function may run in another process: it is of a module or a `functools.partial` of one.
     """
-    rows = iter(rows)
+    rows, size = iter(rows), size or BATCH
     parts = iter(lambda: list(itertools.islice(rows, size)), [])
     yield from map(function, itertools.islice(parts, FEW // size))
     if cores() == 1 or (part := next(parts, None)) is None:

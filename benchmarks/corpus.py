@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy  # noqa: E402
 import psutil  # noqa: E402
+
+from lib.engine import pool  # noqa: E402
 
 LETTERS = "اببپتتجچحخدررزسسشعغفقکگلممننووههییی\u200c"
 WORDS, LINES = 5000, 10_000  # words of the language; lines drawn at a time
@@ -113,16 +116,19 @@ def measured(megabytes: float, folder: Path) -> dict:
     file = folder / f"{megabytes:g}.txt"
     write(file, megabytes)
     with tempfile.TemporaryDirectory(dir=folder) as output:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.Popen([sys.executable, __file__, "--read", str(file)], stdout=subprocess.PIPE, text=True,
                                    env={**os.environ, "COMPANION_OUTPUT": output})
         memory = Memory(psutil.Process(process.pid))
         memory.start()
         found = json.loads(process.communicate()[0].splitlines()[-1])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise SystemExit(f"Chapter 01 failed at {megabytes:g} MB: its words stand above.")
     total, size = sum(found["seconds"].values()), file.stat().st_size / 1e6
     file.unlink()
-    return found | {"megabytes": size, "total": total, "memory": memory.peak}
+    return found | {"megabytes": size, "total": total, "memory": memory.peak,
+                    "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
 
 def plain(strings: list[str], threshold: float) -> list[bool]:
@@ -185,7 +191,7 @@ def main(arguments: list[str] | None = None):
         for size in sorted(given.sizes):
             rows.append(measured(size, Path(folder)))
             show(rows[-1])
-    found = {"sizes": rows, "cores": len(psutil.Process().cpu_affinity()), "compared": compared(given.compared)}
+    found = {"sizes": rows, "cores": pool.cores(), "compared": compared(given.compared)}
     if len(rows) > 1:
         sizes, seconds = (numpy.log([row[name] for row in rows]) for name in ("megabytes", "total"))
         found["exponent"] = numpy.polyfit(sizes, seconds, 1)[0].item()
@@ -200,8 +206,8 @@ def main(arguments: list[str] | None = None):
 
 
 def show(row: dict):
-    print(f"{row['megabytes']:.0f} MB: {row['total']:.0f} s, {row['megabytes'] / row['total']:.2f} MB/s, peak memory "
-          f"{row['memory']:.0f} MB, {row['texts']:,} texts kept; "
+    print(f"{row['megabytes']:.0f} MB: {row['total']:.0f} s, {row['megabytes'] / row['total']:.2f} MB/s, {row['cpu']:.0f} s of "
+          f"cores, peak memory {row['memory']:.0f} MB, {row['texts']:,} texts kept; "
           + ", ".join(f"{name} {seconds:.1f}" for name, seconds in row["seconds"].items()), flush=True)
 
 

@@ -157,7 +157,7 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")
-    frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway,
+    frames = {"documents": pandas.concat([frame for frame in documents if len(frame)]), "pairs": pairs, "multiway": multiway,
               "dialogues": pandas.concat(dialogues)}
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}, ledger
 
@@ -266,7 +266,12 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
     for (source, language), count in frame.loc[bad, ["source", "language"]].value_counts(sort=False).sort_index().items():
         ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name,
                        "rows": int(count)})
-    return frame[~bad] if bad.any() else frame
+    return _where(frame, ~bad) if bad.any() else frame
+
+
+def _where(frame: pandas.DataFrame, wanted: pandas.Series) -> pandas.DataFrame:
+    """The rows wanted; column by column, as pandas makes a whole copy of each text before it takes rows of all."""
+    return pandas.DataFrame({name: frame[name].array[wanted.to_numpy()] for name in frame}, frame.index[wanted])
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
@@ -314,8 +319,8 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
         frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
-    mine = frames["documents"].query("language == @settings.language")
-    if not {"train", "test"} <= set(mine["split"]):
+    mine = frames["documents"].loc[frames["documents"]["language"] == settings.language, "split"]
+    if not {"train", "test"} <= set(mine):
         raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for "
                                   "training and test: give more text, or raise `test_share`.")
     return frames
@@ -363,7 +368,7 @@ def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
     rows, part = (rows, part) if (part[1:] >= part[:-1]).all() else (rows.iloc[order], part[order])
     number = _numbers(part, rows["text"].str.len(), settings.document_characters)
     first = numpy.flatnonzero(numpy.diff(part, prepend=-1) | numpy.diff(number, prepend=-1))
-    found = rows.iloc[first].reset_index(drop=True)
+    found = rows[["source", "group", "language", "split"]].iloc[first].reset_index(drop=True)
     names = found["group"] + ":" + found["language"] + ":" + number[first].astype(str)
     found = found.assign(id=names, text=_joined(rows["text"], numpy.append(first, len(rows))))
     return found[["id", "source", "group", "language", "split", "text"]]
@@ -444,7 +449,7 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
         record.fact("choices", round(1 / (1 / part["choices"].map(len)).mean(), 6), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
     columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
-    held = frames[shown].query("split == 'test'").sort_values("id").head(6)
+    held = _where(frames[shown], frames[shown]["split"] == "test").sort_values("id").head(6)
     record.rows("samples", held[columns].to_dict("records"))
 
 

@@ -151,14 +151,16 @@ def swapped(documents: pandas.DataFrame, settings: corpus.Settings) -> list[dict
     the training text; `MOST` of a language and split are taken.
     """
     found = []
-    train = documents["split"] == "train"
     for language in documents["language"].unique():
         drawn, mine = {}, documents["language"] == language
-        for split, part in documents[mine & ~train].groupby("split"):
-            pairs = ((string, swap(string)) for string in sorted(set(_sentences(part["text"])), key=corpus.digest))
+        lines = {split: _sentences(itertools.compress(documents["text"], mine & (documents["split"] == split)))
+                 for split in sorted(documents["split"].unique())}
+        training = lines.pop("train", ())
+        for split, sentences in lines.items():
+            pairs = ((string, swap(string)) for string in sorted(set(sentences), key=corpus.digest))
             drawn[split] = dict(itertools.islice((row for row in pairs if row[1]), MOST))
         held = [string for strings in drawn.values() for string in strings]
-        leaked = corpus.twins(held, _sentences(itertools.compress(documents["text"], mine & train)), settings.twin_threshold)
+        leaked = corpus.twins(held, training, settings.twin_threshold)
         found += [_item("word_order", language, split, "", string, [other]) for split, strings in drawn.items()
                   for string, other in strings.items() if string not in leaked]
     return found

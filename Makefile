@@ -41,8 +41,8 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)
 
-bench: $(INSTALLED) ## measure training, scoring and generation beside the plain libraries (15 min); docs/benchmarks.md
-	@for name in throughput scoring generation; do $(BIN)/python benchmarks/$$name.py --json figures/bench/$$name.json || exit; done
+bench: $(INSTALLED) ## measure text, training, scoring and generation beside the plain libraries (25 min); docs/benchmarks.md
+	@for name in corpus packing throughput scoring generation; do $(BIN)/python benchmarks/$$name.py --json figures/bench/$$name.json || exit; done
 	@$(BIN)/python benchmarks/table.py
 
 check: $(INSTALLED) ## check every parameter file and sweep against its notebook

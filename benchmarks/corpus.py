@@ -12,17 +12,21 @@ import contextlib
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy  # noqa: E402
 import psutil  # noqa: E402
+
+from lib.engine import pool  # noqa: E402
 
 LETTERS = "اببپتتجچحخدررزسسشعغفقکگلممننووههییی\u200c"
 WORDS, LINES = 5000, 10_000  # words of the language; lines drawn at a time
@@ -44,7 +48,7 @@ def lines(draw, count: int) -> list[str]:
     found = [[next(drawn) for _ in range(size)] for size in sizes]
     for place, kind in zip(draw.choice(count, count // 25, replace=False), draw.choice(4, count // 25, p=[0.5, 0.2, 0.2, 0.1])):
         earlier = found[draw.integers(0, place + 1)]
-        found[place] = [[*earlier, "باز"], ["of", "no", "use"] * 8, earlier[:1], earlier][kind]
+        found[place] = [[*earlier, "باز"], ["of", "no", "use", str(place)] * 8, earlier[:1], earlier][kind]
     return [" ".join(line) for line in found]
 
 
@@ -112,32 +116,34 @@ def measured(megabytes: float, folder: Path) -> dict:
     file = folder / f"{megabytes:g}.txt"
     write(file, megabytes)
     with tempfile.TemporaryDirectory(dir=folder) as output:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.Popen([sys.executable, __file__, "--read", str(file)], stdout=subprocess.PIPE, text=True,
                                    env={**os.environ, "COMPANION_OUTPUT": output})
         memory = Memory(psutil.Process(process.pid))
         memory.start()
         found = json.loads(process.communicate()[0].splitlines()[-1])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise SystemExit(f"Chapter 01 failed at {megabytes:g} MB: its words stand above.")
     total, size = sum(found["seconds"].values()), file.stat().st_size / 1e6
     file.unlink()
-    return found | {"megabytes": size, "total": total, "memory": memory.peak}
+    return found | {"megabytes": size, "total": total, "memory": memory.peak,
+                    "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
 
 def plain(strings: list[str], threshold: float) -> list[bool]:
-    """Near duplicates as datasketch's example finds them: each text is looked up and put into one MinHashLSH."""
+    """Near duplicates as datasketch's example finds them: each text is looked up in one MinHashLSH, and put into it."""
     from datasketch import MinHash, MinHashLSH
 
     from lib.data import likeness
-    index, kept, bad = MinHashLSH(threshold=threshold, num_perm=likeness.PERMUTATIONS), {}, []
-    for number, string in enumerate(strings):
-        parts, sketch = likeness.shingles(string), MinHash(num_perm=likeness.PERMUTATIONS)
-        for part in parts:
-            sketch.update(part.encode("utf8"))
-        bad.append(any(likeness.jaccard(parts, kept[other]) > threshold for other in index.query(sketch)))
+    index, bad = MinHashLSH(threshold=threshold, num_perm=likeness.PERMUTATIONS), []
+    encoded = ([part.encode("utf8") for part in likeness.shingles(string)] for string in strings)
+    for number, sketch in enumerate(MinHash.generator(encoded, num_perm=likeness.PERMUTATIONS, hashfunc=zlib.crc32)):
+        parts = likeness.shingles(strings[number])
+        near = (likeness.jaccard(parts, likeness.shingles(strings[other])) for other in index.query(sketch))
+        bad.append(any(similarity > threshold for similarity in near))
         if not bad[-1]:
-            index.insert(number, sketch)
-            kept[number] = parts
+            index.insert(number, sketch, check_duplication=False)
     return bad
 
 
@@ -185,7 +191,7 @@ def main(arguments: list[str] | None = None):
         for size in sorted(given.sizes):
             rows.append(measured(size, Path(folder)))
             show(rows[-1])
-    found = {"sizes": rows, "cores": len(psutil.Process().cpu_affinity()), "compared": compared(given.compared)}
+    found = {"sizes": rows, "cores": pool.cores(), "compared": compared(given.compared)}
     if len(rows) > 1:
         sizes, seconds = (numpy.log([row[name] for row in rows]) for name in ("megabytes", "total"))
         found["exponent"] = numpy.polyfit(sizes, seconds, 1)[0].item()
@@ -200,8 +206,8 @@ def main(arguments: list[str] | None = None):
 
 
 def show(row: dict):
-    print(f"{row['megabytes']:.0f} MB: {row['total']:.0f} s, {row['megabytes'] / row['total']:.2f} MB/s, peak memory "
-          f"{row['memory']:.0f} MB, {row['texts']:,} texts kept; "
+    print(f"{row['megabytes']:.0f} MB: {row['total']:.0f} s, {row['megabytes'] / row['total']:.2f} MB/s, {row['cpu']:.0f} s of "
+          f"cores, peak memory {row['memory']:.0f} MB, {row['texts']:,} texts kept; "
           + ", ".join(f"{name} {seconds:.1f}" for name, seconds in row["seconds"].items()), flush=True)
 
 

@@ -12,7 +12,7 @@ from lib.engine import paths, records  # noqa: E402
 FOLDER, PAGE = paths.ROOT / "figures/bench", paths.ROOT / "docs/benchmarks.md"
 HEAD = """# Speed
 
-Side by side in one run on one machine, each against what a user would take instead. `make bench` measures the first three
+Side by side in one run on one machine, each against what a user would take instead. `make bench` measures all but GPUs
 on this computer and writes this page; `python benchmarks/gpu.py --json figures/bench/gpu.json` measures a GPU. A machine
 beside which anything else runs gives other numbers: compare ratios. Training rates are those of the median step of one run.
 """
@@ -57,7 +57,28 @@ def generation(found: dict) -> str:
             f"{plain:.1f} s, ours {ours:.1f} s ({plain / ours:.2f} ×), {found['same']} texts the same.")
 
 
-PARTS = {"throughput": lambda found: training(found, "Training on a CPU"), "scoring": scoring, "generation": generation,
+def corpus(found: dict) -> str:
+    """Chapter 01 by the size of its text, and near duplicates beside datasketch's example."""
+    rows = [[f"{row['megabytes']:,.0f}", f"{row['total']:,.0f}", f"{row['cpu']:,.0f}", f"{row['megabytes'] / row['total']:.2f}",
+             f"{row['memory'] / 1000:.1f}", f"{row['texts']:,}"] for row in found["sizes"]]
+    near = found["compared"]
+    ours, other = near["ours"]["seconds"], near["datasketch"]["seconds"]
+    return (f"Chapter 01 on made-up text, {found['cores']} cores: seconds grow as the size to the power "
+            f"{found['exponent']:.2f}. Near duplicates of {near['texts']:,} texts: datasketch's example {other:.1f} s, ours "
+            f"{ours:.1f} s ({other / ours:.1f} ×), {near['same']:,} verdicts the same.\n\n"
+            + lines(["MB", "s", "s of cores", "MB/s", "peak GB", "texts kept"], rows) + "\n\n![](../figures/bench/corpus.png)")
+
+
+def packing(found: dict) -> str:
+    """Tokenising and packing beside the way of transformers' examples."""
+    ours, other = found["megabytes_per_second"], found["group_texts"]
+    return (f"Text drawn, tokenised and packed on disk, {found['cores']} cores: {ours:.1f} MB/s over {found['megabytes']} MB "
+            f"with at most {found['memory']:.0f} MB of memory; `group_texts` of transformers' examples: {other:.1f} MB/s "
+            f"({ours / other:.1f} ×).")
+
+
+PARTS = {"corpus": corpus, "packing": packing, "throughput": lambda found: training(found, "Training on a CPU"),
+         "scoring": scoring, "generation": generation,
          "gpu": lambda found: training(found, "Training on a GPU, a Llama of 7 billion random weights")}
 
 

@@ -40,6 +40,20 @@ def test_scoring_and_generation_are_compared_on_the_same_work(bench, base, fp32,
     assert json.loads((tmp_path / "generation.json").read_text())["same"] == 4
 
 
+def test_text_is_read_and_packed_and_told_in_the_page(bench, tmp_path, monkeypatch):
+    bench("corpus").main(["--sizes", "0.1", "0.2", "--compared", "50", "--json", str(tmp_path / "corpus.json")])
+    found = json.loads((tmp_path / "corpus.json").read_text())
+    small, large = found["sizes"]
+    assert 0 < small["texts"] < large["texts"] and large["memory"] > 50 and found["compared"]["same"] == 50
+    assert {"length", "script", "exact duplicate", "near duplicate"} <= set(large["removed"]) and (tmp_path / "corpus.png").exists()
+    bench("packing").main(["--megabytes", "1", "--json", str(tmp_path / "packing.json")])
+    table = bench("table")
+    monkeypatch.setattr(table, "FOLDER", tmp_path), monkeypatch.setattr(table, "PAGE", tmp_path / "benchmarks.md")
+    table.main()
+    page = (tmp_path / "benchmarks.md").read_text("utf8")
+    assert "50 verdicts the same" in page and "`group_texts`" in page
+
+
 def test_the_page_of_benchmarks_follows_from_the_kept_results(bench, tmp_path, monkeypatch):
     table = bench("table")
     monkeypatch.setattr(table, "PAGE", tmp_path / "benchmarks.md")

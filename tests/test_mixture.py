@@ -107,3 +107,27 @@ def test_memory_does_not_grow_with_the_text(byte_tokenizer, english, tmp_path):
 def test_too_little_text_is_refused(byte_tokenizer):
     with pytest.raises(ValueError, match="budget"):
         mixture.blocks([("en", "short")], byte_tokenizer, 512)
+
+
+ODD = ["two  spaces and\ttabs \n a line\n\n  and more ", " before\u00a0 after ", "۱۲ ۳۴ 56 78% (a) _b /c 'tis it's", "é e\u0301 日本 語 🙂 🙂x می\u200cروم  ", "<|endoftext|> x<|endoftext|>"]
+
+
+@pytest.mark.parametrize("name", ["byte_tokenizer", "sentencepiece_tokenizer"])
+def test_words_that_are_looked_up_have_the_tokens_and_bytes_of_the_whole_text(name, request, persian):
+    tokenizer = request.getfixturevalue(name)
+    texts, length = [*ODD, *persian, " ".join(ODD)], 16
+    packed = mixture.blocks([("fa", text) for text in texts], tokenizer, length)
+    ids, sizes = [], []
+    for text in texts:
+        coded, end = tokenizer(text, return_offsets_mapping=True), 0
+        for token, (_, to) in zip(coded["input_ids"], coded["offset_mapping"]):
+            ids.append(token), sizes.append(len(text[end:max(end, to)].encode()))
+            end = max(end, to)
+        ids.append(tokenizer.eos_token_id), sizes.append(0)
+    assert [token for row in packed["input_ids"] for token in row] == ids[:len(packed) * length]
+    assert packed["bytes"][:] == [sum(sizes[at:at + length]) for at in range(0, len(packed) * length, length)]
+
+
+def test_words_are_tokenised_apart_only_where_a_tokenizer_cuts_before_them(byte_tokenizer, sentencepiece_tokenizer):
+    assert mixture._separable(byte_tokenizer.backend_tokenizer)
+    assert not mixture._separable(sentencepiece_tokenizer.backend_tokenizer)

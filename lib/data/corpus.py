@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import datasets
 import numpy
 import pandas
 import pyarrow
@@ -21,7 +20,7 @@ import regex
 from lib.data import files, likeness, public, sources, text
 from lib.engine import assets, params, paths, pool, records
 
-CHAPTER = "01_corpus"
+CHAPTER, TOGETHER = "01_corpus", 100_000  # documents that are put together at once
 Frames = dict[str, pandas.DataFrame]
 RUN = 8  # words that no training text shares with a test
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
@@ -75,6 +74,7 @@ def read(profile: str, name: str) -> pandas.DataFrame:
 
 def column(texts: Iterable[str]) -> Sequence[str]:
     """Texts (a list, or a frame's column) as a stream to train on: a column of Arrow, which is read piece by piece."""
+    import datasets
     return datasets.Dataset(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}))["text"]
 
 
@@ -155,8 +155,8 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     scripts = {**{code: text.script(code) for code in others}, "en": "Latin", learned: settings.script}
 
     def kept(artefact: str, columns: dict[str, str], label: str) -> pandas.DataFrame:
-        rows = _rows(content.units, columns, label)
-        return _filtered(rows, {name: scripts[code] for name, code in columns.items()}, artefact, settings, ledger)
+        return _filtered(_rows(content.units, columns, label), {name: scripts[code] for name, code in columns.items()},
+                         artefact, settings, ledger)
 
     documents = [kept("documents", {"text": code}, code) for code in dict.fromkeys([learned, "en"])]
     pairs = kept("pairs", {"english": "en", "target": learned}, f"en-{learned}")
@@ -165,7 +165,7 @@ def clean(content: sources.Content, others: list[str], settings: Settings) -> tu
     if documents[0].empty:
         raise sources.SourceError(f"No text in {learned!r} is left after the filters, of {len(content.units)} units: "
                                   f"check `language`, `script` ({settings.script}) and the lengths.")
-    frames = {"documents": pandas.concat(documents), "pairs": pairs, "multiway": multiway,
+    frames = {"documents": pandas.concat([frame for frame in documents if len(frame)]), "pairs": pairs, "multiway": multiway,
               "dialogues": pandas.concat(dialogues)}
     return {name: frame.reset_index(drop=True) for name, frame in frames.items()}, ledger
 
@@ -274,7 +274,12 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
     for (source, language), count in frame.loc[bad, ["source", "language"]].value_counts(sort=False).sort_index().items():
         ledger.append({"artefact": artefact, "language": language, "source": source, "filter": name,
                        "rows": int(count)})
-    return frame[~bad] if bad.any() else frame
+    return _where(frame, ~bad) if bad.any() else frame
+
+
+def _where(frame: pandas.DataFrame, wanted: pandas.Series) -> pandas.DataFrame:
+    """The rows wanted; column by column, as pandas makes a whole copy of each text before it takes rows of all."""
+    return pandas.DataFrame({name: frame[name].array[wanted.to_numpy()] for name in frame}, frame.index[wanted])
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):
@@ -317,8 +322,8 @@ def split(frames: Frames, settings: Settings, ledger: list[dict]) -> Frames:
     for name, frame in frames.items():
         bad = frame[compared(name, settings)].isin(found).any(axis=1) & (frame["split"] != "train")
         frames[name] = _drop(frame, bad, "twin in training", name, ledger).reset_index(drop=True)
-    mine = frames["documents"].query("language == @settings.language")
-    if not {"train", "test"} <= set(mine["split"]):
+    mine = frames["documents"].loc[frames["documents"]["language"] == settings.language, "split"]
+    if not {"train", "test"} <= set(mine):
         raise sources.SourceError(f"Only {len(mine)} different texts in {settings.language!r} are left, too few for "
                                   "training and test: give more text, or raise `test_share`.")
     return frames
@@ -336,7 +341,7 @@ def leaks(frames: dict[str, pandas.DataFrame], settings: Settings) -> tuple[set[
         train = frame["split"] == "train"
         for column in compared(name, settings):
             held.update(frame.loc[~train, column])
-            training.append(frame.loc[train, column])
+            training.append(itertools.compress(frame[column], train))
     fresh = (string for string in itertools.chain.from_iterable(training)
              if (found := hash(string)) not in seen and not seen.add(found))
     return likeness.twins(sorted(held), fresh, settings.twin_threshold), len(held)
@@ -382,11 +387,21 @@ def passages(rows: pandas.DataFrame, settings: Settings) -> pandas.DataFrame:
     rows, part = (rows, part) if (part[1:] >= part[:-1]).all() else (rows.iloc[order], part[order])
     number = _numbers(part, rows["text"].str.len(), settings.document_characters)
     first = numpy.flatnonzero(numpy.diff(part, prepend=-1) | numpy.diff(number, prepend=-1))
-    found = rows.iloc[first].reset_index(drop=True)
-    lines = pyarrow.LargeListArray.from_arrays([*first, len(rows)], pyarrow.array(rows["text"], pyarrow.large_string()))
+    found = rows[["source", "group", "language", "split"]].iloc[first].reset_index(drop=True)
     names = found["group"] + ":" + found["language"] + ":" + number[first].astype(str)
-    texts = pyarrow.compute.binary_join(lines, pyarrow.scalar("\n", pyarrow.large_string()))
-    return found.assign(id=names, text=pandas.array(texts, "str"))[["id", "source", "group", "language", "split", "text"]]
+    found = found.assign(id=names, text=_joined(rows["text"], numpy.append(first, len(rows))))
+    return found[["id", "source", "group", "language", "split", "text"]]
+
+
+def _joined(strings: pandas.Series, bounds: numpy.ndarray) -> pandas.api.extensions.ExtensionArray:
+    """The strings between each bound and the next put together, one a line; a part at a time, as each is copied once."""
+    parts = []
+    for place in range(0, len(bounds) - 1, TOGETHER):
+        within = bounds[place:place + TOGETHER + 1]
+        lines = pyarrow.array(strings.iloc[within[0]:within[-1]], pyarrow.large_string())
+        lines = pyarrow.LargeListArray.from_arrays(within - within[0], lines)
+        parts.append(pyarrow.compute.binary_join(lines, pyarrow.scalar("\n", pyarrow.large_string())))
+    return pandas.array(pyarrow.chunked_array(parts, pyarrow.large_string()), "str")
 
 
 def _numbers(part: Iterable[int], lengths: Iterable[int], most: int) -> numpy.ndarray:
@@ -472,22 +487,24 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
         record.fact("choices", round(1 / (1 / part["choices"].map(len)).mean(), 6), "choices", **labels)
         record.fact("most_frequent_answer", int(part["answer"].value_counts().max()), "items", **labels)
     columns, shown = (["english", "target"], "pairs") if len(frames["pairs"]) else (["language", "text"], "documents")
-    held = frames[shown].query("split == 'test'").sort_values("id").head(6)
+    held = _where(frames[shown], frames[shown]["split"] == "test").sort_values("id").head(6)
     record.rows("samples", held[columns].to_dict("records"))
 
 
 def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):
     """Documents, characters, words and licence of each source, and how long its texts are."""
+    rows = rows[["source", "language"]].assign(characters=rows["text"].str.len(), zwnj=rows["text"].str.count(text.ZWNJ),
+                                               words=[len(found) for found in pool.each(text.words, rows["text"], "words")])
     for (source, language), part in rows.groupby(["source", "language"]):
         labels = {"source": source, "language": language}
         written = (documents["source"] == source) & (documents["language"] == language)
         record.fact("documents", int(written.sum()), "documents", **labels)
-        record.fact("characters", int(part["text"].str.len().sum()), "characters", **labels)
-        record.fact("words", sum(map(len, pool.each(text.words, part["text"], "words"))), "words", **labels)
-        record.fact("zwnj", int(part["text"].str.count(text.ZWNJ).sum()), "signs", **labels)
+        record.fact("characters", int(part["characters"].sum()), "characters", **labels)
+        record.fact("words", int(part["words"].sum()), "words", **labels)
+        record.fact("zwnj", int(part["zwnj"].sum()), "signs", **labels)
         known = assets.provenance(source) if source in assets.registry() else {"licence": "the user's own"}
         for name, value in known.items():
             record.fact(name, value, **labels)
-        counts, edges = numpy.histogram(part["text"].str.len(), bins=numpy.geomspace(10, 5000, 19).round())
+        counts, edges = numpy.histogram(part["characters"], bins=numpy.geomspace(10, 5000, 19).round())
         record.rows("lengths", [{**labels, "low": low, "high": high, "texts": int(count)}
                                 for low, high, count in zip(edges, edges[1:], counts)])

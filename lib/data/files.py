@@ -39,7 +39,7 @@ class Spool(Sequence):
     """Rows that are kept on disk once they are many, to be read as often as wanted."""
 
     def __init__(self, rows: Iterable):
-        self.file, self.starts, self.size = tempfile.SpooledTemporaryFile(max_size=2 ** 26), [], 0
+        self.file, self.starts, self.size = tempfile.SpooledTemporaryFile(max_size=2 ** 24), [], 0
         rows = iter(rows)
         while batch := list(itertools.islice(rows, BATCH)):
             self.starts.append(self.file.tell())

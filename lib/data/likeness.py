@@ -13,6 +13,7 @@ import numpy
 import pandas
 from datasketch import MinHash, MinHashLSH
 from datasketch.minhash import _fmix
+from scipy import sparse
 
 from lib.data import text
 from lib.engine import pool
@@ -20,7 +21,8 @@ from lib.engine import pool
 SHINGLE, PERMUTATIONS = 5, 64
 SECRET = 20  # characters: shorter questions stand in many texts by themselves
 TWIN = 0.7  # texts more similar than this are near twins
-COMMON = 8  # rare 5-grams that two texts must share to be compared
+SHARED, BITS = 1 / 32, 512  # rare 5-grams that twins must share, of all; length of a bitmap
+TOGETHER = 100  # texts whose candidates are counted at once
 ROW, HASH = numpy.uint64(52), numpy.uint64(32)  # bits below the number of a text in its batch, and below a frequency
 MULTIPLIER = numpy.uint64(0x9E3779B97F4A7C15)
 
@@ -103,17 +105,18 @@ def _repeated(values: numpy.ndarray) -> numpy.ndarray:
 
 
 class Index(NamedTuple):
-    """Texts to find the near twins of: those that hold a 5-gram among their rarest, by the 5-gram's first bits.
+    """Texts to find the near twins of.
 
     A twin shares at least ⌈t·n⌉ of a text's n 5-grams, so of the rarest n − ⌈t·n⌉ + k of each text it shares k (prefix
-    filter, Chaudhuri et al. 2006; k > 1: Wang, Li and Feng 2012). k is COMMON, or ⌈t·n⌉ where that is less.
+    filter, Chaudhuri et al. 2006; k > 1: Wang, Li and Feng 2012). And it differs in few 5-grams, so in few bits of the
+    parities of how many hash to each bit (bitmap filter, Sandes, Teodoro and Melo 2020).
     """
 
     threshold: float
-    often: numpy.ndarray  # [first bits] how often 5-grams that begin so stand in the texts
-    starts: numpy.ndarray  # [first bits + 1] where their texts begin in `holders`
-    holders: numpy.ndarray  # numbers of texts
-    least: numpy.ndarray  # [texts] k
+    often: numpy.ndarray  # [first bits] how often 5-grams whose hash begins so stand in the texts
+    holders: sparse.csr_array  # [first bits, texts] of the rarest 5-grams of each text
+    sizes: numpy.ndarray  # [texts] 5-grams
+    bitmaps: numpy.ndarray  # [texts, BITS / 64]
 
 
 def twins(strings: Iterable[str], against: Iterable[str], threshold: float) -> set[str]:
@@ -138,15 +141,9 @@ def _index(strings: list[str], threshold: float) -> Index:
     often = numpy.zeros(1 << min(24, max(8, sum(map(len, strings)).bit_length())), numpy.uint32)
     for found in pool.batches(functools.partial(_counted, len(often)), strings, "index: frequencies"):
         often[found[0]] += found[1].astype(numpy.uint32)
-    packed, least, start = [], [], 0
-    for rows, places, common in pool.batches(functools.partial(_rarest, often, threshold), strings, "index"):
-        packed.append(places << HASH | rows + numpy.uint64(start))
-        least.append(common)
-        start += len(common)
-    packed = numpy.concatenate(packed)
-    packed.sort()
-    starts = numpy.searchsorted(packed, numpy.arange(len(often) + 1, dtype=numpy.uint64) << HASH)
-    return Index(threshold, often, starts, packed.astype(numpy.uint32), numpy.concatenate(least))
+    found = list(pool.batches(functools.partial(_rarest, often, threshold), strings, "index"))
+    holders, sizes, bitmaps = zip(*found)
+    return Index(threshold, often, sparse.vstack(holders).T.tocsr(), numpy.concatenate(sizes), numpy.concatenate(bitmaps))
 
 
 def _windows(strings: list[str]) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
@@ -178,32 +175,40 @@ def _counted(size: int, strings: list[str]) -> tuple[numpy.ndarray, numpy.ndarra
 
 
 def _rarest(often: numpy.ndarray, threshold: float, strings: list[str]):
-    """(string, place in the table) of the rarest 5-grams of each string, and how many of them a twin shares."""
+    """Matrix [strings, first bits] of the rarest 5-grams of each string, how many it has, and its bitmap."""
     grams = _grams(strings)
-    rows, hashed = grams >> ROW, grams >> (ROW - HASH) & numpy.uint64(0xFFFFFFFF)
-    rarity = numpy.minimum(often[_first(grams, len(often))], 2 ** 20 - 1).astype(numpy.uint64)
-    grams = numpy.sort(rows << ROW | rarity << HASH | hashed)
-    sizes = numpy.bincount(rows.astype(int), minlength=len(strings))
+    rows, hashed, count = (grams >> ROW).astype(numpy.int32), grams >> (ROW - HASH) & numpy.uint64(0xFFFFFFFF), len(strings)
+    places = _first(grams, len(often))
+    rarity = numpy.minimum(often[places], 2 ** 20 - 1).astype(numpy.uint64)
+    order = numpy.argsort(grams >> ROW << ROW | rarity << HASH | hashed)
+    sizes = numpy.bincount(rows, minlength=count)
     needed = numpy.ceil(threshold * sizes).astype(int)
-    least = numpy.clip(needed, 1, COMMON)
-    place = numpy.arange(len(rows)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
-    kept = grams[place < numpy.repeat(sizes - needed + least, sizes)]
-    bits = numpy.uint64(len(often).bit_length() - 1)
-    return kept >> ROW, (kept & numpy.uint64(0xFFFFFFFF)) >> (HASH - bits), least
+    kept = numpy.arange(len(rows)) - (numpy.cumsum(sizes) - sizes)[rows] < (sizes - needed + _least(sizes, threshold))[rows]
+    found = sparse.csr_array((numpy.ones(kept.sum(), numpy.uint16), (rows[kept], places[order][kept].astype(numpy.int32))),
+                             (count, len(often)))
+    odd = numpy.bincount(rows * BITS + (hashed % BITS).astype(int), minlength=count * BITS) & 1
+    return found, sizes, numpy.packbits(odd.astype(bool)).view(numpy.uint64).reshape(count, -1)
+
+
+def _least(sizes: numpy.ndarray, threshold: float) -> numpy.ndarray:
+    """How many of its rarest 5-grams a twin shares with a text of so many 5-grams."""
+    return numpy.clip(numpy.ceil(SHARED * sizes), 1, numpy.maximum(1, numpy.ceil(threshold * sizes))).astype(int)
 
 
 def _candidates(index: Index, strings: list[str]) -> tuple[int, list[tuple[int, str, list[int]]]]:
     """How many strings there are, and those that may have twins in the index: place, string, numbers in the index."""
-    rows, places, least = _rarest(index.often, index.threshold, strings)
-    starts, sizes = index.starts[places], index.starts[places + numpy.uint64(1)] - index.starts[places]
-    within = numpy.arange(sizes.sum()) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
-    pairs = numpy.repeat(rows << HASH, sizes) | index.holders[numpy.repeat(starts, sizes) + within]
-    pairs, shared = numpy.unique(pairs, return_counts=True)
-    rows, numbers = (pairs >> HASH).astype(int), (pairs & numpy.uint64(0xFFFFFFFF)).astype(int)
-    good = shared >= numpy.minimum(least[rows], index.least[numbers])
-    found = defaultdict(list)
-    for row, number in zip(rows[good].tolist(), numbers[good].tolist()):
-        found[row].append(number)
+    rarest, sizes, bitmaps = _rarest(index.often, index.threshold, strings)
+    least, others, found = _least(sizes, index.threshold), _least(index.sizes, index.threshold), defaultdict(list)
+    for start in range(0, len(strings), TOGETHER):
+        shared = (rarest[start:start + TOGETHER] @ index.holders).tocoo()
+        rows, numbers = shared.row + start, shared.col
+        good = shared.data >= numpy.minimum(least[rows], others[numbers])
+        rows, numbers = rows[good], numbers[good]
+        apart = numpy.bitwise_count(bitmaps[rows] ^ index.bitmaps[numbers]).sum(axis=1)
+        both = sizes[rows] + index.sizes[numbers]
+        near = apart <= both * (1 - index.threshold) / (1 + index.threshold)
+        for row, number in zip(rows[near].tolist(), numbers[near].tolist()):
+            found[row].append(number)
     return len(strings), [(row, strings[row], numbers) for row, numbers in found.items()]
 
 

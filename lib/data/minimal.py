@@ -26,12 +26,16 @@ def derive(documents: pandas.DataFrame, content: Content, settings: corpus.Setti
     outside = pandas.DataFrame(content.outside, columns=["language", "split", "text"]).assign(split="test")
     own = documents[(documents["split"] != "test") | ~documents["language"].isin(outside["language"])]
     found = []
-    for language, rows in pandas.concat([own, outside]).groupby("language", sort=False):
-        drawn, train = [], rows["split"] == "train"
-        for split, part in rows[~train].groupby("split"):
-            ordered = sorted(set(_sentences(part["text"])), key=corpus.digest)
+    documents = pandas.concat([own, outside], ignore_index=True)
+    for language in documents["language"].unique():
+        mine, drawn = documents["language"] == language, []
+        lines = {split: _sentences(itertools.compress(documents["text"], mine & (documents["split"] == split)))
+                 for split in sorted(documents["split"].unique())}
+        training = lines.pop("train", ())
+        for split, sentences in lines.items():
+            ordered = sorted(set(sentences), key=corpus.digest)
             drawn += [(task, split, *pair) for task, fault in FAULTS.items() for pair in _drawn(ordered, fault)]
-        leaked = likeness.twins([pair[2] for pair in drawn], _sentences(rows.loc[train, "text"]), settings.twin_threshold)
+        leaked = likeness.twins([pair[2] for pair in drawn], training, settings.twin_threshold)
         found += [(task, language, *rest) for task, *rest in drawn if rest[1] not in leaked]
     return found + [("agreement", row["language"], "test", row["sentence"], row["fault"]) for row in content.agreement]
 

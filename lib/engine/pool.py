@@ -8,7 +8,7 @@ import joblib
 from tqdm import tqdm
 
 BATCH = 1000  # rows
-FEW = 50  # batches that a second process would not be started for
+FEW = 5000  # rows that a second process is not started for
 
 
 def cores() -> int:
@@ -16,19 +16,19 @@ def cores() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or joblib.cpu_count())
 
 
-def batches(function: Callable[[list], object], rows: Iterable, title: str) -> Iterator:
-    """`function` of each BATCH of rows, in their order, with a bar where there is much to do.
+def batches(function: Callable[[list], object], rows: Iterable, title: str, size: int | None = None) -> Iterator:
+    """`function` of each `size` (BATCH) of rows, in their order, with a bar where there is much to do.
 
     The function may run in another process: it is of a module or a `functools.partial` of one.
     """
-    rows = iter(rows)
-    parts = iter(lambda: list(itertools.islice(rows, BATCH)), [])
-    first = list(itertools.islice(parts, FEW))
-    parts = itertools.chain(first, parts)
-    if len(first) < FEW or cores() == 1:
-        return map(function, parts)
-    shown = tqdm(parts, title, unit=f" × {BATCH} rows", disable=None)
-    return joblib.Parallel(cores(), return_as="generator", batch_size=1)(joblib.delayed(function)(part) for part in shown)
+    rows, size = iter(rows), size or BATCH
+    parts = iter(lambda: list(itertools.islice(rows, size)), [])
+    yield from map(function, itertools.islice(parts, FEW // size))
+    if cores() == 1 or (part := next(parts, None)) is None:
+        yield from map(function, parts)
+        return
+    parts = tqdm(itertools.chain([part], parts), title, unit=f" × {size} rows", disable=None)
+    yield from joblib.Parallel(cores(), return_as="generator", batch_size=1)(joblib.delayed(function)(part) for part in parts)
 
 
 def each(function: Callable, rows: Iterable, title: str) -> Iterator:

@@ -14,6 +14,7 @@ import pandas
 from lib.engine import paths
 from lib.engine.statistics import Difference, Estimate
 
+ROWS = 2 ** 17  # rows of a table that are held in memory until they are written
 _open: dict[tuple[str, str], dict] = {}
 refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
 # Columns that a reader may count on, blank where no row has such a label.
@@ -78,7 +79,7 @@ def write_json(path: Path, content) -> Path:
 
 def write_frame(path: Path, frame: pandas.DataFrame) -> Path:
     """Writes a frame as parquet, atomically."""
-    return atomically(path, frame.to_parquet)
+    return atomically(path, lambda temporary: frame.to_parquet(temporary, row_group_size=ROWS))
 
 
 def atomically(path: Path, write) -> Path:

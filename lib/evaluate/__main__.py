@@ -11,6 +11,7 @@ from lib.evaluate import measure
 from lib.model import folders
 
 SIZES = {"texts": 200_000, "items": 500, "pairs": 500}  # bytes of text a language and split, items a task, pairs
+LEAST = 10  # items of a measure that is printed
 EXCERPT, LONGEST = 1000, 400  # characters of a text, and of an item or a sentence
 
 
@@ -65,7 +66,10 @@ def main(arguments: list[str] | None = None):
         raise SystemExit(str(error)) from error
     if given.csv:
         table.to_csv(given.csv, index=False)
-    print(table.drop(columns="trainings", errors="ignore").round(3).to_string(index=False))
+    few = table["n"] < LEAST
+    print(table[~few].drop(columns="trainings", errors="ignore").round(3).to_string(index=False))
+    if few.any():
+        print(f"Left out are {few.sum()} of {len(table)} measures, of fewer than {LEAST} items, whose intervals mean nothing.")
 
 
 if __name__ == "__main__":

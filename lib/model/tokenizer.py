@@ -26,7 +26,7 @@ from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merges
 
 from lib.data.text import SCRIPTS, SINGLE, ZWNJ, script_share, words
-from lib.engine import statistics
+from lib.engine import pool, statistics
 from lib.engine.statistics import Estimate
 
 # A piece seen once teaches nothing: its row would get a single gradient.
@@ -55,9 +55,9 @@ def learn(base: PreTrainedTokenizerFast, texts: list[str], size: int, script: st
     """
     check(base, script)
     fits = functools.cache(functools.partial(_fits, script=script, byte_level=byte_level(base)))
-    normaliser, cutter = _cutters(base)
-    clean = normaliser.normalize_str if normaliser else str
-    found = Counter(word for text in texts for word, _ in cutter.pre_tokenize_str(clean(text)))
+    found = Counter()
+    for words_of in pool.batches(functools.partial(_cut, *_cutters(base)), texts, "words"):
+        found.update(words_of)
     steps = [] if byte_level(base) else _characters(base, found, fits)[:size]
     model = grow(base, steps, size).backend_tokenizer.model
     pieces = [([token.value for token in model.tokenize(word)], count) for word, count in found.items()]
@@ -299,6 +299,12 @@ def _cutters(base):
     if byte_level(base):
         return base.backend_tokenizer.normalizer, base.backend_tokenizer.pre_tokenizer
     return None, pre_tokenizers.Metaspace()
+
+
+def _cut(normaliser, cutter, texts: list[str]) -> Counter:
+    """Words of texts, as a normaliser and a pre-tokenizer cut them, and how often each is there."""
+    clean = normaliser.normalize_str if normaliser else str
+    return Counter(word for text in texts for word, _ in cutter.pre_tokenize_str(clean(text)))
 
 
 def _characters(base, found: Counter, fits) -> list[Step]:

@@ -121,10 +121,10 @@ def measured(megabytes: float, folder: Path) -> dict:
                                    env={**os.environ, "COMPANION_OUTPUT": output})
         memory = Memory(psutil.Process(process.pid))
         memory.start()
-        found = json.loads(process.communicate()[0].splitlines()[-1])
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        answer, after = process.communicate()[0], resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise SystemExit(f"Chapter 01 failed at {megabytes:g} MB: its words stand above.")
+    found = json.loads(answer.splitlines()[-1])
     total, size = sum(found["seconds"].values()), file.stat().st_size / 1e6
     file.unlink()
     return found | {"megabytes": size, "total": total, "memory": memory.peak,

@@ -97,6 +97,8 @@ def test_rows_are_kept_and_removed_as_one_by_one(strings, cores, monkeypatch):
     documents = corpus.split(frames, SETTINGS, ledger)["documents"]
     kept, removed = slow([row for row in rows if row["fa"]])
     assert list(zip(documents["text"], documents["split"])) == kept
+    lines = corpus.passages(documents, SETTINGS)["text"].str.split("\n").explode()
+    assert lines.tolist() == documents["text"].tolist()
     counted = {row["filter"]: row["rows"] for row in ledger if row["artefact"] == "documents" and row["filter"] != "read"}
     assert counted == {name: rows for name, rows in removed.items() if name and rows} and len(counted) > 4
 

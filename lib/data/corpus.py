@@ -398,8 +398,8 @@ def _joined(strings: pandas.Series, bounds: numpy.ndarray) -> pandas.api.extensi
     parts = []
     for place in range(0, len(bounds) - 1, TOGETHER):
         within = bounds[place:place + TOGETHER + 1]
-        lines = pyarrow.array(strings.iloc[within[0]:within[-1]], pyarrow.large_string())
-        lines = pyarrow.LargeListArray.from_arrays(within - within[0], lines)
+        lines = pyarrow.table({"text": strings.iloc[within[0]:within[-1]]})["text"].combine_chunks()
+        lines = pyarrow.LargeListArray.from_arrays(within - within[0], lines.cast(pyarrow.large_string()))
         parts.append(pyarrow.compute.binary_join(lines, pyarrow.scalar("\n", pyarrow.large_string())))
     return pandas.array(pyarrow.chunked_array(parts, pyarrow.large_string()), "str")
 

@@ -17,7 +17,6 @@ POOLED, MEAN = f"language in {AVERAGES}", "language == 'average'"
 FAMILY = ("metric", "model", "benchmark", "against", "asked")
 SYSTEMS = ["BLOOM-7.1B", "LLaMA-13B", "PolyLM-13B", "BLOOMZ-MT-7.1B", "LLaMA-Alpaca-13B", "PolyLM-MultiAlpaca-13B"]
 LABELS = {"accuracy": "accuracy (%)", "f1": "F1 × 100", "chrf": "chrF++"}
-WAYS = {"normalisation_difference": "log-likelihood a character − summed", "shots_difference": "one-shot − zero-shot"}
 
 
 def _scores(profile: str, *names: str) -> pandas.DataFrame:
@@ -77,41 +76,6 @@ def instructions(profile: str):
     said = ", ".join(f"{row.printed} {row.unit} on {row.item}" for row in paper.itertuples())
     columns = ["from", *keys, "n", "en", "multilingual", "difference", "p", "p (Holm)"]
     return frame[columns], f"{reading} The paper reports {said} at 13 billion parameters."
-
-
-@table("C11-T1", CHAPTER, "How a choice is scored: by length, and behind a demonstration", FILES)
-def scoring_of_choices(profile: str):
-    """One row a way, model and language: the change of accuracy in points, the same items."""
-    found = _models(profile, *WAYS)
-    found["way"] = found["metric"].map(WAYS)
-    keys = ("way", "model", "benchmark", "language")
-    return differences(found, dict(zip(keys, keys)), "Accuracy, mean over the languages:", MEAN, POOLED, FAMILY)
-
-
-@table("C11-T2", CHAPTER, "Two sets of instructions of equal size", SETS)
-def instruction_sets(profile: str):
-    """One row a set and language, mean over the seeds: rows, bytes, and the tokens that the base cuts these to."""
-    facts = noted(profile, CHAPTER)
-    facts = need(facts[facts["fact"].str.startswith("instruction_", na=False)])
-    sizes = facts.assign(value=facts["value"].astype(float), fact=facts["fact"].str.removeprefix("instruction_"))
-    frame = sizes.pivot_table(index=["instructions", "language"], columns="fact", values="value", sort=False)
-    frame = frame[["rows", "bytes", "tokens"]].rename_axis(columns=None)
-    whole = frame.groupby(level=0, sort=False).sum().round().astype(int)
-    total = [f"{kind} {row.rows} rows, {row.bytes:,} bytes, {row.tokens:,} tokens" for kind, row in whole.iterrows()]
-    return frame.round().astype(int).reset_index(), f"A set, mean over the seeds: {'; '.join(total)}."
-
-
-@table("C11-T3", CHAPTER, "Instructions against none, and a further base against the first", FILES + SETS)
-def contrasts(profile: str):
-    """One row a contrast, task, measure and language: the paired difference, p by Holm over the languages."""
-    found = _scores(profile, *DIFFERENCES)
-    found = need(found[found["contrast"].isin(["instructions", "base"])])
-    found["against"] = [against if contrast == "base" else base
-                        for contrast, against, base in zip(found["contrast"], found["against"], found["base"])]
-    keys = ("model", "against", "benchmark", "measure", "language")
-    frame, reading = differences(found, dict(zip(keys, keys)), "Mean over the languages:",
-                                 f"{MEAN} and metric in ['accuracy_difference', 'chrf_difference']", POOLED, FAMILY)
-    return frame, f"{reading} Bases answer in words behind a demonstration, tuned models without."
 
 
 def _theirs() -> pandas.DataFrame:

@@ -1,10 +1,9 @@
 """Exhibits of the papers: what they report, what of it adds up, ours beside it, and the ledger of claims."""
 import pandas
 
-from lib.engine import params, paths, records
+from lib.engine import params, paths
 from lib.exhibits import audit, claims
-from lib.exhibits.architecture import Architecture
-from lib.exhibits.base import figure, noted, reported, table
+from lib.exhibits.base import figure, reported, table
 from lib.exhibits.panels import COLUMN, PALETTE, axes
 from lib.exhibits.units import in_print, interval
 
@@ -14,30 +13,6 @@ LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"),
          claims.UNDECIDED: ("0.45", "D")}
 PRINTED = ["id", "paper", "verdict", "test", "effect", "expected", "margin", "n", "trainings", "least", "test verdict",
            "remark"]
-
-
-@table("C14-T1", "14_paper", "The papers' own values beside ours")
-def beside(profile: str):
-    """Every reported number that a chapter of this profile may note too, with its provenance, and ours if it has."""
-    frame = reported()
-    frame = frame[(frame["ours"] != "") & (frame["exhibit"] != "P1-T2")]
-    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]], **{"paper's value": frame["printed"]})
-    frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
-    found = frame["companion"].notna().sum()
-    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come "
-                   "from a model of another size, so only their direction compares.")
-
-
-@table("C14-T2", "14_paper", "Reported numbers at hand, and those that are not known")
-def coverage(profile: str):
-    """How many values, texts and blanks each paper has for each exhibit of this companion."""
-    frame = reported()
-    known, number = frame["printed"] != "", frame["value"].notna()
-    counted = frame.assign(numbers=number, texts=known & ~number, blanks=~known)
-    counted = counted.groupby(["paper", "exhibit"], sort=False)[["numbers", "texts", "blanks"]].sum().reset_index()
-    share = counted.groupby("paper", sort=False)[["numbers", "blanks"]].sum()
-    parts = [f"{paper} {row.numbers} ({row.blanks} blank)" for paper, row in share.iterrows()]
-    return counted, f"Numbers by work, each with its provenance in reported/: {', '.join(parts)}."
 
 
 @table("P1-T2", "14_paper", "Settings of Llama-Persian's scripts beside this companion's")
@@ -55,24 +30,6 @@ def settings(profile: str):
     other = [f"{row.system} {row.quantity}" for row in shared.itertuples() if not _same(row.script, row.paper)]
     return frame, (f"{len(shared) - len(other)} of the {len(shared)} settings that are parameters here have the "
                    f"script's value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
-
-
-@table("P1-T3b", "14_paper", "Parameters that Llama-Persian's settings train on Llama-2-7B, by formula")
-def parameters_by_formula(profile: str):
-    """LoRA on all projections and two whole matrices, from the reported shape, rank and vocabularies."""
-    shape = [_value("P1-T3", "PersianMind", name) for name in ("layers", "hidden size", "feed-forward size")]
-    base = Architecture(*shape, vocabulary=_value("P1-T4", "base tokenizer", "vocabulary"))
-    model = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary"))
-    rank, matrix = _value("P1-T2", "pretraining", "LoRA rank"), model.matrices() // 2
-    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": matrix, "lm_head": matrix}
-    total, size = sum(trained.values()), model.parameters() + model.lora(rank)
-    trained["all that is trained"] = total
-    frame = pandas.DataFrame({"part": trained.keys(), "parameters": trained.values()})
-    frame["share of trained %"] = (100 * frame["parameters"] / total).round(2)
-    frame["share of the model %"] = (100 * frame["parameters"] / size).round(2)
-    frame["share, copies counted %"] = (100 * frame["parameters"] / (size + model.matrices())).round(2)
-    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {2 * matrix / total:.0%} of "
-                   f"them are embeddings and head, {model.lora(rank):,} are LoRA (base: {base.parameters():,}).")
 
 
 @table("P1-A1", "14_paper", "Hazards for a repetition in Llama-Persian's released scripts")
@@ -111,11 +68,6 @@ def stated_and_released(profile: str):
     return frame, f"{len(other)} of {len(frame)} settings that both name differ: {'; '.join(other)}."
 
 
-def _value(exhibit: str, system: str, quantity: str) -> int:
-    """The first reported whole number of a quantity."""
-    return int(reported(exhibit).query("system == @system and quantity == @quantity")["value"].iloc[0])
-
-
 def _parameter(profile: str, key: str) -> str:
     """A parameter of ours, named `chapter/name`, as it is printed; empty for an empty key."""
     if not key:
@@ -131,15 +83,6 @@ def _same(a: str, b: str) -> bool:
     """Whether two printed values are one: as numbers where both are, else as texts."""
     numbers = pandas.to_numeric(pandas.Series([a, b]), errors="coerce")
     return bool(numbers[0] == numbers[1] if numbers.notna().all() else a == b)
-
-
-def _ours(profile: str, key: str) -> float | None:
-    """The last value that a chapter noted under `chapter/name`; None for an absent record or name."""
-    chapter, _, name = key.partition("/")
-    if chapter not in records.available(profile):
-        return None
-    found = noted(profile, chapter, name)["value"]
-    return float(found.iloc[-1]) if len(found) else None
 
 
 @table("C14-T3", "14_paper", "The papers' claims, and what the records say to them")

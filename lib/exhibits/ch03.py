@@ -21,10 +21,10 @@ def trainable_parameters(profile: str):
     frame.loc["Llama-2-7B, by formula"] = (by_formula() / 1e6).round(2)
     frame["share %"] = (100 * frame["trained"] / frame["model"]).round(2)
     main, paper = frame.iloc[0], frame.iloc[-1]
+    matrices = 1 - paper["LoRA"] / paper["trained"]
     return frame.rename_axis("arm").reset_index(), (
-        f"The arm {frame.index[0]} trains {main['share %']:.1f} % of {main['model']:.1f} M parameters, Llama-Persian's settings "
-        f"{paper['share %']:.1f} % of {paper['model']:,.0f} M, {1 - paper['LoRA'] / paper['trained']:.0%} of them embeddings "
-        "and head.")
+        f"The arm {frame.index[0]} trains {main['share %']:.1f} % of {main['model']:.1f} M parameters, Llama-Persian's "
+        f"settings {paper['share %']:.1f} % of {paper['model']:,.0f} M, {matrices:.0%} of them embeddings and head.")
 
 
 def by_formula() -> pandas.Series:

@@ -27,7 +27,9 @@ def _retrieval_reading(profile: str, best) -> str:
     """What the pairs change, the mean over the layers; where no arms are compared the best layer alone."""
     changes = measured(profile, CHAPTER, "retrieval_accuracy_mean_difference")
     changes = changes.query("arm == 'pairs' and against == 'no-pairs'")
-    told = (f"Translation pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} points against as many "
-            f"tokens without (p {p_value(changes.iloc[0]['p'])}); the best layer finds" if len(changes) else "The best layer finds")
+    told = "The best layer finds"
+    if len(changes):
+        told = (f"Translation pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} points against as "
+                f"many tokens without (p {p_value(changes.iloc[0]['p'])}); the best layer finds")
     return (f"{told} {100 * best['value']:.1f} % ({best['arm']}, layer {best['layer']:.0f}) of {best['n']:.0f} held-out pairs, "
             f"where chance finds {100 / best['n']:.1f} % (demonstration scale).")

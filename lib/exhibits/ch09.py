@@ -1,13 +1,18 @@
 """Exhibits of the curriculum and of stability."""
+import math
+
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import figure, need, noted, reported, table
-from lib.exhibits.panels import PALETTE, axes, level
+from lib.exhibits.base import figure, measured, need, noted, reported, table
+from lib.exhibits.differences import corrected
+from lib.exhibits.panels import GREY, PALETTE, WIDE, axes, errorbars, legend, level, points
+from lib.exhibits.units import listed, span
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
 POOLED = f"language in ['{OTHERS}', 'en']"
+MEASURES = {"bits_per_byte": "change of bits/byte (left is better)", "retrieval": "change of retrieval (points, right is better)"}
 CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
 
 
@@ -91,3 +96,98 @@ def _orders(frame: pandas.DataFrame) -> pandas.DataFrame:
     """The rows of arms that differ in the order of the text; one with pairs stands only where its twin without does not."""
     arms = frame["arm"]
     return frame[~arms.str.endswith("-pairs") | ~arms.str.removesuffix("-pairs").isin(arms)]
+
+
+@figure("C09-F1", CHAPTER, "What the order of the text and translation pairs change, by language")
+def effects_by_language(profile: str):
+    """A row a language, the mean and English last: what the curriculum and the pairs change on as many tokens, paired.
+
+    A panel a measure. The CSV has the start and every arm's gain as well; p by Holm over the languages of an effect.
+    """
+    whats = {name: corrected(measured(profile, CHAPTER, *(f"{measure}_{name}".rstrip("_") for measure in MEASURES)),
+                             POOLED, ("metric", "effect")) for name in ("", "gain", "effect")}
+    found, rank = need(whats["effect"]), {OTHERS: 1, "en": 2}
+    found = found.sort_values("language", key=lambda codes: codes.map(rank).fillna(0), kind="stable")[::-1]
+    measures = [measure for measure in MEASURES if f"{measure}_effect" in set(found["metric"])]
+    drawing, panels = axes(1, len(measures), WIDE, 0.9 + 0.2 * found["language"].nunique(), squeeze=False, sharey=True)
+    for panel, measure in zip(panels[0], measures):
+        part = found[found["metric"] == f"{measure}_effect"]
+        points(panel, pandas.concat([found.drop_duplicates("language").assign(effect=""), part]), "language", "effect",
+               among=found, across=True)
+        level(panel, 0, across=True)
+        panel.set(xlabel=MEASURES[measure], title=f"n = {span(part['n'])} a language")
+    legend(drawing, loc="outside upper center", ncols=2)
+    whats[""] = whats[""][whats[""]["arm"] == "start"]
+    frame = pandas.concat(rows.assign(what=name or "start") for name, rows in whats.items())
+    whole = found[(found["metric"] == "bits_per_byte_effect") & (found["language"] == OTHERS)]
+    return drawing, frame[["metric", "what", "arm", "effect", "language", "n", "value", "low", "high", "unit", "p", "holm"]], (
+        f"On as many tokens, mean over the languages that are not English: {listed(whole, '{effect}')} bits/byte (less is "
+        f"better; n = {span(found['n'])} texts a language, paired; demonstration scale).")
+
+
+@figure("P3-F2", CHAPTER, "Runs that hold and that spike, what meets a spike, and number formats")
+def spikes(profile: str):
+    """Loss, gradient norm and learning rate of the first seed's fp32 runs, and where every run ends, seeds pooled.
+
+    Circles mark steps whose loss stands out; a loss above that of an even guess is off the scale.
+    """
+    frame, runs = _curves(profile), noted(profile, CHAPTER, "stability_steps")
+    guess = math.log(records.load(profile, CHAPTER)["parameters"]["toy_vocabulary"])
+    lost = [run for run, line in frame.groupby("run", sort=False) if not line.groupby("seed")["loss"].apply(
+        lambda curve: curve.tail(10).mean()).mean() < guess]
+    # The remedies, and the first rate and the last: those that hold and that spike.
+    lines = frame[(frame["precision"] == "fp32") & (frame["seed"] == frame["seed"].iloc[0])]
+    lines = lines[(lines["on_spike"] != "none") | lines["rate"].isin(lines["rate"].unique()[[0, -1]])]
+    drawing, panels = axes(2, 2, WIDE, 4.2)
+    for number, (name, line) in enumerate(lines.groupby("run", sort=False)):
+        colour, met = PALETTE[number % len(PALETTE)], line[line["spike"]]
+        for panel, curve in zip(panels.flat, CURVES):
+            panel.plot(line["step"], line[curve].where(line[curve] > 0), color=colour, label=name, linewidth=0.9)
+            met = met.head(1) if curve == "learning_rate" else met
+            panel.plot(met["step"], met[curve], "o", color=colour, markersize=3.5, markerfacecolor="none")
+    for panel, label in zip(panels.flat, CURVES.values()):
+        panel.set(ylabel=label, yscale="log", xlabel="step")
+    panels[0, 0].set_ylim(top=3 * guess)
+    level(panels[0, 0], guess, "even\nguess")
+    legend(drawing, loc="outside upper center", ncols=4)
+    ends = _ends(panels[1, 1], profile, list(runs["run"].unique()), lost)
+    return drawing, pandas.concat([lines, ends]), _stability_reading(profile, frame, ends, lost)
+
+
+def _ends(panel, profile: str, runs: list[str], lost: list[str]) -> pandas.DataFrame:
+    """Bits per byte of held-out text at the end of every run, with intervals; those that diverged are told, not drawn."""
+    ends = measured(profile, CHAPTER, "stability_bits_per_byte")
+    held = ends[~ends["run"].isin(lost)]
+    errorbars(panel, [runs.index(run) for run in held["run"]], held, across=True, color=PALETTE[6], markersize=3)
+    panel.set(xlabel="held-out text at the end (bits/byte)", ylim=(len(runs) - 0.5, -0.5))
+    panel.set_yticks(range(len(runs)), runs)
+    for run in lost:
+        panel.annotate("diverged", (0.98, runs.index(run)), xycoords=panel.get_yaxis_transform(), ha="right", va="center",
+                       fontsize=7, color=GREY.replace("75", "4"))
+    return ends[["run", "n", "value", "low", "high", "unit"]]
+
+
+def _curves(profile: str) -> pandas.DataFrame:
+    """One row a step of every run, and whether its loss stood out.
+
+    A gradient norm that stands out while the loss does not is no spike: it does so in runs that hold too.
+    """
+    rows = records.rows(profile, CHAPTER, "stability").explode(["step", *CURVES], ignore_index=True)
+    met = records.rows(profile, CHAPTER, "spikes").reindex(columns=["run", "seed", "step", "spike"])
+    met = met[met["spike"].str.contains("loss", na=False)]
+    marked = set(met[["run", "seed", "step"]].itertuples(index=False, name=None))
+    rows["spike"] = [key in marked for key in rows[["run", "seed", "step"]].itertuples(index=False, name=None)]
+    return rows.astype({curve: float for curve in CURVES})
+
+
+def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataFrame, lost: list[str]) -> str:
+    """How often the loss of a run stands out and where it ends, then what the formats change."""
+    value, parts = ends.set_index("run")["value"], []
+    for name, rows in frame[frame["precision"] == "fp32"].groupby("run", sort=False):
+        end = "diverges" if name in lost else f"ends at {value[name]:.2f} bits/byte" if name in value else "is lost"
+        parts.append(f"{name} {end} ({rows['spike'].sum()} of {len(rows)} losses stand out)")
+    changes = measured(profile, CHAPTER, "stability_difference")
+    formats = set(frame.loc[frame["precision"] != "fp32", "run"])
+    changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
+    parts += [f"{listed(changes, '{run} − {against}')} bits/byte"] * bool(len(changes))
+    return f"{'; '.join(parts)} (n = {span(ends['n'])} texts; a toy trained from scratch, demonstration scale)."

@@ -28,11 +28,12 @@ def carbon_statement(profile: str):
     paper = reported().query("exhibit == 'P2-T8' and quantity == 'CO2 equivalent'")["value"].iloc[0]
     frame.loc[len(frame)] = {"run": "PersianMind, reported (4 × RTX 3090)", "devices": 4, "kg CO₂": paper}
     whole, guess = frame.iloc[-3], frame.iloc[-2]
+    bounds = _bounds(1000 * whole["kWh low"], 1000 * whole["kWh high"])
     return frame, (
-        f"{len(found) - 1} chapters took {1000 * whole['kWh']:.1f} Wh{_bounds(1000 * whole['kWh low'], 1000 * whole['kWh high'])} "
-        f"in {60 * whole['hours']:.0f} min, that is {whole['kg CO₂']:.4f} kg CO₂ on the grid of {parameters['country']}, where "
-        f"PersianMind reports {paper:.2f} kg and this machine's energy a token, grown to {parameters['paper_tokens']:.2g} tokens "
-        f"and {parameters['paper_parameters']:.2g} parameters, gives {_kilograms(factor, guess)}.")
+        f"{len(found) - 1} chapters took {1000 * whole['kWh']:.1f} Wh{bounds} in {60 * whole['hours']:.0f} min, that is "
+        f"{whole['kg CO₂']:.4f} kg CO₂ on the grid of {parameters['country']}, where PersianMind reports {paper:.2f} kg and "
+        f"this machine's energy a token, grown to {parameters['paper_tokens']:.2g} tokens and "
+        f"{parameters['paper_parameters']:.2g} parameters, gives {_kilograms(factor, guess)}.")
 
 
 def _kilograms(factor: float, guess: pandas.Series) -> str:

@@ -3,8 +3,7 @@ import pandas
 
 from lib.engine import statistics
 from lib.exhibits.base import need
-from lib.exhibits.claims import LEAST
-from lib.exhibits.units import cells, in_print, interval, p_value, span
+from lib.exhibits.units import LEAST, cells, in_print, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",

@@ -12,7 +12,8 @@ from lib.exhibits.units import listed, span
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
 POOLED = f"language in ['{OTHERS}', 'en']"
-MEASURES = {"bits_per_byte": "change of bits/byte (left is better)", "retrieval": "change of retrieval (points, right is better)"}
+MEASURES = {"bits_per_byte": "change of bits/byte (left is better)",
+            "retrieval": "change of retrieval (points, right is better)"}
 CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
 
 

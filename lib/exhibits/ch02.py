@@ -29,7 +29,9 @@ def tokenizers(profile: str):
     frame.insert(0, "new pieces", facts["new_pieces"])
     frame["tokens a ZWNJ"] = facts["zwnj_tokens"]
     frame = frame.reset_index().sort_values("arm", key=lambda arms: arms.map(TOKENIZERS.index), kind="stable")
-    return frame.drop(columns="size").rename(columns={"arm": "tokenizer"}), _tokenizers_reading(found)
+    frame = frame.drop(columns="size").rename(columns={"arm": "tokenizer"})
+    frame.attrs["printed"] = [name for name in frame if not name.startswith("bytes/token")]
+    return frame, _tokenizers_reading(found)
 
 
 def _tokenizers_reading(found: pandas.DataFrame) -> str:
@@ -43,9 +45,9 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
         rows = rows.set_index("arm")["value"]
         shares = [f"{arm} {rows[arm]:.0%}" for arm in TOKENIZERS if arm in rows]
         parts += [f"{title}: {', '.join(shares)}"] * bool(shares)
-    compared = f" At size {shared}, {'; '.join(parts)}." if parts else ""
+    compared = f"; at size {shared}, {'; '.join(parts)}" if parts else ""
     return (f"{after['size']} pieces of continued BPE take {before['value']:.2f} {before['unit'].replace('/', ' a ')} to "
-            f"{after['value']:.2f} (n = {after['n']} documents).{compared}")
+            f"{after['value']:.2f} (n = {after['n']} documents){compared}.")
 
 
 @figure("P1-F3", CHAPTER, "Fertility against added pieces")

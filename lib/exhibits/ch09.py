@@ -6,7 +6,7 @@ import pandas
 from lib.engine import records
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import GREY, PALETTE, WIDE, axes, errorbars, legend, level, points
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points
 from lib.exhibits.units import listed, span
 
 CHAPTER = "09_curriculum"
@@ -114,7 +114,7 @@ def effects_by_language(profile: str):
     for panel, measure in zip(panels[0], measures):
         part = found[found["metric"] == f"{measure}_effect"]
         points(panel, pandas.concat([found.drop_duplicates("language").assign(effect=""), part]), "language", "effect",
-               among=found, across=True)
+               among=found[::-1], across=True)
         level(panel, 0, across=True)
         panel.set(xlabel=MEASURES[measure], title=f"n = {span(part['n'])} a language")
     legend(drawing, loc="outside upper center", ncols=2)
@@ -149,7 +149,11 @@ def spikes(profile: str):
     for panel, label in zip(panels.flat, CURVES.values()):
         panel.set(ylabel=label, yscale="log", xlabel="step")
     panels[0, 0].set_ylim(top=3 * guess)
-    level(panels[0, 0], guess, "even\nguess")
+    level(panels[0, 0], guess)
+    panels[0, 0].annotate("even guess", (0.99, guess), (0, 2), xycoords=panels[0, 0].get_yaxis_transform(),
+                          textcoords="offset points", ha="right", fontsize=6, color="0.4")
+    panels[0, 0].yaxis.set_major_formatter("{x:g}")
+    panels[0, 0].yaxis.set_minor_formatter("{x:g}")
     legend(drawing, loc="outside upper center", ncols=4)
     ends = _ends(panels[1, 1], profile, list(runs["run"].unique()), lost)
     return drawing, pandas.concat([lines, ends]), _stability_reading(profile, frame, ends, lost)
@@ -164,7 +168,7 @@ def _ends(panel, profile: str, runs: list[str], lost: list[str]) -> pandas.DataF
     panel.set_yticks(range(len(runs)), runs)
     for run in lost:
         panel.annotate("diverged", (0.98, runs.index(run)), xycoords=panel.get_yaxis_transform(), ha="right", va="center",
-                       fontsize=7, color=GREY.replace("75", "4"))
+                       fontsize=7, color="0.4")
     return ends[["run", "n", "value", "low", "high", "unit"]]
 
 
@@ -185,10 +189,10 @@ def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataF
     """How often the loss of a run stands out and where it ends, then what the formats change."""
     value, parts = ends.set_index("run")["value"], []
     for name, rows in frame[frame["precision"] == "fp32"].groupby("run", sort=False):
-        end = "diverges" if name in lost else f"ends at {value[name]:.2f} bits/byte" if name in value else "is lost"
+        end = "diverges" if name in lost else f"ends at {value[name]:.2f}" if name in value else "is lost"
         parts.append(f"{name} {end} ({rows['spike'].sum()} of {len(rows)} losses stand out)")
     changes = measured(profile, CHAPTER, "stability_difference")
     formats = set(frame.loc[frame["precision"] != "fp32", "run"])
     changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
-    parts += [f"{listed(changes, '{run} − {against}')} bits/byte"] * bool(len(changes))
-    return f"{'; '.join(parts)} (n = {span(ends['n'])} texts; a toy trained from scratch, demonstration scale)."
+    parts += [f"against fp32 {listed(changes, '{run}')}"] * bool(len(changes))
+    return f"{'; '.join(parts)} bits/byte (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."

@@ -1,7 +1,6 @@
 """Exhibits of MultiAlpaca."""
 import pandas
 
-from lib.engine import params
 from lib.exhibits.base import figure, measured, noted, reported, table
 from lib.exhibits.panels import MARKERS, PALETTE, WIDE, axes, errorbars
 from lib.exhibits.units import interval
@@ -31,6 +30,7 @@ def dataset_card(profile: str):
     columns = ["set", "language", "made from", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %",
                "duplicates", "instruction", "input", "output"]
     frame = pandas.DataFrame([*rows, *more], columns=columns, dtype=object)
+    frame.attrs["printed"] = [name for name in columns if name != "duplicates"]
     return frame.fillna(""), _card_reading(frame)
 
 
@@ -44,24 +44,21 @@ def _counted(found: pandas.DataFrame) -> dict:
 
 def _card_reading(frame: pandas.DataFrame) -> str:
     made, files = frame[frame["set"] == "generated"], frame[frame["set"] == "released"]
-    parts = ", ".join(f"{row['language']} {row['tasks']:,} ({row['empty %']} % without input)"
-                      for row in files.to_dict("records"))
     same = (files["tasks"] == files["paper's tasks"]).sum()
     odd = [f"{row['language']} is printed {row[PRINTED]} % and makes {row[OURS]} %" for row in files.to_dict("records")
            if row[PRINTED] != row[OURS]]
-    told = (f"The released files hold {parts}; {same} of {len(files)} counts are those of the paper's Table 7"
+    told = (f"{same} of {len(files)} released files hold as many tasks as the paper's Table 7 says"
             f"{'; ' + ', '.join(odd) if odd else ''}" if len(files) else "The released files could not be had")
     here = ", ".join(f"{row['language']} {row['tasks']}" for row in made.to_dict("records"))
     near = ", ".join(made.loc[made["made from"] == "released tasks", "language"])
-    kin = f" ({near} from seeds that are released tasks: no independent sets)" if near else ""
-    return f"{told}; kept of what was generated here: {here or 'nothing'}{kin}. Demonstration scale."
+    kin = f" ({near} from seeds that are released tasks)" if near else ""
+    return f"{told}; kept of what was generated here: {here or 'nothing'}{kin} (demonstration scale)."
 
 
 def _shares(profile: str, name: str, of: str, kind: str = "generated") -> str:
-    """`en 75 [47, 91] % of 12 replies, …`: a metric of a set by language, `of` what (its n, or tasks before checking)."""
-    tasks = noted(profile, CHAPTER, "generated").groupby("language")["value"].sum()
+    """`en 75 [47, 91] % of 12, …`: a metric of a set by language, `of` what."""
     found = measured(profile, CHAPTER, name)
-    found = found[found["set"] == kind].assign(tasks=found["language"].map(tasks))
+    found = found[found["set"] == kind]
     return ", ".join(f"{row['language']} {interval(row, 0)} % {of.format(**row)}" for row in found.to_dict("records"))
 
 
@@ -116,11 +113,5 @@ def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
     counts = reasons[reasons["set"] == "generated"].groupby("reason")["rejected"].sum()
     common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
     known = _shares(profile, "survival_overall", "of {n:,}", "released")
-    # Tasks that the paper counts, of those its settings ask for in all languages.
-    paper, total = params.load("paper", CHAPTER), reported("P3-T4").query("language == 'sum' and quantity == 'tasks'")
-    prompts = len(paper["languages"]) * (paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"])
-    share = total.query("table == 'Table 7'")["value"].sum() / (prompts * paper["asked"])
-    return (f"Tasks generated here that survive: {made}{common}"
-            f"{f'; of the released tasks the same checks keep {known}' if known else ''}; kept of those asked for: "
-            f"{_shares(profile, 'yield', '({n} prompts)')}, where the paper's counts make {100 * share:.0f} % if its prompts "
-            "are counted per language. Demonstration scale.")
+    return (f"Tasks generated here that survive: {made}{common}{f'; of the released ones {known}' if known else ''} "
+            "(demonstration scale).")

@@ -62,7 +62,7 @@ def _costs(profile: str) -> pandas.DataFrame:
     return costs
 
 
-@table("P4-T1", CHAPTER, "What each rank and number of bits costs")
+@table("P4-T1", CHAPTER, "What each rank and number of bits costs; held: weights, adapter, gradient, AdamW's moments")
 def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
     found = _costs(profile)
@@ -91,8 +91,8 @@ def _cost_reading(found: pandas.DataFrame) -> str:
     parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
              for bits, row in mean.iloc[::-1].iterrows()]
     return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters, and "
-            f"weights in {', in '.join(parts)} (mean over the ranks, one measurement a cell and seed; held: weights, adapter, "
-            "gradient, AdamW's moments; the paper reports no cost, so its rows are formulas).")
+            f"weights in {', in '.join(parts)} (mean over the ranks, one measurement a cell and seed; the paper's rows are "
+            "formulas).")
 
 
 def _by_formula() -> pandas.DataFrame:
@@ -114,15 +114,15 @@ def cell_scores(profile: str):
                "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
     frame = pandas.concat([frame, pandas.DataFrame(theirs)]).fillna("")
     frame.attrs["printed"] = [name for name in frame if name != "from"]
-    found, parts, missing = _grid(found), [], len(_not_run(profile))
-    for benchmark, rows in found.groupby("benchmark", sort=False):
-        tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
-        best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
-        parts.append(f"{benchmark} {interval(before)} → {interval(best)} {best['measure']} (rank {best['rank']:.0f}, "
-                     f"{best['bits']:.0f} bits)")
-    return frame, (f"Untuned → the best cell, which the choice among many flatters: {'; '.join(parts)}; n = "
-                   f"{span(found['n'])} items, the same in every cell{f', {missing} cells not run' if missing else ''} "
-                   "(demonstration scale).")
+    found, missing = _grid(found), len(_not_run(profile))
+    # The finest measure, where there is one.
+    rows = found[found["benchmark"] == found.sort_values("measure", key=lambda names: names != BITS)["benchmark"].iloc[0]]
+    tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
+    best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
+    absent = f"; {missing} cells not run" if missing else ""
+    return frame, (f"{before['benchmark']}, {before['measure']}: {interval(before)} untuned, {interval(best)} in the best "
+                   f"cell (rank {best['rank']:.0f}, {best['bits']:.0f} bits), which the choice among many flatters (n = "
+                   f"{before['n']} items, the same in every cell{absent}; demonstration scale).")
 
 
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
@@ -138,7 +138,8 @@ def gain_by_level(profile: str):
         corner = grid[(grid["rank"] == rank) & (grid["bits"] == bits)]
         shown = dict(zip(zip(corner["benchmark"], corner["language"]), cells(corner)))
         frame[f"rank {rank:.0f}, {bits:.0f} bits"] = [shown.get(key, "") for key in zip(frame["task"], frame["level"])]
-    return frame, f"{reading.rstrip('.')}; high is from 1 % of the web's pages, mid from 0.1 %; less is better of bits/byte."
+    return frame, (f"{reading.removesuffix('.')}; high is from 1 % of the web's pages, mid from 0.1 %, and less is better of "
+                   "bits/byte.")
 
 
 @table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits", FILES)
@@ -171,10 +172,9 @@ def instruction_sets(profile: str):
     frame, reading = differences(found, keys, "Mean over the languages that are not English:",
                                  f"language == '{OTHERS}'") if len(found) else (pandas.DataFrame(), "No other set was run.")
     absent = pandas.DataFrame({"set": reasons["instructions"], "difference": reasons["value"]})
-    theirs = ", ".join(f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples())
-    said = f"; left out: {'; '.join(reasons['value'])}" if len(reasons) else ""
+    said = f"; {', '.join(reasons['instructions'])} left out" if len(reasons) else ""
     return pandas.concat([frame.astype(object), absent]).fillna(""), (
-        f"{reading.rstrip('.')}{said}; the paper compares {theirs}, with no number known here.")
+        f"{reading.removesuffix('.')}{said}; the paper's numbers are not known.")
 
 
 @table("C12-T1", CHAPTER, "Which factor matters: a mixed-effects model of the gains", FILES)
@@ -247,8 +247,8 @@ def score_by_rank(profile: str):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
             errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
                       color=COLOURS[int(bits)], linewidth=1, label=f"{bits:.0f} bits")
-            for value in untuned["value"]:
-                panel.axhline(value, color=COLOURS[int(bits)], linestyle="--", linewidth=0.8)
+            for value, n in zip(untuned["value"], untuned["n"]):
+                panel.axhline(value, color=COLOURS[int(bits)] if n >= LEAST else GREY, linestyle="--", linewidth=0.8)
         ranks = sorted(set(rows["rank"]) - {0})
         panel.set_xscale("log", base=2)
         panel.set_xticks(ranks, [f"{rank:.0f}" for rank in ranks])
@@ -350,9 +350,9 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
     slopes = _factors(profile).query("term == 'share of the web, tenfold'")
     parts = [f"{row['benchmark']} {interval(row)} {in_print(row['unit'])[2]}" for row in slopes.to_dict("records")]
-    said = f"a tenfold share of the web moves what tuning changes by {'; '.join(parts)} (the model of C12-T1)"
-    return (f"Mean of all cells, n = {span(found['n'])} items a language: {said if parts else 'no model was fitted'} "
-            "(demonstration scale).")
+    said = f"a tenfold share of the web moves what tuning changes by {'; '.join(parts)}"
+    return (f"Mean of all cells: {said if parts else 'no model was fitted'} (the model of C12-T1; n = {span(found['n'])} items "
+            "a language; demonstration scale).")
 
 
 @figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take", FILES)

@@ -106,5 +106,6 @@ def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style) -> 
 
 def legend(drawing, **style):
     """One key for all panels, each name once."""
-    handles = dict(pair[::-1] for panel in drawing.axes for pair in zip(*panel.get_legend_handles_labels()))
+    # The first panel's, since a later one may be grey.
+    handles = dict(pair[::-1] for panel in drawing.axes[::-1] for pair in zip(*panel.get_legend_handles_labels()))
     drawing.legend(handles.values(), handles, **{"loc": "outside lower center", **style})

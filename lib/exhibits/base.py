@@ -111,7 +111,7 @@ def show(id: str, profile: str, where: str = "", rows: int | None = None) -> Mar
     print(f"{exhibit.kind.title()} {id}. {exhibit.title}\n{reading}")
     if not isinstance(first, pandas.DataFrame):
         return first
-    part = _printed(first.query(where) if where else first).head(rows)
+    part = printed_part(first.query(where) if where else first).head(rows)
     print(_cut(first, part), end="")
     return Markup(markup.frame(part), part.to_string(index=False))
 
@@ -147,7 +147,7 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
-    whole, frame = frame, _printed(frame)
+    whole, frame = frame, printed_part(frame)
     text = f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
     stem.with_suffix(".md").write_text(f"{text.rstrip()}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
@@ -155,7 +155,7 @@ def save(id: str, profile: str) -> str:
     return reading
 
 
-def _printed(frame: pandas.DataFrame) -> pandas.DataFrame:
+def printed_part(frame: pandas.DataFrame) -> pandas.DataFrame:
     """The part of a frame that is printed: ROWS rows and COLUMNS columns at most, fewer where its `attrs` say which."""
     columns = frame.attrs.get("printed", list(frame))[:COLUMNS]
     return frame[columns].head(min(ROWS, frame.attrs.get("rows", ROWS)))

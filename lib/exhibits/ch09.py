@@ -134,8 +134,10 @@ def spikes(profile: str):
     """
     frame, runs = _curves(profile), noted(profile, CHAPTER, "stability_steps")
     guess = math.log(records.load(profile, CHAPTER)["parameters"]["toy_vocabulary"])
-    lost = [run for run, line in frame.groupby("run", sort=False) if not line.groupby("seed")["loss"].apply(
-        lambda curve: curve.tail(10).mean()).mean() < guess]
+    # Diverged: no better than an even guess at last, or left without a finite weight.
+    last = frame.groupby(["run", "seed"], sort=False)["loss"].apply(lambda curve: curve.tail(10).mean()).groupby("run").mean()
+    scored = set(measured(profile, CHAPTER, "stability_bits_per_byte")["run"])
+    lost = [run for run in frame["run"].unique() if not last[run] < guess or run not in scored]
     # The remedies, and the first rate and the last: those that hold and that spike.
     lines = frame[(frame["precision"] == "fp32") & (frame["seed"] == frame["seed"].iloc[0])]
     lines = lines[(lines["on_spike"] != "none") | lines["rate"].isin(lines["rate"].unique()[[0, -1]])]
@@ -189,7 +191,7 @@ def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataF
     """How often the loss of a run stands out and where it ends, then what the formats change."""
     value, parts = ends.set_index("run")["value"], []
     for name, rows in frame[frame["precision"] == "fp32"].groupby("run", sort=False):
-        end = "diverges" if name in lost else f"ends at {value[name]:.2f}" if name in value else "is lost"
+        end = "diverges" if name in lost else f"ends at {value[name]:.2f}"
         parts.append(f"{name} {end} ({rows['spike'].sum()} of {len(rows)} losses stand out)")
     changes = measured(profile, CHAPTER, "stability_difference")
     formats = set(frame.loc[frame["precision"] != "fp32", "run"])

@@ -36,13 +36,9 @@ def test_a_text_alone_has_one_stream_and_scores_without_sentences(corpus, byte_t
     frames = [pandas.concat([frame.assign(arm=arm, seed=0) for arm in ("start", "no-pairs")]) for frame in frames]
     record = records.Record("04_alignment", {"profile": "test"}, {})
     bilingual.note(record, *frames, [("start", "no-pairs")])
-    record.fact("tokens", 9, "tokens", arm="no-pairs", seed=0)
     assert {row["metric"] for row in record.content["metrics"]} == {"bits_per_byte", "bits_per_byte_difference"}
-    frame, _ = exhibits.TABLES["C04-T1"].build("test")
-    assert list(frame) == ["arm", "tokens", "bits/byte fa"]
-    for exhibit in (exhibits.TABLES["C04-T2"], exhibits.FIGURES["C04-F1"]):
-        with pytest.raises(exhibits.Lacking, match="pair_files"):
-            exhibit.build("test")
+    with pytest.raises(exhibits.Lacking, match="pair_files"):
+        exhibits.FIGURES["C04-F1"].build("test")
 
 
 def test_arms_differ_in_pairs_only_and_use_the_same_replay():

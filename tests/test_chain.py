@@ -87,7 +87,7 @@ def test_every_metric_has_n_and_an_interval_around_it(chain):
 def test_every_table_and_figure_is_there(chain):
     page = (chain / "figures/smoke/README.md").read_text("utf8")
     assert "Not made here" not in page
-    assert page.count("Not at hand: ") > 20
+    assert page.count(", not at hand.") > 10
     for exhibit in ("P1-T3", "P1-T4", "P1-T5", "P1-T7", "P1-F1", "P1-F3", "P2-T8"):
         assert f"### {exhibit}." in page, exhibit
 

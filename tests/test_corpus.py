@@ -5,7 +5,6 @@ from collections import Counter
 import pandas
 import pytest
 
-from lib import exhibits
 from lib.data import corpus, items, likeness, minimal, public, sources, text
 from lib.engine import records
 
@@ -357,22 +356,6 @@ def test_what_normalisation_rewrites_is_counted_by_source_and_language():
         ("a", "fa", "presentation forms"): 1, ("a", "en", "read"): 1, ("a", "en", "rewritten"): 1,
         ("a", "en", "invisible characters"): 1, ("b", "fa", "read"): 2, ("b", "fa", "rewritten"): 1,
         ("b", "fa", "invisible characters"): 1, ("b", "fa", "ZWNJ runs"): 1, ("b", "fa", "no text"): 3}
-
-
-def test_rewritings_are_shown_beside_the_filters(built, output):
-    frames, ledger = built
-    record = records.Record("01_corpus", {"profile": "smoke"}, {})
-    extra = [{"artefact": "units", "language": "fa", "source": "mine.csv", "filter": name, "rows": rows}
-             for name, rows in (("read", 8), ("no text", 2), ("tatweel", 3), ("rewritten", 3))]
-    content = sources.Content(_units(), _dialogues())
-    corpus.note(record, ledger + extra, frames, corpus.artefacts(frames, items.derive(content, frames, SETTINGS), SETTINGS))
-    record.fact("held_out_texts", 1), record.fact("twins", 0), record.write()
-    frame, reading = exhibits.TABLES["C01-T4"].build("smoke")
-    mine = frame.set_index("source").loc["mine.csv"]
-    assert (mine["read"], mine["no text"], mine["tatweel"], mine["rewritten"]) == (8, 2, 3, 3)
-    assert "most often for tatweel (3); rows of the user's files left out: 2." in reading
-    frame, reading = exhibits.TABLES["C01-T2"].build("smoke")
-    assert "read = removed + kept in every row" in reading and set(frame["artefact"]) == {"documents", "pairs", "dialogues", "multiway"}
 
 
 def test_own_pairs_are_pairs_grouped_by_their_english(tmp_path, capsys):

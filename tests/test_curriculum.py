@@ -8,7 +8,7 @@ import pytest
 
 from lib import exhibits
 from lib.data import corpus, schedule, sources
-from lib.engine import records, statistics
+from lib.engine import records
 from lib.model import folders
 from lib.study import ch09_curriculum as curriculum
 from lib.train import training
@@ -132,8 +132,6 @@ def test_held_out_items_with_a_twin_in_any_language_are_dropped(multiway, nothin
 def test_documents_tell_a_language_that_no_item_has(documents, multiway, nothing):
     texts = curriculum.held_out(documents, multiway[:0], nothing, 2, 2, 300, 100, 0)
     assert set(texts["language"]) == {"en", "fa"}
-    assert set(curriculum.samples(multiway[:0], texts, 9)) == {"en", "fa"}
-    assert set(curriculum.samples(multiway, texts, 9)) == set(WORDS)
 
 
 def _scores(curriculum_gain=-0.2, pairs_gain=-0.1):
@@ -176,19 +174,16 @@ def test_exhibits_of_a_record(output, packed, planned, byte_tokenizer):
     curriculum.note_plans(record, planned, 16)
     for arm, (_, order) in planned.items():
         curriculum.note_text(record, arm, schedule.arrange(packed, order), 16, [0.5])
-    for code in ("fa", "en"):
-        where = {"tokenizer": "x", "language": code}
-        record.metric("compression", statistics.Estimate(1.2, 9, 1.1, 1.3), "times the base", **where)
-        record.metric("unknown", statistics.Estimate(0.2, 9, 0.1, 0.3), "share", **where)
     record.write()
-    for name in ("P3-T1", "P3-T2", "C09-T1", "C09-T3"):
+    for name in ("P3-T1", "P3-T2"):
         frame, reading = exhibits.TABLES[name].build("laptop")
         assert len(frame) and reading.endswith("."), name
     shares = exhibits.TABLES["P3-T1"].build("laptop")[0].query("of == 'here'")[["stage 1 %", "stage 2 %"]]
     assert shares.sum().tolist() == pytest.approx([100, 100], abs=0.1)
-    gains, reading = exhibits.TABLES["C09-T1"].build("laptop")
-    assert gains["language"].tolist()[-2:] == [curriculum.OTHERS, "en"] and "-0.200" in reading
-    for name in ("P3-F3", "C09-F1", "P3-F1b"):
+    drawing, effects, reading = exhibits.FIGURES["C09-F1"].build("laptop")
+    assert [label.get_text() for label in drawing.axes[0].get_yticklabels()][:2] == ["en", curriculum.OTHERS]
+    assert set(effects["what"]) == {"start", "gain", "effect"} and "curriculum -0.200" in reading
+    for name in ("P3-F3", "C09-F1"):
         assert exhibits.save(name, "laptop").endswith("."), name
 
 

@@ -96,4 +96,4 @@ def test_what_they_hold_is_noted_like_a_file(output):
     record.write()
     frame, _ = exhibits.TABLES["P1-T1"].build("smoke")
     assert frame["file"].tolist() == ["corpus: fa, emoji_mcq", "corpus: en, emoji_mcq"] and set(frame["n"]) == {8}
-    assert exhibits.save("P1-T1", "smoke").endswith("Not at hand: ParsiNLU; rows made from the corpus stand in.")
+    assert exhibits.save("P1-T1", "smoke").endswith("; rows made from the corpus stand in for ParsiNLU, not at hand.")

@@ -12,6 +12,8 @@ from lib import exhibits
 from lib.data import minimal
 from lib.engine import records, statistics
 from lib.evaluate import measure, scoring
+from lib.exhibits import base
+from lib.exhibits.differences import differences
 from lib.model.tokenizer import encoded, start_token
 
 ZWNJ = "\u200c"
@@ -271,7 +273,8 @@ def test_a_p_too_small_to_print_is_still_counted(record):
     """It is printed `< 0.001`, which is no number."""
     labels = {"stage": "aligned", "against": "base", "task": "emoji_mcq", "language": "fa", "prompt": "document"}
     record.metric("accuracy_difference", statistics.Difference(0.5, 900, 0.4, 0.6, 1e-6), "share", **labels)
-    frame, reading = exhibits.TABLES["C06-T1"].build("test")
+    found = base.measured("test", "06_evaluation", "accuracy_difference")
+    frame, reading = differences(found, {"language": "language"})
     assert "< 0.001" in set(frame["p (Holm)"]) and "2 of 2 differences" in reading
 
 
@@ -289,14 +292,17 @@ def test_forgetting_lists_english_scores_only(record):
 
 
 def test_steps_are_corrected_for_their_number(record):
-    frame, reading = exhibits.TABLES["C06-T1"].build("test")
-    assert list(frame["p (Holm)"]) == ["0.003", "0.900", "0.003"] and "1 of 1 differences on 10 items or more" in reading
+    found = base.measured("test", "06_evaluation", "accuracy_difference", "bits_per_byte_difference", "chrf_difference")
+    frame, reading = differences(found, {"metric": "score"}, "Of all:", "n > 0")
+    assert sorted(frame["p (Holm)"]) == ["0.003", "0.003", "0.900"] and "1 of 1 differences on 10 items or more" in reading
+    assert reading.startswith("Of all: ") and "(the least p of 3)" in reading
 
 
-def test_translations_stand_side_by_side(record):
-    frame, reading = exhibits.TABLES["C06-T2"].build("test")
-    assert frame[["base", "aligned"]].values.tolist() == [["base", "aligned"]]
-    assert "base 1 of 1, aligned 0 of 1" in reading
+def test_what_rests_on_few_items_is_marked_and_the_mark_explained(record, output):
+    exhibits.save("P1-T5", "test")
+    text = (output / "figures/test/tables/P1-T5_stages.md").read_text("utf8")
+    rows = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert "†" in rows["| chrf en-fa"] and "†" not in rows["| emoji_mcq en"] and text.endswith("† fewer than 10 items.\n")
 
 
 def test_accuracy_figure_has_intervals_and_chance(record):

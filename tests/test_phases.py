@@ -130,7 +130,9 @@ def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
     assert frame.loc["nf4", "paper Belebele %"] == 70.2 and frame.loc["fp32", "paper GB"] == ""
     assert "no kernel" in frame.loc["int8", "remark"] and "1 formats not run" in reading and "nf4 50.0" in reading
     _, data, reading = exhibits.FIGURES["P2-F2"].build("test")
-    assert data["size"].tolist() == [0.5, 0.1] and "nf4 takes 20%" in reading and "70.2 %" in reading
+    ours = data[data["of"] == "ours"]
+    assert ours["size"].tolist() == [20] and ours["value"].tolist() == [50] and "nf4 takes 20 %" in reading
+    assert "28 % and costs 3.7 points" in reading
 
 
 def test_questions_stand_beside_what_papers_report_or_are_left_blank(record):
@@ -165,7 +167,7 @@ def test_translations_and_transfer_become_tables(record):
     frame, reading = exhibits.TABLES["P2-T7"].build("test")
     frame = frame.set_index("tuned on")
     assert frame.loc["fa", "Δ fa"].startswith("100.0") and frame.loc["none", "Δ fa"] == ""
-    assert "fa → en 0.0 [-20.0, 20.0], en → fa 0.0 [-20.0, 20.0]" in reading
+    assert "fa → en 0.0 [-20.0, 20.0]†, en → fa 0.0 [-20.0, 20.0]†" in reading
 
 
 def test_perplexity_is_drawn_from_the_extended_model_on(record):

@@ -103,10 +103,7 @@ def test_parameters_by_formula():
     assert LLAMA.parameters() == 6_738_415_616 and MISTRAL.parameters() == 7_241_732_096
     assert (extended.lora(8), extended.matrices()) == (19_988_480, 411_009_024)
     assert LLAMA._replace(vocabulary=41510).parameters() == 6_816_321_536
-    frame, reading = _build("P1-T3b")
-    assert frame["parameters"].tolist() == [19_988_480, 205_504_512, 205_504_512, 430_997_504]
-    assert "430,997,504" in reading and "95%" in reading
-    assert frame["share of the model %"].iloc[-1] == 6.24 and frame["share, copies counted %"].iloc[-1] == 5.89
+    assert exhibits.ch03.by_formula().tolist() == [19_988_480, 205_504_512, 205_504_512, 0, 430_997_504, 6_907_269_120]
 
 
 def test_the_derived_numbers_of_maple_follow_from_the_formula():
@@ -145,12 +142,6 @@ def test_hazards_name_their_file_and_what_is_done_instead():
     frame, reading = _build("P1-A1")
     assert len(frame) >= 20 and (frame != "").all().all() and str(len(frame)) in reading
     assert frame["file"].str.contains("/|README.md").all()
-
-
-def test_our_values_stand_only_where_a_chapter_noted_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
-    frame, reading = _build("C14-T1")
-    assert frame["companion"].isna().all() and "0 with ours" in reading
 
 
 def test_markdown_is_not_padded_and_keeps_its_cells_apart():

@@ -206,7 +206,7 @@ def test_the_plan_has_every_case_once():
 @pytest.fixture
 def record(output, monkeypatch):
     """A chapter of five runs and two seeds: one spikes, one is mended, one is lost to what is no number."""
-    found = records.Record("09_curriculum", {"profile": "smoke"}, {})
+    found = records.Record("09_curriculum", {"profile": "smoke", "toy_vocabulary": 300}, {})
     plan = stability.plan([1e-3, 0.5], ["skip", "lower"], ["fp32", "bf16", "bf16-fp32-residual"], 1e-3, [0, 1])
     scores = []
     for run in plan:
@@ -232,13 +232,22 @@ def made_up(run):
 def test_what_happened_is_in_the_record_and_its_exhibits(record):
     met = records.rows("smoke", "09_curriculum", "spikes")
     assert len(met) == 6 and set(met["action"]) == {"none", "skip", "lower"} and set(met["step"]) == {40}
-    frame, reading = exhibits.TABLES["C09-T2"].build("smoke")
-    assert frame["spikes"].tolist() == [0, 2, 2, 2, 0, 0] and frame["steps"].tolist() == [80] * 6
-    assert frame["done"].tolist() == ["–", "–", "skipped 2×", "lowered 2×", "–", "–"]
-    assert frame["bits/byte"].isna().tolist() == [False, False, True, False, False, False]
-    assert "2 of 80 steps" in reading and "no finite number" in reading and "n = 12" in reading
-    for name in ("P3-F2", "P3-F2b"):
-        assert exhibits.save(name, "smoke")
+    drawing, frame, reading = exhibits.FIGURES["P3-F2"].build("smoke")
+    assert "0.5 fp32 ends at 3." in reading and "(2 of 80 losses stand out)" in reading and "n = 12" in reading
+    assert "0.5 fp32 skip diverges" in reading and "against fp32 0.001 bf16 0.000" in reading
+    assert [text.get_text() for text in drawing.axes[3].texts] == ["diverged"]
+    assert exhibits.save("P3-F2", "smoke") and frame["value"].notna().sum() == 5
+
+
+def test_a_gradient_that_stands_out_alone_is_no_spike(output):
+    found = records.Record("09_curriculum", {"profile": "smoke", "toy_vocabulary": 300}, {})
+    for run in stability.plan([1e-3], [], ["fp32"], 1e-3, [0]):
+        log = made_up(run)
+        log[-1].update(grad_norm=50.0, spike="grad_norm")
+        stability.note(found, run, {"log": log})
+        found.metric("stability_bits_per_byte", records.Estimate(2.0, 12, 1.9, 2.1), "bits/byte", run=run.name)
+    found.write()
+    assert "(0 of 40 losses stand out)" in exhibits.FIGURES["P3-F2"].build("smoke")[2]
 
 
 def test_the_toy_has_a_small_vocabulary_of_its_own(byte_tokenizer, english, persian, tmp_path):

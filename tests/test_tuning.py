@@ -90,17 +90,6 @@ def _scores(runs):
     return pandas.concat(frames)
 
 
-def test_fertility_counts_the_questions_that_have_words(output, byte_tokenizer, tiny_model, english):
-    folder = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, output / "base")
-    asked = _rows(english[:3])
-    order = _rows([""] * 2).assign(task="word_order", choices=[english[:2]] * 2)
-    only = order.assign(language="ckb", setting="ckb")
-    record = records.Record(CHAPTER, {"profile": "test"}, {})
-    stages.fertility(record, "weak", {"base": folder}, pandas.concat([asked, order, only]))
-    (found,) = record.content["metrics"]
-    assert (found["language"], found["n"]) == ("en", 3) and found["value"] > 1
-
-
 @pytest.fixture
 def record(output):
     """A record as the chapter writes it, with all comparisons."""
@@ -117,11 +106,6 @@ def record(output):
     log = [{"step": step, "tokens": 10 * step, "loss": 3 / step} for step in (1, 2, 3)]
     for run in runs[:-1]:
         stages.cost(record, run, {"tokens": 30, "seconds": 1, "trainable": 5, "answers_truncated": 0, "log": log})
-    for stage in ("base", "aligned"):
-        record.fact("vocabulary", 400, "tokens", base="weak", stage=stage)
-        for language in ("en", "fa"):
-            record.metric("fertility", records.Estimate(2.0, 9, 1.0, 3.0), "tokens/word", base="weak", stage=stage,
-                          language=language)
     return record
 
 
@@ -164,8 +148,11 @@ def test_exhibits_stand_on_the_record_alone(record):
             assert len(frame) and reading.endswith("."), id
     frame, reading = exhibits.TABLES["P1-T6"].build("test")
     assert frame["n"].tolist() == [40] * len(frame) and "translating the question first" in reading
-    frame, _ = exhibits.TABLES["P1-T5b"].build("test")
-    assert "without flagged" in set(frame["items"]) and "in words, invalid answers" in set(frame["items"])
+    _, frame, _ = exhibits.FIGURES["C07-F1"].build("test")
+    assert {"all", "without flagged", "in words, invalid answers"} <= set(frame["answers"])
+    _, frame, reading = exhibits.FIGURES["C07-F2"].build("test")
+    assert {"aligned − base", "strong − weak", "full − lora", "tuned on en − on none"} <= set(frame["choice"])
+    assert "p < 0.05 after Holm's correction" in reading
 
 
 def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):

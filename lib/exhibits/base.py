@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from lib.engine import markup, params, paths, records
 from lib.engine.markup import Markup
 from lib.exhibits.panels import STYLE
+from lib.exhibits.units import FEW, LEAST
 
 REPORTED = ("llama_persian", "persianmind", "polylm", "maple", "persian_benchmark", "common_crawl")
 # What a metric or fact may be labelled with.
@@ -27,7 +28,7 @@ LABELS = ["arm", "asked", "base", "benchmark", "bits", "category", "contrast", "
 # What LaTeX would take for a command, and how to write it.
 COMMANDS = str.maketrans({**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}",
                           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
-ROWS = 40  # most that are printed of a table whose frame names the columns to print in `attrs`; its CSV has all
+ROWS, COLUMNS = 40, 12  # most of a table that are printed; its CSV has all
 NOT_RUN = "what it needs was not at hand, or the profile's parameters leave it out"
 
 
@@ -62,8 +63,8 @@ class Exhibit(NamedTuple):
             raise Lacking(reading.rstrip("."))
         found = records.lacking(profile, self.chapter) if self.files else {}
         titles = [found[name] for name in self.files if name in found]
-        told = f" Not at hand: {', '.join(titles)}; rows made from the corpus stand in." if titles else ""
-        return *drawn, frame, reading + told
+        told = f"; rows made from the corpus stand in for {', '.join(titles)}, not at hand" if titles else ""
+        return *drawn, frame, f"{reading.removesuffix('.')}{told}."
 
     @property
     def stem(self) -> str:
@@ -110,8 +111,8 @@ def show(id: str, profile: str, where: str = "", rows: int | None = None) -> Mar
     print(f"{exhibit.kind.title()} {id}. {exhibit.title}\n{reading}")
     if not isinstance(first, pandas.DataFrame):
         return first
-    part = _printed(first)
-    part = (part.query(where) if where else part).head(rows)
+    part = printed_part(first.query(where) if where else first).head(rows)
+    print(_cut(first, part), end="")
     return Markup(markup.frame(part), part.to_string(index=False))
 
 
@@ -146,16 +147,25 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
-    frame = _printed(frame)
-    stem.with_suffix(".md").write_text(f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n", "utf8")
+    whole, frame = frame, printed_part(frame)
+    text = f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
+    stem.with_suffix(".md").write_text(f"{text.rstrip()}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
     return reading
 
 
-def _printed(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The part of a frame that is printed: all, or what its `attrs` name, ROWS rows at most."""
-    return frame[frame.attrs["printed"]].head(ROWS) if "printed" in frame.attrs else frame
+def printed_part(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The part of a frame that is printed: ROWS rows and COLUMNS columns at most, fewer where its `attrs` say which."""
+    columns = frame.attrs.get("printed", list(frame))[:COLUMNS]
+    return frame[columns].head(min(ROWS, frame.attrs.get("rows", ROWS)))
+
+
+def _cut(whole: pandas.DataFrame, part: pandas.DataFrame) -> str:
+    """What stands below a printed table: how much of it is in the CSV alone, and what the mark of few items means."""
+    told = f"{len(part)} of {len(whole)} rows, {part.shape[1]} of {whole.shape[1]} columns; all are in the CSV.\n"
+    few = f"{FEW} fewer than {LEAST} items.\n"
+    return told * (part.shape != whole.shape) + few * bool(part.map(lambda cell: FEW in str(cell)).any(axis=None))
 
 
 def markdown(frame: pandas.DataFrame) -> str:

@@ -1,10 +1,9 @@
 """Exhibits of the tokenizer."""
 import pandas
 
-from lib.engine import records
 from lib.exhibits.base import Lacking, figure, measured, need, noted, table
 from lib.exhibits.panels import axes, errorbars, level
-from lib.exhibits.units import cells, interval, wide
+from lib.exhibits.units import interval, wide
 
 CHAPTER = "02_tokenizer"
 TOKENIZERS = ("base", "continued BPE", "appended BPE", "appended SentencePiece")
@@ -30,7 +29,9 @@ def tokenizers(profile: str):
     frame.insert(0, "new pieces", facts["new_pieces"])
     frame["tokens a ZWNJ"] = facts["zwnj_tokens"]
     frame = frame.reset_index().sort_values("arm", key=lambda arms: arms.map(TOKENIZERS.index), kind="stable")
-    return frame.drop(columns="size").rename(columns={"arm": "tokenizer"}), _tokenizers_reading(found)
+    frame = frame.drop(columns="size").rename(columns={"arm": "tokenizer"})
+    frame.attrs["printed"] = [name for name in frame if not name.startswith("bytes/token")]
+    return frame, _tokenizers_reading(found)
 
 
 def _tokenizers_reading(found: pandas.DataFrame) -> str:
@@ -44,30 +45,9 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
         rows = rows.set_index("arm")["value"]
         shares = [f"{arm} {rows[arm]:.0%}" for arm in TOKENIZERS if arm in rows]
         parts += [f"{title}: {', '.join(shares)}"] * bool(shares)
-    compared = f" At size {shared}, {'; '.join(parts)}." if parts else ""
+    compared = f"; at size {shared}, {'; '.join(parts)}" if parts else ""
     return (f"{after['size']} pieces of continued BPE take {before['value']:.2f} {before['unit'].replace('/', ' a ')} to "
-            f"{after['value']:.2f} (n = {after['n']} documents).{compared}")
-
-
-@table("C02-T2", CHAPTER, "One sentence, token by token")
-def sentence_cuts(profile: str):
-    """One row a tokenizer at the chapter's size: number of tokens, and the tokens of one held-out sentence."""
-    frame = records.rows(profile, CHAPTER, "cut")
-    first, last = frame.iloc[0], frame.iloc[min(1, len(frame) - 1)]
-    return frame, (f"{first['tokens']} tokens by the {first['tokenizer']}, {last['tokens']} by {last['tokenizer']}; "
-                   "<bytes> is a part of a character, <ZWNJ> the zero-width non-joiner (one sentence, an illustration).")
-
-
-@table("C02-T1", CHAPTER, "Bits per byte right after extension, by the start of the new rows")
-def row_starts(profile: str):
-    """One row a start; empty in profiles that do not measure it."""
-    found = measured(profile, CHAPTER, "bits_per_byte")
-    frame = pandas.DataFrame({"start": found["arm"], "n": found["n"], "bits/byte": cells(found)})
-    if found.empty:
-        return frame, "Not measured in this profile (start_bits_documents is 0)."
-    best = found.loc[found["value"].idxmin()]
-    return frame, (f"Before any training the lowest is {best['arm']}: {interval(best)} bits/byte on {best['n']} held-out "
-                   "documents.")
+            f"{after['value']:.2f} (n = {after['n']} documents){compared}.")
 
 
 @figure("P1-F3", CHAPTER, "Fertility against added pieces")

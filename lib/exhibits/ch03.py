@@ -1,65 +1,43 @@
 """Exhibits of continued pretraining."""
 import pandas
 
-from lib.engine import records, statistics
-from lib.exhibits.base import figure, measured, need, noted, table
-from lib.exhibits.differences import differences
+from lib.engine import records
+from lib.exhibits.architecture import Architecture
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.panels import MARKERS, PALETTE, axes, curves, level
-from lib.exhibits.units import interval, wide
 
 CHAPTER = "03_pretraining"
-# Heading of a cost: its fact and what to divide it by.
-COSTS = {"tokens": ("tokens", 1), "kB": ("bytes", 1000), "seconds": ("seconds", 1), "tokens/s": ("tokens_per_second", 1),
-         "peak GB": ("peak_memory", 1e9), "trained M": ("trainable", 1e6)}
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
          "other layers": "trainable_transformer", "trained": "trainable", "model": "total"}
 
 
-@table("C03-T1", CHAPTER, "Continued pretraining: what each arm reaches and costs")
-def pretraining_arms(profile: str):
-    """Untrained models first, then one row an arm: bits per byte pooled over its seeds, and its cost (mean over seeds)."""
-    pooled, facts = measured(profile, CHAPTER, "bits_per_byte_pooled"), noted(profile, CHAPTER)
-    pooled["heading"] = pooled["language"] + " bits/byte"
-    frame = wide(pooled, ["arm"], "heading").set_index("arm")
-    cost = facts.pivot_table("value", "arm", "fact", aggfunc="mean").astype(float).reindex(frame.index)
-    seeds = facts[facts["fact"] == "tokens"].groupby("arm").size()
-    numbers = {"seeds": seeds.reindex(frame.index), **{name: cost[fact] / by for name, (fact, by) in COSTS.items()}}
-    frame = frame.assign(**pandas.DataFrame(numbers).map(_short)).reset_index()
-    language = next(code for code in pooled["language"] if code != "en")
-    value = pooled.set_index(["arm", "language"])["value"]
-    change = measured(profile, CHAPTER, "bits_per_byte_difference")
-    change = change.query("arm == 'main' and against == 'base'").set_index("language")
-    parts = [f"{code} {interval(change.loc[code])} (n = {change.loc[code, 'n']} texts)"
-             for code in (language, "en") if code in change.index]
-    share = value["main", language] / value["base", language] - 1
-    return frame, (f"Against the unextended base the main arm changes bits per byte by {parts[0]}, that is {share:+.0%}"
-                   f"{''.join(f', and {part}' for part in parts[1:])}; demonstration scale.")
-
-
-def _short(value: float) -> str:
-    """Three figures, or thousands with commas; a dash where there is nothing."""
-    return "–" if pandas.isna(value) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-@table("P1-T3", CHAPTER, "Parameters that each method trains")
+@table("P1-T3", CHAPTER, "Parameters that each method trains, and Llama-Persian's on Llama-2-7B")
 def trainable_parameters(profile: str):
-    """One row an arm of its own method, in millions; tied heads count under embed_tokens."""
+    """One row an arm of its own method, in millions, tied heads under embed_tokens; last the paper's, by formula."""
     facts = noted(profile, CHAPTER)
     counts = facts[facts["unit"] == "parameters"].drop_duplicates(["arm", "fact"])
     counts = counts.pivot(index="arm", columns="fact", values="value").loc[facts["arm"].unique()].drop_duplicates()
     frame = pandas.DataFrame({name: counts[fact].astype(float) / 1e6 for name, fact in PARTS.items()}).round(2)
-    frame["share %"] = (100 * counts["trainable"] / counts["total"]).astype(float).round(2)
-    main = frame.iloc[0]
-    return frame.reset_index(), (f"The arm {frame.index[0]} trains {main['trained']:.2f} M of {main['model']:.1f} M parameters "
-                                 f"({main['share %']:.1f} %): adapters and the new rows of the tied or untied matrices only.")
+    frame.loc["Llama-2-7B, by formula"] = (by_formula() / 1e6).round(2)
+    frame["share %"] = (100 * frame["trained"] / frame["model"]).round(2)
+    main, paper = frame.iloc[0], frame.iloc[-1]
+    matrices = 1 - paper["LoRA"] / paper["trained"]
+    return frame.rename_axis("arm").reset_index(), (
+        f"The arm {frame.index[0]} trains {main['share %']:.1f} % of {main['model']:.1f} M parameters, Llama-Persian's "
+        f"settings {paper['share %']:.1f} % of {paper['model']:,.0f} M, {matrices:.0%} of them embeddings and head.")
 
 
-@table("C03-T2", CHAPTER, "Paired differences of bits per byte between arms")
-def pretraining_differences(profile: str):
-    """arm − against over the same texts, each text averaged over the arm's seeds; p corrected by Holm in this table."""
-    frame, reading = differences(measured(profile, CHAPTER, "bits_per_byte_difference"),
-                                 {"arm": "arm", "against": "against", "language": "language"}, column="Δ bits/byte", of="texts")
-    return frame, f"{reading} Negative is better; p has a resolution of {2 / (statistics.RESAMPLES + 1):.3f}."
+def by_formula() -> pandas.Series:
+    """What Llama-Persian's settings train on Llama-2-7B, by part: LoRA on all projections and two whole matrices."""
+    shape = [_value("P1-T3", "PersianMind", name) for name in ("layers", "hidden size", "feed-forward size")]
+    model = Architecture(*shape, vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary"))
+    lora, matrix = model.lora(_value("P1-T2", "pretraining", "LoRA rank")), model.matrices() // 2
+    return pandas.Series([lora, matrix, matrix, 0, lora + 2 * matrix, model.parameters() + lora], list(PARTS))
+
+
+def _value(exhibit: str, system: str, quantity: str) -> int:
+    """The first reported whole number of a quantity."""
+    return int(reported(exhibit).query("system == @system and quantity == @quantity")["value"].iloc[0])
 
 
 @figure("P1-F2", CHAPTER, "Training loss against text seen")

@@ -1,9 +1,8 @@
 """Exhibits of the evaluation of all stages, and of the benchmark files."""
 import pandas
 
-from lib.engine import params, records, statistics
+from lib.engine import params, statistics
 from lib.exhibits.base import figure, measured, need, noted, table
-from lib.exhibits.claims import LEAST
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
 from lib.exhibits.units import cells, interval, printed, span, wide
@@ -42,26 +41,6 @@ def forgetting(profile: str):
     for name, stage in (("before", "against"), ("after", "stage")):
         frame.insert(frame.columns.get_loc("Δ"), name, [value[key] for key in zip(frame["score"], frame[stage])])
     return frame, reading
-
-
-@table("C06-T1", CHAPTER, "Paired tests of neighbouring stages")
-def neighbours(profile: str):
-    """Difference of each score between a stage and the one before it; p corrected by Holm over the whole table."""
-    order = records.load(profile, CHAPTER)["parameters"]["stages"]
-    changes = _changes(profile, *SCORES)
-    near = [pair in set(zip(order[1:], order)) for pair in zip(changes["stage"], changes["against"])]
-    return differences(changes[near], KEYS, "Apart from 0:", f"holm < 0.05 and n >= {LEAST}", column="Δ")
-
-
-@table("C06-T2", CHAPTER, "Translations of held-out sentences by every stage")
-def translations(profile: str, shown: int = 3):
-    """The first sentences of each direction with their reference; one column a stage."""
-    rows = need(records.rows(profile, CHAPTER, "translations"), "pairs")
-    frame = wide(rows, ["direction", "prompt", "source", "reference"], "stage", "hypothesis")
-    frame = frame.groupby(["direction", "prompt"], sort=False).head(shown)
-    share = rows.groupby("stage", sort=False)["invalid"].agg(["sum", "size"])
-    counts = ", ".join(f"{stage} {row['sum']} of {row['size']}" for stage, row in share.iterrows())
-    return frame, f"Invalid answers (empty, a copy, or in the wrong script; they count as they are in chrF++): {counts}."
 
 
 @table("C06-T3", CHAPTER, "Bits per byte by kind of text")

@@ -5,8 +5,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from lib.engine import params
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
-from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, points, slant
-from lib.exhibits.units import cells, interval, listed, span, wide
+from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points, slant
+from lib.exhibits.units import cells, interval, listed, printed, span, wide
 
 CHAPTER = "08_phases_and_transfer"
 FILES = ("parsinlu",)
@@ -40,7 +40,9 @@ def precision_cost(profile: str):
         row["remark"] = "left out in this profile" if kind not in set(facts["precision"]) else "".join(reason)
     frame = pandas.DataFrame(rows.values(), dtype=object).fillna("")
     kinds = ("format", "n", "accuracy", "Δ acc", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
-    return frame[[name for kind in kinds for name in frame if name.startswith(kind)]], _precision_reading(facts, found)
+    frame = frame[[name for kind in kinds for name in frame if name.startswith(kind)]]
+    frame.attrs["printed"] = [name for name in frame if not name.startswith(("chrF", "peak", "paper GB", "paper tokens"))]
+    return frame, _precision_reading(facts, found)
 
 
 def _precision_reading(facts: pandas.DataFrame, found: pandas.DataFrame) -> str:
@@ -50,7 +52,7 @@ def _precision_reading(facts: pandas.DataFrame, found: pandas.DataFrame) -> str:
             f"(n = {span(changes['n'])} questions, paired)" if len(changes) else "No accuracy was compared")
     said = ", ".join(f"{row.system} {row.value}" for row in paper.itertuples())
     left = f"; {len(skipped)} formats not run" if len(skipped) else ""
-    return f"{ours}{left}; the paper reports {said} points at 7 billion parameters. Demonstration scale."
+    return f"{ours}{left}; the paper reports {said} points at 7 billion parameters; demonstration scale."
 
 
 @table("P2-T2", CHAPTER, "What each phase read and took")
@@ -84,10 +86,9 @@ def phase_perplexity(profile: str):
     found = measured(profile, CHAPTER, "bits_per_byte_difference")
     tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
     return frame, (
-        f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases; all phases "
-        f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired). Perplexity per "
-        "token is no measure between base and extended, whose tokens differ; the paper's values by phase are not known. "
-        "Demonstration scale.")
+        f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases, and all phases "
+        f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired; perplexity per token "
+        "does not compare base and extended; demonstration scale).")
 
 
 @table("P2-T4", CHAPTER, "Questions in the learned language", FILES)
@@ -115,7 +116,7 @@ def _questions_reading(profile: str, found: pandas.DataFrame) -> str:
     parts = ", ".join(f"{stage} {100 * value:.1f} %" for stage, value in mean.items())
     return (f"Mean accuracy {parts}; {len(above)} of {len(accuracy)} scores lie above chance with their "
             f"whole interval (n = {span(accuracy['n'])} questions a category); the other rows are what papers report, "
-            "on other samples. Demonstration scale.")
+            "on other samples; demonstration scale.")
 
 
 @table("P2-T5", CHAPTER, "Translation in both directions")
@@ -132,7 +133,7 @@ def phase_translations(profile: str):
         said = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {listed(change, '{task}')}"
     said = f"{said} (n = {span(found['n'])} sentences, paired)" if len(found) else params.lack("pairs").rstrip(".")
     return pandas.concat([ours.astype(object), theirs], ignore_index=True), (
-        f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others. Demonstration scale.")
+        f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others; demonstration scale.")
 
 
 @table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
@@ -146,11 +147,9 @@ def sentence_embeddings(profile: str):
     retrieval = found[found["metric"] == "retrieval"]
     mean = (100 * retrieval.groupby("encoder", sort=False)["value"].mean()).round(1)
     parts = ", ".join(f"{name} {value} %" for name, value in mean.items())
-    changes = listed(measured(profile, CHAPTER, "retrieval_difference"), "{encoder} against {against}")
-    return frame, (
-        f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
-        f"{100 / retrieval['n'].iloc[0]:.1f} %); {changes} points. ρ ranks pairs of sentences beside the outside encoder's "
-        "view of their English sides: agreement with a model, not with people; AUC×100 of 50 is chance. Demonstration scale.")
+    return frame, (f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
+                   f"{100 / retrieval['n'].iloc[0]:.1f} %); ρ is agreement with the outside encoder on English, not with "
+                   "people, and paraphrase 50 is chance (demonstration scale).")
 
 
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
@@ -166,7 +165,7 @@ def transfer(profile: str):
     across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
     return frame.rename(columns={"trained_on": "tuned on"}), (
         f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points "
-        f"(n = {span(changes['n'])} questions, paired); each language has as many training examples. Demonstration scale.")
+        f"(n = {span(changes['n'])} questions, paired); each language has as many training examples; demonstration scale.")
 
 
 def _theirs(exhibit: str) -> pandas.DataFrame:
@@ -206,40 +205,40 @@ def perplexity_by_phase(profile: str):
 
 @figure("P2-F2", CHAPTER, "Accuracy against size on disk by number format", ("parsinlu",))
 def accuracy_by_size(profile: str):
-    """Ours with Wilson intervals in the left panel, the paper's own points in the right one."""
-    sizes = noted(profile, CHAPTER, "size").set_index("precision")["value"] / 1e9
-    ours = measured(profile, CHAPTER, "accuracy").query("precision.notna()")
-    ours = ours.assign(size=ours["precision"].map(sizes).astype(float), of="ours")
-    theirs = _paper_sizes()
-    drawing, panels = axes(1, 2, WIDE, 2.4)
-    for panel, part, title in ((panels[0], ours, f"ours, n = {span(ours['n'])} questions" if len(ours) else "ours"),
-                               (panels[1], theirs, "PersianMind, as reported (Belebele)")):
-        for kind, rows in part.groupby("precision", sort=False):
-            color = PALETTE[FORMATS.index(kind.lower())]
-            errorbars(panel, rows["size"], rows, color=color)
-            panel.annotate(kind, (rows["size"].iloc[0], 100 * rows["value"].iloc[0]), (5, 4), textcoords="offset points",
-                           color=color, fontsize=7)
-        panel.set(xlabel="size on disk (GB)", title=title)
-        panel.margins(x=0.2)
-    panels[0].set_ylabel("accuracy (%)")
-    frame = ours[["precision", "n", "value", "low", "high", "size", "of"]]
+    """Change of accuracy and share of the size against the widest format: ours paired, the paper's hollow, without interval."""
+    sizes = noted(profile, CHAPTER, "size").set_index("precision")["value"].astype(float)
+    changes, theirs = measured(profile, CHAPTER, "accuracy_difference").query("precision.notna()"), _paper_sizes()
+    need([*changes.index, *theirs.index])
+    ours = changes.assign(size=100 * changes["precision"].map(sizes) / sizes.max(), of="ours")
+    drawing, panel = axes()
+    for kind, rows in ours.groupby("precision", sort=False):
+        errorbars(panel, rows["size"], rows, color=PALETTE[FORMATS.index(kind)], label=f"{kind}, ours")
+    for row in theirs.itertuples():
+        panel.plot(row.size, row.value, "D", color=PALETTE[FORMATS.index(row.precision.lower())], markerfacecolor="none",
+                   label=f"{row.precision}, paper")
+    level(panel, 0)
+    counts = f", n = {span(ours['n'])} questions" if len(ours) else ""
+    panel.set(xlabel="size on disk (% of the widest format's)", ylabel="change of accuracy (points)", title=f"paired{counts}",
+              xlim=(0, 110))
+    legend(drawing, ncols=3)
+    frame = pandas.concat([printed(ours), theirs])[["of", "precision", "size", "n", "value", "low", "high"]]
     return drawing, frame, _sizes_reading(ours, theirs)
 
 
 def _sizes_reading(ours: pandas.DataFrame, theirs: pandas.DataFrame) -> str:
     least = theirs.loc[theirs["size"].idxmin()]
-    paper = (f"in the paper {least['precision']} takes {least['size'] / theirs['size'].max():.0%} of its largest and "
-             f"answers {100 * least['value']:.1f} %. Demonstration scale.")
+    paper = f"in the paper {least['precision']} takes {least['size']:.0f} % and costs {-least['value']:.1f} points"
     if ours.empty:
-        return f"No accuracy of ours was measured; {paper}"
+        return f"No accuracy of ours was compared; {paper}."
     small = ours.loc[ours["size"].idxmin()]
-    return (f"{small['precision']} takes {small['size'] / ours['size'].max():.0%} of the largest format's space and "
-            f"answers {interval(small, 0)} % of {small['n']} questions; {paper}")
+    return (f"{small['precision']} takes {small['size']:.0f} % of the widest format's space and changes accuracy by "
+            f"{interval(small)} points (n = {small['n']} questions, paired); {paper} (demonstration scale).")
 
 
 def _paper_sizes() -> pandas.DataFrame:
-    """PersianMind's formats: size in GB and accuracy as a share, without interval."""
+    """PersianMind's narrower formats: size in % of BF16's and accuracy minus BF16's in points."""
     found = reported("P2-T1").query("quantity in ['size', 'accuracy'] and unit in ['GB', '%']")
-    found = found.pivot(index="system", columns="quantity", values="value").dropna().rename_axis("precision").reset_index()
-    share = found["accuracy"] / 100
-    return found.assign(unit="share", value=share, low=share, high=share)
+    found = found.pivot(index="system", columns="quantity", values="value").dropna().rename_axis("precision")
+    widest = found.loc[found["size"].idxmax()]
+    found = found.assign(value=found["accuracy"] - widest["accuracy"], size=100 * found["size"] / widest["size"])
+    return found.drop(widest.name)[["size", "value"]].assign(of="PersianMind").reset_index()

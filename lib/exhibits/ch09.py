@@ -1,16 +1,19 @@
 """Exhibits of the curriculum and of stability."""
+import math
+
 import pandas
 
 from lib.engine import records
-from lib.exhibits.base import Lacking, figure, measured, need, noted, reported, table
+from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points
-from lib.exhibits.units import cells, interval, listed, p_value, span, wide
+from lib.exhibits.units import listed, span
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
 POOLED = f"language in ['{OTHERS}', 'en']"
-LOSSY = 0.01  # share of unknown tokens above which a tokenizer does not keep the text
+MEASURES = {"bits_per_byte": "change of bits/byte (left is better)",
+            "retrieval": "change of retrieval (points, right is better)"}
 CURVES = {"loss": "loss (nats/token)", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
 
 
@@ -63,42 +66,6 @@ def _shares(tokens: pandas.DataFrame, by: str) -> pandas.DataFrame:
     return (100 * counts / counts.sum()).round(2).rename(columns="stage {} %".format)
 
 
-@table("C09-T1", CHAPTER, "Bits per byte by language: gains, and what the order and the pairs change")
-def curriculum_gains(profile: str):
-    """A row a language: the start, change of every arm, and both effects; p by Holm over the languages of an effect."""
-    return _changes(profile, "bits_per_byte"), _effects_reading(profile, "bits_per_byte", "bits/byte (less is better")
-
-
-@table("C09-T3", CHAPTER, "Retrieval of translations by language: gains, and what the order and the pairs change")
-def curriculum_retrieval(profile: str):
-    """A row a language paired with English, in percent, mean over layers and directions; columns as in C09-T1."""
-    return _changes(profile, "retrieval"), _effects_reading(profile, "retrieval", "points (more is better")
-
-
-def _changes(profile: str, name: str) -> pandas.DataFrame:
-    """A row a language: n, value of the start, gain of every arm, and effects with p; English and the mean come last."""
-    start, gains, effects = (measured(profile, CHAPTER, f"{name}{what}") for what in ("", "_gain", "_effect"))
-    start = need(start[start["arm"] == "start"], "pairs")
-    effects = corrected(effects, POOLED, ("effect",))
-    found = pandas.concat([start.assign(heading="start", cell=cells(start)),
-                           gains.assign(heading="Δ " + gains["arm"].astype(str), cell=cells(gains)),
-                           effects.assign(heading="effect of " + effects["effect"].astype(str),
-                                          cell=cells(effects, effects["holm"].fillna(effects["p"])))])
-    found = found.sort_values("language", key=lambda codes: codes.map({OTHERS: 1, "en": 2}).fillna(0), kind="stable")
-    found["n"] = found["language"].map(start.set_index("language")["n"])
-    return wide(found, ["language", "n"], "heading", "cell")
-
-
-def _effects_reading(profile: str, name: str, unit: str) -> str:
-    found = measured(profile, CHAPTER, f"{name}_effect")
-    if found.empty:
-        return "No two arms differ in the order or the pairs alone, so nothing is compared (demonstration scale)."
-    whole = found.query(POOLED).replace({"language": {"en": "English", OTHERS: "the other languages"}})
-    seeds = len(records.load(profile, CHAPTER)["parameters"]["seeds"])
-    return (f"Changes on the same tokens: {listed(whole, '{effect}, {language}', '; ')} {unit}; n = {span(found['n'])} "
-            f"texts, paired, {seeds} seed{'s' * (seeds > 1)}; demonstration scale).")
-
-
 @figure("P3-F3", CHAPTER, "Non-English share against tokens, planned and realised")
 def schedule(profile: str):
     """One colour an order of the text; lines are planned, points realised in a window, PolyLM's two levels dotted."""
@@ -132,165 +99,102 @@ def _orders(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame[~arms.str.endswith("-pairs") | ~arms.str.removesuffix("-pairs").isin(arms)]
 
 
-@figure("C09-F1", CHAPTER, "What a language gains against its share of the text")
-def gain_by_share(profile: str):
-    """A point a language and order of the text: fewer bits per byte than before, with the paired 95 % interval.
+@figure("C09-F1", CHAPTER, "What the order of the text and translation pairs change, by language")
+def effects_by_language(profile: str):
+    """A row a language, the mean and English last: what the curriculum and the pairs change on as many tokens, paired.
 
-    Points of one share stand side by side, beginning at their share.
+    A panel a measure. The CSV has the start and every arm's gain as well; p by Holm over the languages of an effect.
     """
-    facts = need(noted(profile, CHAPTER, "stream_tokens"), "english").astype({"value": float})
-    tokens = facts.groupby(["arm", "language"])["value"].sum()
-    share = (100 * tokens / tokens.groupby("arm").transform("sum")).rename("share")
-    found = measured(profile, CHAPTER, "bits_per_byte_gain").join(share, on=["arm", "language"], how="inner")
-    frame = _orders(found)[["arm", "language", "n", "value", "low", "high", "share", "unit"]]
-    frame = frame.sort_values(["share", "language"], kind="stable")
-    frame["place"] = frame["share"] * 1.025 ** frame.groupby(frame["share"].round(3)).cumcount()
-    drawing, panel = axes(width=WIDE, height=2.8)
-    gains = frame.assign(value=-frame["value"], low=-frame["high"], high=-frame["low"])
-    for (arm, part), color, marker in zip(gains.groupby("arm", sort=False), PALETTE, "osD^"):
-        errorbars(panel, part["place"], part, fmt=marker, color=color, alpha=0.8, label=arm)
-    for row in gains[gains["arm"] == gains["arm"].iloc[0]].itertuples():
-        panel.annotate(row.language, (row.place, row.low), (0, -8), textcoords="offset points", ha="center", fontsize=6)
-    level(panel, 0)
-    panel.set(xlabel="share of the tokens (%, log scale)", xscale="log", ylabel="gain (bits/byte)")
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if 0.7 < tick / frame["share"].min() and
-             tick < 1.5 * frame["share"].max()]
-    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    panel.minorticks_off()
-    panel.legend()
-    return drawing, frame.drop(columns="unit"), _gain_reading(gains)
-
-
-def _gain_reading(gains: pandas.DataFrame) -> str:
-    first = gains[(gains["arm"] == gains["arm"].iloc[0]) & (gains["language"] != "en")]
-    best, better = first.loc[first["value"].idxmax()], first[first["low"] > 0]
-    rank = first["share"].corr(first["value"], method="spearman") if len(first) > 2 else float("nan")
-    along = f"; share and gain have a rank correlation of {rank:.2f}" if rank == rank else ""
-    return (f"{len(better)} of {len(first)} languages gain with their whole interval, {best['language']} most: "
-            f"{interval(best, 2)} bits/byte from {best['share']:.1f} % of the tokens{along} (arm {best['arm']}, "
-            f"n = {span(first['n'])} texts; demonstration scale).")
-
-
-@figure("P3-F1b", CHAPTER, "Compression of tokenizers by language, against the base's")
-def tokenizer_compression(profile: str):
-    """Bytes a token over the base's (= 1) on the same items; hollow where more than 1 % of the tokens are unknown."""
-    keys = ["tokenizer", "language"]
-    found = measured(profile, CHAPTER, "compression")
-    unknown = measured(profile, CHAPTER, "unknown").set_index(keys)["value"].rename("unknown")
-    found = found.join(unknown, on=keys)
-    found["best"] = found.groupby("language")["value"].transform("max")
-    ordered = found.sort_values(["best", "language"], kind="stable")
-    drawing, panel = axes(height=max(1.8, 0.9 + 0.22 * found["language"].nunique()))
-    points(panel, ordered, "language", "tokenizer", among=found, across=True, hollow=ordered["unknown"] > LOSSY)
-    level(panel, 1, across=True)
-    panel.set(xlabel="bytes a token, base = 1 (hollow: unknown tokens)", ylabel="language")
+    whats = {name: corrected(measured(profile, CHAPTER, *(f"{measure}_{name}".rstrip("_") for measure in MEASURES)),
+                             POOLED, ("metric", "effect")) for name in ("", "gain", "effect")}
+    found, rank = need(whats["effect"]), {OTHERS: 1, "en": 2}
+    found = found.sort_values("language", key=lambda codes: codes.map(rank).fillna(0), kind="stable")[::-1]
+    measures = [measure for measure in MEASURES if f"{measure}_effect" in set(found["metric"])]
+    drawing, panels = axes(1, len(measures), WIDE, 0.9 + 0.2 * found["language"].nunique(), squeeze=False, sharey=True)
+    for panel, measure in zip(panels[0], measures):
+        part = found[found["metric"] == f"{measure}_effect"]
+        points(panel, pandas.concat([found.drop_duplicates("language").assign(effect=""), part]), "language", "effect",
+               among=found[::-1], across=True)
+        level(panel, 0, across=True)
+        panel.set(xlabel=MEASURES[measure], title=f"n = {span(part['n'])} a language")
     legend(drawing, loc="outside upper center", ncols=2)
-    frame = found[[*keys, "value", "low", "high", "n", "unknown"]]
-    return drawing, frame, _compression_reading(found)
+    whats[""] = whats[""][whats[""]["arm"] == "start"]
+    frame = pandas.concat(rows.assign(what=name or "start") for name, rows in whats.items())
+    whole = found[(found["metric"] == "bits_per_byte_effect") & (found["language"] == OTHERS)]
+    return drawing, frame[["metric", "what", "arm", "effect", "language", "n", "value", "low", "high", "unit", "p", "holm"]], (
+        f"On as many tokens, mean over the languages that are not English: {listed(whole, '{effect}')} bits/byte (less is "
+        f"better; n = {span(found['n'])} texts a language, paired; demonstration scale).")
 
 
-def _compression_reading(found: pandas.DataFrame) -> str:
-    parts = []
-    for name, part in found.groupby("tokenizer", sort=False):
-        best, lossy = part.loc[part["value"].idxmax()], (part["unknown"] > LOSSY).sum()
-        loss = f", and has over 1 % unknown tokens in {lossy} of {len(part)} languages" if lossy else ""
-        parts.append(f"{name} most in {best['language']} ({interval(best)} times the base{loss})")
-    return f"Shorter texts: {'; '.join(parts)} (n = {span(found['n'])} items a language)."
-
-
-@table("C09-T2", CHAPTER, "Spikes of a toy trained from scratch: rates, remedies and number formats")
-def stability(profile: str):
-    """One row a run, seeds pooled: what stood out, what was done, where it ends, and the difference from the first."""
-    facts = noted(profile, CHAPTER).query("fact.str.startswith('stability_') and unit == 'steps'").astype({"value": int})
-    runs = facts[facts["fact"] == "stability_steps"]
-    frame = runs.drop_duplicates("run").set_index("run")[["rate", "precision", "on_spike"]]
-    frame = frame.rename(columns={"on_spike": "on a spike"}).assign(seeds=runs.groupby("run").size())
-    counts = facts.assign(fact=facts["fact"].str.removeprefix("stability_"))
-    counts = counts.pivot_table("value", "run", "fact", aggfunc="sum")
-    frame[["steps", "spikes"]] = counts[["steps", "spikes"]].reindex(frame.index)
-    done = {"skipped": counts["skip"], "lowered": counts["lower"]}
-    frame["done"] = [", ".join(f"{word} {many[name]}×" for word, many in done.items() if many[name]) or "–"
-                     for name in frame.index]
-    bits, changes = measured(profile, CHAPTER, "stability_bits_per_byte"), measured(profile, CHAPTER, "stability_difference")
-    frame["bits/byte"] = pandas.Series(cells(bits), bits["run"]).reindex(frame.index)
-    first = corrected(changes[changes["against"] == frame.index[0]])
-    frame["Δ bits/byte"] = pandas.Series(cells(first), first["run"]).reindex(frame.index)
-    frame["p (Holm)"] = first.set_index("run")["holm"].map(p_value).reindex(frame.index)
-    return frame.rename_axis(columns=None).reset_index(drop=True), _stability_reading(frame, bits, changes)
-
-
-def _stability_reading(frame: pandas.DataFrame, bits: pandas.DataFrame, changes: pandas.DataFrame) -> str:
-    """The worst run and what the remedies make of it, then the formats."""
-    ends = {row.run: f"{row.value:.2f}" for row in bits.itertuples()}
-    plain, lost = frame[(frame["precision"] == "fp32") & (frame["on a spike"] == "none")], "no finite number of"
-    parts = [f"{frame.loc[name, 'spikes']:.0f} of {frame.loc[name, 'steps']:.0f} steps spike in {name}, which ends at "
-             f"{ends.get(name, lost)}" for name in dict.fromkeys(plain.index[[0, -1]])]
-    parts += [f"with {remedy} at {ends.get(name, lost)}" for name, remedy in frame["on a spike"].items() if remedy != "none"]
-    formats = changes[changes["run"].isin(frame.index[frame["precision"] != "fp32"])]
-    parts += [listed(formats, "{run} − {against} =", "; ")] * bool(len(formats))
-    return (f"{'; '.join(parts)} bits/byte (n = {span(bits['n'])} texts; a toy trained from scratch, demonstration "
-            "scale).")
-
-
-@figure("P3-F2", CHAPTER, "Loss, gradient norm and learning rate of runs that hold and that spike")
+@figure("P3-F2", CHAPTER, "Runs that hold and that spike, what meets a spike, and number formats")
 def spikes(profile: str):
-    """A line a fp32 run of the first seed; circles mark its spikes, the first one on the learning rate too."""
-    frame = _curves(profile).query("precision == 'fp32'")
+    """Loss, gradient norm and learning rate of the first seed's fp32 runs, and where every run ends, seeds pooled.
+
+    Circles mark steps whose loss stands out; a loss above that of an even guess is off the scale.
+    """
+    frame, runs = _curves(profile), noted(profile, CHAPTER, "stability_steps")
+    guess = math.log(records.load(profile, CHAPTER)["parameters"]["toy_vocabulary"])
+    # Diverged: no better than an even guess at last, or left without a finite weight.
+    last = frame.groupby(["run", "seed"], sort=False)["loss"].apply(lambda curve: curve.tail(10).mean()).groupby("run").mean()
+    scored = set(measured(profile, CHAPTER, "stability_bits_per_byte")["run"])
+    lost = [run for run in frame["run"].unique() if not last[run] < guess or run not in scored]
     # The remedies, and the first rate and the last: those that hold and that spike.
-    lines = frame.loc[(frame["on_spike"] != "none") | frame["rate"].isin(frame["rate"].unique()[[0, -1]])]
-    drawing, panels = axes(3, 1, height=4.6, sharex=True)
+    lines = frame[(frame["precision"] == "fp32") & (frame["seed"] == frame["seed"].iloc[0])]
+    lines = lines[(lines["on_spike"] != "none") | lines["rate"].isin(lines["rate"].unique()[[0, -1]])]
+    drawing, panels = axes(2, 2, WIDE, 4.2)
     for number, (name, line) in enumerate(lines.groupby("run", sort=False)):
         colour, met = PALETTE[number % len(PALETTE)], line[line["spike"]]
-        for panel, curve in zip(panels, CURVES):
+        for panel, curve in zip(panels.flat, CURVES):
             panel.plot(line["step"], line[curve].where(line[curve] > 0), color=colour, label=name, linewidth=0.9)
             met = met.head(1) if curve == "learning_rate" else met
             panel.plot(met["step"], met[curve], "o", color=colour, markersize=3.5, markerfacecolor="none")
-    for panel, label in zip(panels, CURVES.values()):
-        panel.set(ylabel=label, yscale="log")
-    panels[-1].set_xlabel("step")
-    legend(drawing, loc="outside upper center", ncols=2)
-    return drawing, lines, _curves_reading(lines)
+    for panel, label in zip(panels.flat, CURVES.values()):
+        panel.set(ylabel=label, yscale="log", xlabel="step")
+    panels[0, 0].set_ylim(top=3 * guess)
+    level(panels[0, 0], guess)
+    panels[0, 0].annotate("even guess", (0.99, guess), (0, 2), xycoords=panels[0, 0].get_yaxis_transform(),
+                          textcoords="offset points", ha="right", fontsize=6, color="0.4")
+    panels[0, 0].yaxis.set_major_formatter("{x:g}")
+    panels[0, 0].yaxis.set_minor_formatter("{x:g}")
+    legend(drawing, loc="outside upper center", ncols=4)
+    ends = _ends(panels[1, 1], profile, list(runs["run"].unique()), lost)
+    return drawing, pandas.concat([lines, ends]), _stability_reading(profile, frame, ends, lost)
+
+
+def _ends(panel, profile: str, runs: list[str], lost: list[str]) -> pandas.DataFrame:
+    """Bits per byte of held-out text at the end of every run, with intervals; those that diverged are told, not drawn."""
+    ends = measured(profile, CHAPTER, "stability_bits_per_byte")
+    held = ends[~ends["run"].isin(lost)]
+    errorbars(panel, [runs.index(run) for run in held["run"]], held, across=True, color=PALETTE[6], markersize=3)
+    panel.set(xlabel="held-out text at the end (bits/byte)", ylim=(len(runs) - 0.5, -0.5))
+    panel.set_yticks(range(len(runs)), runs)
+    for run in lost:
+        panel.annotate("diverged", (0.98, runs.index(run)), xycoords=panel.get_yaxis_transform(), ha="right", va="center",
+                       fontsize=7, color="0.4")
+    return ends[["run", "n", "value", "low", "high", "unit"]]
 
 
 def _curves(profile: str) -> pandas.DataFrame:
-    """One row a step of the first seed's runs, and whether it was a spike."""
-    rows = records.rows(profile, CHAPTER, "stability")
-    rows = rows[rows["seed"] == rows["seed"].iloc[0]].explode(["step", *CURVES], ignore_index=True)
-    met = records.rows(profile, CHAPTER, "spikes").reindex(columns=["run", "seed", "step"])
-    marked = set(met.itertuples(index=False, name=None))
-    rows["spike"] = [key in marked for key in rows[[*met]].itertuples(index=False, name=None)]
+    """One row a step of every run, and whether its loss stood out.
+
+    A gradient norm that stands out while the loss does not is no spike: it does so in runs that hold too.
+    """
+    rows = records.rows(profile, CHAPTER, "stability").explode(["step", *CURVES], ignore_index=True)
+    met = records.rows(profile, CHAPTER, "spikes").reindex(columns=["run", "seed", "step", "spike"])
+    met = met[met["spike"].str.contains("loss", na=False)]
+    marked = set(met[["run", "seed", "step"]].itertuples(index=False, name=None))
+    rows["spike"] = [key in marked for key in rows[["run", "seed", "step"]].itertuples(index=False, name=None)]
     return rows.astype({curve: float for curve in CURVES})
 
 
-def _curves_reading(lines: pandas.DataFrame) -> str:
-    parts = []
-    for name, line in lines.groupby("run", sort=False):
-        steps = line.loc[line["spike"], "step"]
-        first = f" (the first is {steps.min():.0f})" if len(steps) else ""
-        parts.append(f"{name}: {len(steps)} of {len(line)} steps stand out{first}, loss at most "
-                     f"{line['loss'].max():.1f}, at last {line['loss'].tail(10).mean():.2f}")
-    return f"{'; '.join(parts)} nats/token (circles mark such steps; at last: mean of ten)."
-
-
-@figure("P3-F2b", CHAPTER, "What the number format changes: the loss beside that of fp32")
-def formats(profile: str):
-    """Loss minus that of fp32 at the same step, rate and seed, mean of the last ten steps; a line a format and seed."""
-    frame = records.rows(profile, CHAPTER, "stability").query("on_spike == 'none'")
-    frame = frame[frame["rate"] == frame["rate"].iloc[-1]]  # formats are the last of the plan
-    frame = frame.explode(["step", "loss"]).astype({"loss": float})
-    losses = frame.pivot(index=["seed", "step"], columns="precision", values="loss")
-    gaps = losses.drop(columns="fp32").sub(losses["fp32"], axis=0)
-    if gaps.columns.empty:
-        raise Lacking("no number format but fp32 was run")
-    drawing, panel = axes()
-    for number, precision in enumerate(gaps):
-        for seed, line in gaps[precision].groupby("seed"):
-            smooth = line.rolling(10, min_periods=1).mean().droplevel("seed")
-            panel.plot(smooth.index, smooth, color=PALETTE[number + 1], linewidth=0.9,
-                       label=precision if seed == gaps.index[0][0] else None)
-    level(panel, 0)
-    panel.set(xlabel="step", ylabel="loss − loss of fp32 (nats/token)")
-    panel.legend()
-    parts = [f"{abs(gaps[precision]).mean():.4f} ({precision})" for precision in gaps]
-    return drawing, gaps.reset_index(), (f"Mean distance of a step's loss from that of fp32, in nats over {len(gaps)} "
-                                         f"steps: {' and '.join(parts)}.")
+def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataFrame, lost: list[str]) -> str:
+    """How often the loss of a run stands out and where it ends, then what the formats change."""
+    value, parts = ends.set_index("run")["value"], []
+    for name, rows in frame[frame["precision"] == "fp32"].groupby("run", sort=False):
+        end = "diverges" if name in lost else f"ends at {value[name]:.2f}"
+        parts.append(f"{name} {end} ({rows['spike'].sum()} of {len(rows)} losses stand out)")
+    changes = measured(profile, CHAPTER, "stability_difference")
+    formats = set(frame.loc[frame["precision"] != "fp32", "run"])
+    changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
+    parts += [f"against fp32 {listed(changes, '{run}')}"] * bool(len(changes))
+    return f"{'; '.join(parts)} bits/byte (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."

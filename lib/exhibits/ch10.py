@@ -1,13 +1,11 @@
 """Exhibits of MultiAlpaca."""
 import pandas
 
-from lib.engine import params, records
 from lib.exhibits.base import figure, measured, noted, reported, table
 from lib.exhibits.panels import MARKERS, PALETTE, WIDE, axes, errorbars
 from lib.exhibits.units import interval
 
 CHAPTER = "10_multialpaca"
-LONGEST = 160  # characters shown of each part of a task
 FILES = ("alpaca-seed-tasks", "multialpaca")
 PRINTED, OURS = "paper's %", "% of the paper's total"
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "++", "oo"]
@@ -32,6 +30,7 @@ def dataset_card(profile: str):
     columns = ["set", "language", "made from", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %",
                "duplicates", "instruction", "input", "output"]
     frame = pandas.DataFrame([*rows, *more], columns=columns, dtype=object)
+    frame.attrs["printed"] = [name for name in columns if name != "duplicates"]
     return frame.fillna(""), _card_reading(frame)
 
 
@@ -45,67 +44,22 @@ def _counted(found: pandas.DataFrame) -> dict:
 
 def _card_reading(frame: pandas.DataFrame) -> str:
     made, files = frame[frame["set"] == "generated"], frame[frame["set"] == "released"]
-    parts = ", ".join(f"{row['language']} {row['tasks']:,} ({row['empty %']} % without input)"
-                      for row in files.to_dict("records"))
     same = (files["tasks"] == files["paper's tasks"]).sum()
     odd = [f"{row['language']} is printed {row[PRINTED]} % and makes {row[OURS]} %" for row in files.to_dict("records")
            if row[PRINTED] != row[OURS]]
-    told = (f"The released files hold {parts}; {same} of {len(files)} counts are those of the paper's Table 7"
+    told = (f"{same} of {len(files)} released files hold as many tasks as the paper's Table 7 says"
             f"{'; ' + ', '.join(odd) if odd else ''}" if len(files) else "The released files could not be had")
     here = ", ".join(f"{row['language']} {row['tasks']}" for row in made.to_dict("records"))
     near = ", ".join(made.loc[made["made from"] == "released tasks", "language"])
-    kin = f" ({near} from seeds that are released tasks: no independent sets)" if near else ""
-    return f"{told}; kept of what was generated here: {here or 'nothing'}{kin}. Demonstration scale."
-
-
-@table("C10-T1", CHAPTER, "What became of the teacher's replies and tasks, by language and round", FILES)
-def rejections(profile: str):
-    """A row a language and round: replies, those without a task or failed, tasks, kept, rejected by reason.
-
-    `yield %` are kept ones of those asked for; a task counts under the first check that it fails.
-    """
-    rounds = noted(profile, CHAPTER).groupby(["language", "round"], sort=False)
-    rows = [{"language": language, "round": int(number), **_round(found)} for (language, number), found in rounds]
-    parsed, made, asked = (_shares(profile, *pair) for pair in (
-        ("parsed", "of {n} replies"), ("survival_overall", "of {tasks:.0f} tasks in {n} replies"), ("yield", "of {n} prompts")))
-    if not parsed:
-        return pandas.DataFrame(rows), "No teacher was asked, so nothing stands here."
-    return pandas.DataFrame(rows), (
-        f"Replies of the teacher {records.load(profile, CHAPTER)['parameters']['teacher']} with a task in them: {parsed}; "
-        f"tasks that survive all checks: {made or 'none'}; kept of those asked for: {asked or 'none'}. Demonstration scale.")
-
-
-def _round(found: pandas.DataFrame) -> dict:
-    value = found.set_index("fact")["value"]
-    replies = found[found["fact"] == "replies"].set_index("outcome")["value"]
-    reasons = found[found["fact"] == "rejected"].set_index("reason")["value"]
-    return {"replies": int(replies.sum()), "no task in it": int(replies["unparsed"]), "failed": int(replies["error"]),
-            "tasks": int(value["generated"]), "kept": int(value["kept"]),
-            "yield %": f"{100 * value['kept'] / value['asked']:.0f}", **reasons.astype(int).to_dict(),
-            "inputs blanked": int(value["blanked"])}
+    kin = f" ({near} from seeds that are released tasks)" if near else ""
+    return f"{told}; kept of what was generated here: {here or 'nothing'}{kin} (demonstration scale)."
 
 
 def _shares(profile: str, name: str, of: str, kind: str = "generated") -> str:
-    """`en 75 [47, 91] % of 12 replies, …`: a metric of a set by language, `of` what (its n, or tasks before checking)."""
-    tasks = noted(profile, CHAPTER, "generated").groupby("language")["value"].sum()
+    """`en 75 [47, 91] % of 12, …`: a metric of a set by language, `of` what."""
     found = measured(profile, CHAPTER, name)
-    found = found[found["set"] == kind].assign(tasks=found["language"].map(tasks))
+    found = found[found["set"] == kind]
     return ", ".join(f"{row['language']} {interval(row, 0)} % {of.format(**row)}" for row in found.to_dict("records"))
-
-
-@table("C10-T2", CHAPTER, "Tasks kept and rejected, as they were written", FILES)
-def task_examples(profile: str):
-    """A few tasks of each language, kept ones first, cut where they are long; `like` is the pooled instruction."""
-    found = records.rows(profile, CHAPTER, "examples")
-    if found.empty:
-        return found, "No task was generated."
-    frame = found.fillna("").rename(columns={"near": "like", "reason": "verdict"}).replace({"verdict": {"": "kept"}})
-    texts = ["instruction", "input", "output", "like"]
-    frame = frame[["language", "round", "verdict", *texts]]
-    frame[texts] = frame[texts].map(lambda text: text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …")
-    reasons = frame.loc[frame["verdict"] != "kept", "verdict"].value_counts()
-    return frame, (f"{(frame['verdict'] == 'kept').sum()} kept and {reasons.sum()} rejected tasks of "
-                   f"{frame['language'].nunique()} languages; reasons shown: {', '.join(reasons.index) or 'none'}.")
 
 
 @figure("P3-F5", CHAPTER, "Tasks that survive the checks as the pool grows, and why the others do not", FILES)
@@ -159,11 +113,5 @@ def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
     counts = reasons[reasons["set"] == "generated"].groupby("reason")["rejected"].sum()
     common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
     known = _shares(profile, "survival_overall", "of {n:,}", "released")
-    # Tasks that the paper counts, of those its settings ask for in all languages.
-    paper, total = params.load("paper", CHAPTER), reported("P3-T4").query("language == 'sum' and quantity == 'tasks'")
-    prompts = len(paper["languages"]) * (paper["first_prompts"] + (paper["rounds"] - 1) * paper["prompts"])
-    share = total.query("table == 'Table 7'")["value"].sum() / (prompts * paper["asked"])
-    return (f"Tasks generated here that survive: {made}{common}"
-            f"{f'; of the released tasks the same checks keep {known}' if known else ''}; kept of those asked for: "
-            f"{_shares(profile, 'yield', '({n} prompts)')}, where the paper's counts make {100 * share:.0f} % if its prompts "
-            "are counted per language. Demonstration scale.")
+    return (f"Tasks generated here that survive: {made}{common}{f'; of the released ones {known}' if known else ''} "
+            "(demonstration scale).")

@@ -6,14 +6,16 @@ from matplotlib import patheffects
 from lib.data import levels
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected, differences
-from lib.exhibits.panels import PALETTE, errorbars, legend, level, tiles
-from lib.exhibits.units import cells, in_print, interval, listed, p_value, printed, span, wide
+from lib.exhibits.panels import GREY, PALETTE, errorbars, legend, level, tiles
+from lib.exhibits.units import LEAST, cells, in_print, interval, listed, p_value, printed, span, wide
 
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
 MEASURES = {"accuracy": "accuracy %", "f1": "F1×100", "bits_per_byte": "bits/byte"}
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ["high", "mid", "low", LOWER, OTHERS]
+LANGUAGES = 3  # a model of a task has at least, as in lib/study/factors
+SCALE = 3  # half-widths at the ends of the heat maps' colours
 CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
 MARKERS = {16: "o", 8: "s", 4: "^"}
@@ -60,7 +62,7 @@ def _costs(profile: str) -> pandas.DataFrame:
     return costs
 
 
-@table("P4-T1", CHAPTER, "What each rank and number of bits costs")
+@table("P4-T1", CHAPTER, "What each rank and number of bits costs; held: weights, adapter, gradient, AdamW's moments")
 def cost_of_cells(profile: str):
     """One row a cell, mean over the seeds; below, the trainable share of the paper's bases by formula."""
     found = _costs(profile)
@@ -77,19 +79,20 @@ def cost_of_cells(profile: str):
     absent = _not_run(profile).rename(columns={"value": "from"})[[*CELL, "from"]]
     absent[["rank", "bits"]] = absent[["rank", "bits"]].map("{:.0f}".format)
     frame = pandas.concat([ours.astype(object), absent, _by_formula()])
-    return frame[["base", "instructions", *columns, "from"]].fillna(""), _cost_reading(_grid(found))
+    frame = frame[["base", "instructions", *columns, "from"]].fillna("")
+    frame.attrs["printed"] = [name for name in frame if name not in ("adapter MB", "memory added GB", "seconds")]
+    return frame, _cost_reading(_grid(found))
 
 
 def _cost_reading(found: pandas.DataFrame) -> str:
     tuned = found[found["rank"] > 0]
     share = 100 * tuned["trainable"] / tuned["total"]
-    mean = tuned.groupby("bits")[["weights", "memory", "tokens_per_second"]].mean()
-    parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB of weights, {row.memory / 1e9:.2f} GB added in training, "
-             f"{row.tokens_per_second:.0f} tokens/s" for bits, row in mean.iloc[::-1].iterrows()]
-    return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters; "
-            f"{'; '.join(parts)} (mean over the ranks). Held are weights, adapter, gradient and AdamW's moments. One "
-            "measurement a cell and seed, on the machine that the record names; the paper reports no cost, so its rows are "
-            "formulas.")
+    mean = tuned.groupby("bits")[["weights", "tokens_per_second"]].mean()
+    parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
+             for bits, row in mean.iloc[::-1].iterrows()]
+    return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters, and "
+            f"weights in {', in '.join(parts)} (mean over the ranks, one measurement a cell and seed; the paper's rows are "
+            "formulas).")
 
 
 def _by_formula() -> pandas.DataFrame:
@@ -110,14 +113,16 @@ def cell_scores(profile: str):
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
                "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
     frame = pandas.concat([frame, pandas.DataFrame(theirs)]).fillna("")
-    found, parts, missing = _grid(found), [], len(_not_run(profile))
-    for benchmark, rows in found.groupby("benchmark", sort=False):
-        tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
-        best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
-        parts.append(f"{benchmark} {interval(before)} untuned, at best {interval(best)} {best['measure']} at rank "
-                     f"{best['rank']:.0f} in {best['bits']:.0f} bits")
-    return frame, (f"{'; '.join(parts)} (n = {span(found['n'])} items, the same in every cell; the best of many cells is "
-                   f"flattered){f'; {missing} cells were not run' if missing else ''}. Demonstration scale.")
+    frame.attrs["printed"] = [name for name in frame if name != "from"]
+    found, missing = _grid(found), len(_not_run(profile))
+    # The finest measure, where there is one.
+    rows = found[found["benchmark"] == found.sort_values("measure", key=lambda names: names != BITS)["benchmark"].iloc[0]]
+    tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
+    best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
+    absent = f"; {missing} cells not run" if missing else ""
+    return frame, (f"{before['benchmark']}, {before['measure']}: {interval(before)} untuned, {interval(best)} in the best "
+                   f"cell (rank {best['rank']:.0f}, {best['bits']:.0f} bits), which the choice among many flatters (n = "
+                   f"{before['n']} items, the same in every cell{absent}; demonstration scale).")
 
 
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
@@ -133,8 +138,8 @@ def gain_by_level(profile: str):
         corner = grid[(grid["rank"] == rank) & (grid["bits"] == bits)]
         shown = dict(zip(zip(corner["benchmark"], corner["language"]), cells(corner)))
         frame[f"rank {rank:.0f}, {bits:.0f} bits"] = [shown.get(key, "") for key in zip(frame["task"], frame["level"])]
-    return frame, (f"{reading} Bits/byte are better when lower. Levels by share of the web's pages, without English: high "
-                   "from 1 %, mid from 0.1 %.")
+    return frame, (f"{reading.removesuffix('.')}; high is from 1 % of the web's pages, mid from 0.1 %, and less is better of "
+                   "bits/byte.")
 
 
 @table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits", FILES)
@@ -146,10 +151,9 @@ def english(profile: str):
     theirs = [{"benchmark": f"{row.item}, {row.system}", "measure": f"{row.quantity} {row.unit}", "from": "MAPLE"}
               for row in reported("P4-T4").itertuples()]
     means = _scores(profile, "mean_gain").query("language == 'en'")
-    kept = _first_effects(profile, "en")
     return pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna(""), (
-        f"Mean over all cells: {listed(means, '{benchmark}, {measure}', '; ')}; what more rank and more bits change: "
-        f"{listed(kept, EFFECT, '; ')} (n = {span(found['n'])} items, paired). Demonstration scale.")
+        f"English changes, mean over all cells, by {listed(means, '{benchmark}, {measure}', '; ')} (n = {span(found['n'])} "
+        "items, paired; demonstration scale).")
 
 
 def _first_effects(profile: str, language: str) -> pandas.DataFrame:
@@ -166,22 +170,22 @@ def instruction_sets(profile: str):
     reasons = noted(profile, CHAPTER, "not_run").query("rank.isna()").drop_duplicates("instructions")
     need([*found.index, *reasons.index])
     frame, reading = differences(found, keys, "Mean over the languages that are not English:",
-                                 f"language == '{OTHERS}'") if len(found) else (pandas.DataFrame(), "Demonstration scale.")
+                                 f"language == '{OTHERS}'") if len(found) else (pandas.DataFrame(), "No other set was run.")
     absent = pandas.DataFrame({"set": reasons["instructions"], "difference": reasons["value"]})
-    theirs = ", ".join(f"{row.system} {row.printed} {row.unit}" for row in reported("P4-T5").itertuples())
-    said = f" Left out: {'; '.join(reasons['value'])}." if len(reasons) else ""
+    said = f"; {', '.join(reasons['instructions'])} left out" if len(reasons) else ""
     return pandas.concat([frame.astype(object), absent]).fillna(""), (
-        f"{reading}{said} The paper compares {theirs}, with no number known here.")
+        f"{reading.removesuffix('.')}{said}; the paper's numbers are not known.")
 
 
 @table("C12-T1", CHAPTER, "Which factor matters: a mixed-effects model of the gains", FILES)
 def factors(profile: str):
     """One row a task and term, with the joint p of its factor, by Holm over the factors of all tasks."""
-    found, reasons = measured(profile, CHAPTER, "factor"), noted(profile, CHAPTER, "not_modelled")
+    found, reasons = _factors(profile), noted(profile, CHAPTER, "not_modelled")
     if found.empty:
         told = [{"task": row.benchmark, "not modelled": row.value} for row in reasons.itertuples()]
-        return pandas.DataFrame(need(told)), "No model of any task was fitted."
+        return pandas.DataFrame(need(told)), f"No model of any of {len(told)} tasks was fitted."
     tests = noted(profile, CHAPTER, "factor_p").query("factor != 'mean'").astype({"value": float})
+    tests = tests[tests["benchmark"].isin(found["benchmark"])]
     tests = corrected(tests.assign(p=tests["value"])).set_index(["benchmark", "factor"])[["p", "holm"]].add_suffix("_joint")
     found = found.join(tests, on=["benchmark", "factor"])
     frame = pandas.DataFrame({"task": found["benchmark"], "term": found["term"],
@@ -191,9 +195,18 @@ def factors(profile: str):
                               "p": found["p"].map(p_value), "factor": found["factor"],
                               "p of the factor": found["p_joint"].map(p_value), "p (Holm)": found["holm_joint"].map(p_value)})
     small = [f"{factor} in {benchmark}" for benchmark, factor in tests.index[tests["holm_joint"] < 0.05]]
-    return frame, (
-        f"Factors whose terms differ from 0 (Holm over {len(tests)} tests): {', '.join(small) or 'none'}. Rows are gains "
-        f"of a run in a language ({span(found['n'])}); points of accuracy or F1, or bits/byte. Demonstration scale.")
+    # Records from before items were a sample count the runs' gains in a language.
+    of = "items" if found["trainings"].notna().all() else "gains of a run in a language"
+    return frame, (f"Factors whose terms differ from 0 (Holm over {len(tests)} tests): {', '.join(small) or 'none'} (n = "
+                   f"{span(found['n'])} {of}; demonstration scale).")
+
+
+def _factors(profile: str) -> pandas.DataFrame:
+    """Terms of the model, of tasks in LANGUAGES languages at least: through two points goes a line, whatever they are."""
+    found, gains = measured(profile, CHAPTER, "factor"), _scores(profile, "gain")
+    gains = gains[~gains["language"].isin([*LEVELS, "en"])]
+    few = gains.groupby("benchmark")["language"].nunique() < LANGUAGES
+    return found[~found["benchmark"].isin(few.index[few])]
 
 
 def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
@@ -234,8 +247,8 @@ def score_by_rank(profile: str):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
             errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
                       color=COLOURS[int(bits)], linewidth=1, label=f"{bits:.0f} bits")
-            for value in untuned["value"]:
-                panel.axhline(value, color=COLOURS[int(bits)], linestyle="--", linewidth=0.8)
+            for value, n in zip(untuned["value"], untuned["n"]):
+                panel.axhline(value, color=COLOURS[int(bits)] if n >= LEAST else GREY, linestyle="--", linewidth=0.8)
         ranks = sorted(set(rows["rank"]) - {0})
         panel.set_xscale("log", base=2)
         panel.set_xticks(ranks, [f"{rank:.0f}" for rank in ranks])
@@ -254,45 +267,57 @@ def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
     missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in _not_run(profile).itertuples()]
     said = f"Changes apart from 0: {decided}" if decided else (
         f"None of {len(effects)} effects of rank and bits has an interval apart from 0")
-    return (f"{said} (n = {span(found['n'])} items, 95 % intervals; demonstration scale)."
-            f"{' Not run: ' + '; '.join(missing[:2]) + '.' if missing else ''}")
+    return (f"{said} (n = {span(found['n'])} items, 95 % intervals; demonstration scale"
+            f"{'; not run: ' + '; '.join(missing[:2]) if missing else ''}).")
 
 
 @figure("P4-F2", CHAPTER, "The grid as changes against the untuned base", FILES)
 def gain_grid(profile: str):
-    """A heat map a task, rank by bits; bold where the 95 % interval leaves 0 out, hatched where a cell was not run."""
+    """A heat map a task, rank by bits, of one scale: the change in half-widths of its 95 % interval, blue for better.
+
+    Bold where the interval leaves 0 out, hatched where a cell was not run, grey where it rests on few items.
+    """
     found = _grid(_scores(profile, "gain"))
     found = need(found[found["language"] == OTHERS])
     ranks, missing = sorted(found["rank"].unique()), _not_run(profile)
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
     drawing, panels = _tasks(found)
     for panel, _, rows in panels:
-        image = _heat(panel, rows, ranks, widths)
+        image = _heat(panel, rows.assign(share=_half_widths(rows)), ranks, widths)
+        panel.set_title(f"{panel.get_title()} ({_unit(rows)})")
         panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
         panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
         panel.set(xlabel="LoRA rank", ylabel="bits")
         panel.spines[:].set_visible(False)
-        bar = drawing.colorbar(image, ax=panel, label=f"change ({_unit(rows)})")
-        bar.outline.set_visible(False)
-    apart = (found["low"] > 0) | (found["high"] < 0)
+    bar = drawing.colorbar(image, ax=drawing.axes, label="change in half-widths\nof its interval (blue: better)", extend="both")
+    bar.outline.set_visible(False)
+    told = found[found["n"] >= LEAST]
+    apart = (told["low"] > 0) | (told["high"] < 0)
     return drawing, _data(found), (
-        f"{apart.sum()} of {len(found)} changes have an interval apart from 0 (bold; n = {span(found['n'])} items, paired; "
-        f"bits/byte are better when lower){f'; {len(missing)} cells were not run (hatched)' if len(missing) else ''}. "
-        "Demonstration scale.")
+        f"{apart.sum()} of {len(told)} changes on {LEAST} items or more have an interval apart from 0 (bold; n = "
+        f"{span(found['n'])} items, paired{f'; {len(missing)} cells not run, hatched' if len(missing) else ''}; demonstration "
+        "scale).")
+
+
+def _half_widths(rows: pandas.DataFrame) -> pandas.Series:
+    """Changes in half-widths of their intervals, more is better; 0 where nothing varies, unknown on few items."""
+    sign = -1 if rows["measure"].iloc[0] == BITS else 1
+    half = ((rows["high"] - rows["low"]) / 2).where(lambda widths: widths > 0)
+    return (sign * rows["value"] / half).fillna(0).where(rows["n"] >= LEAST)
 
 
 def _heat(panel, rows: pandas.DataFrame, ranks: list, widths: list):
-    """The cells of a task, their numbers in them; better is blue."""
-    wide = rows.pivot(index="bits", columns="rank", values="value").reindex(index=widths, columns=ranks)
-    most = numpy.nanmax(abs(wide.to_numpy())) or 1
-    colours = "RdBu_r" if rows["measure"].iloc[0] == BITS else "RdBu"
+    """The cells of a task, coloured by column share, their numbers in them."""
+    wide = rows.pivot(index="bits", columns="rank", values="share").reindex(index=widths, columns=ranks)
     panel.patch.set(hatch="////", edgecolor="0.6")
-    image = panel.imshow(wide, cmap=colours, vmin=-most, vmax=most, aspect="auto")
+    few = wide.isna() & rows.pivot(index="bits", columns="rank", values="n").reindex(index=widths, columns=ranks).notna()
+    panel.imshow(few.astype(float).where(few), cmap="Greys", vmin=0, vmax=8, aspect="auto")
+    image = panel.imshow(wide, cmap="RdBu", vmin=-SCALE, vmax=SCALE, aspect="auto")
     for row in rows.to_dict("records"):
-        apart = row["low"] > 0 or row["high"] < 0
+        apart = (row["low"] > 0 or row["high"] < 0) and row["n"] >= LEAST
         panel.text(ranks.index(row["rank"]), widths.index(row["bits"]), f"{row['value']:+z.{in_print(row['unit'])[1]}f}",
                    ha="center", va="center", fontsize=6.5, fontweight="bold" if apart else "normal",
-                   color="white" if abs(row["value"]) > 0.65 * most else "black")
+                   color="0.5" if row["n"] < LEAST else "white" if abs(row["share"]) > 0.65 * SCALE else "black")
     return image
 
 
@@ -323,19 +348,18 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 
 
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
-    slopes = measured(profile, CHAPTER, "factor").query("term == 'share of the web, tenfold'")
+    slopes = _factors(profile).query("term == 'share of the web, tenfold'")
     parts = [f"{row['benchmark']} {interval(row)} {in_print(row['unit'])[2]}" for row in slopes.to_dict("records")]
-    said = f"a tenfold share moves the change by {'; '.join(parts)} (the model of C12-T1)"
-    return (f"Tuned minus untuned, mean of all cells (n = {span(found['n'])} items a language): "
-            f"{said if parts else 'no model was fitted'}; bits/byte are "
-            "better when lower. Demonstration scale.")
+    said = f"a tenfold share of the web moves what tuning changes by {'; '.join(parts)}"
+    return (f"Mean of all cells: {said if parts else 'no model was fitted'} (the model of C12-T1; n = {span(found['n'])} items "
+            "a language; demonstration scale).")
 
 
 @figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take", FILES)
 def memory_and_gain(profile: str):
     """A panel a task, a point a cell, its rank beside it; the line joins the cells that no other beats in both.
 
-    Up is better in every panel.
+    Up is better in every panel; what rests on few items is grey, without a line.
     """
     found, spent = _grid(_scores(profile, "gain")), _costs(profile)
     found = need(found[found["language"] == OTHERS] if "held" in spent else ())
@@ -349,9 +373,10 @@ def memory_and_gain(profile: str):
                       label=f"{bits:.0f} bits")
         for row in rows.to_dict("records"):
             _label(panel, f"{row['rank']:.0f}", (row["held"], row["value"]), LABELS_AT[int(row["bits"])], fontsize=6,
-                   color=COLOURS[int(row["bits"])])
-        best[benchmark] = front(rows)
-        panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
+                   color=COLOURS[int(row["bits"])] if row["n"] >= LEAST else GREY)
+        if rows["n"].min() >= LEAST:
+            best[benchmark] = front(rows)
+            panel.plot(best[benchmark]["held"], best[benchmark]["value"], color="0.5", linewidth=0.9, zorder=0)
         level(panel, 0)
         measure = rows["measure"].iloc[0]
         panel.set(xlabel="weights, adapter and optimizer (MB)",
@@ -369,9 +394,9 @@ def front(rows: pandas.DataFrame) -> pandas.DataFrame:
 def _front_reading(best: dict, found: pandas.DataFrame) -> str:
     parts = [f"{benchmark} {', '.join(f'{row.rank:.0f}/{row.bits:.0f}' for row in rows.itertuples())}"
              for benchmark, rows in best.items()]
-    return (f"On the front (rank/bits), from little memory to much: {'; '.join(parts)} (n = {span(found['n'])} items, "
-            "against the untuned base in the most bits, paired; where intervals overlap, take the cheaper cell). "
-            "Demonstration scale.")
+    return (f"On the front (rank/bits), from little memory to much: {'; '.join(parts) or 'no task has enough items'} (n = "
+            f"{span(found['n'])} items, against the untuned base in the most bits, paired; where intervals overlap, take the "
+            "cheaper cell; demonstration scale).")
 
 
 def _label(panel, text: str, at: tuple, offset: tuple, **style):

@@ -1,10 +1,9 @@
 """Exhibits of the papers: what they report, what of it adds up, ours beside it, and the ledger of claims."""
 import pandas
 
-from lib.engine import params, paths, records
+from lib.engine import params, paths
 from lib.exhibits import audit, claims
-from lib.exhibits.architecture import Architecture
-from lib.exhibits.base import figure, noted, reported, table
+from lib.exhibits.base import figure, reported, table
 from lib.exhibits.panels import COLUMN, PALETTE, axes
 from lib.exhibits.units import in_print, interval
 
@@ -14,30 +13,6 @@ LOOKS = {claims.SUPPORTED: (PALETTE[0], "o"), claims.REFUTED: (PALETTE[1], "X"),
          claims.UNDECIDED: ("0.45", "D")}
 PRINTED = ["id", "paper", "verdict", "test", "effect", "expected", "margin", "n", "trainings", "least", "test verdict",
            "remark"]
-
-
-@table("C14-T1", "14_paper", "The papers' own values beside ours")
-def beside(profile: str):
-    """Every reported number that a chapter of this profile may note too, with its provenance, and ours if it has."""
-    frame = reported()
-    frame = frame[(frame["ours"] != "") & (frame["exhibit"] != "P1-T2")]
-    frame = frame.assign(companion=[_ours(profile, key) for key in frame["ours"]], **{"paper's value": frame["printed"]})
-    frame = frame[["paper", "exhibit", "system", "quantity", "companion", "paper's value", "unit", "provenance"]]
-    found = frame["companion"].notna().sum()
-    return frame, (f"{len(frame)} reported values have a counterpart here, {found} with ours beside them; ours come "
-                   "from a model of another size, so only their direction compares.")
-
-
-@table("C14-T2", "14_paper", "Reported numbers at hand, and those that are not known")
-def coverage(profile: str):
-    """How many values, texts and blanks each paper has for each exhibit of this companion."""
-    frame = reported()
-    known, number = frame["printed"] != "", frame["value"].notna()
-    counted = frame.assign(numbers=number, texts=known & ~number, blanks=~known)
-    counted = counted.groupby(["paper", "exhibit"], sort=False)[["numbers", "texts", "blanks"]].sum().reset_index()
-    share = counted.groupby("paper", sort=False)[["numbers", "blanks"]].sum()
-    parts = [f"{paper} {row.numbers} ({row.blanks} blank)" for paper, row in share.iterrows()]
-    return counted, f"Numbers by work, each with its provenance in reported/: {', '.join(parts)}."
 
 
 @table("P1-T2", "14_paper", "Settings of Llama-Persian's scripts beside this companion's")
@@ -57,24 +32,6 @@ def settings(profile: str):
                    f"script's value in the profile `paper`; the others: {', '.join(other) or 'none'}.")
 
 
-@table("P1-T3b", "14_paper", "Parameters that Llama-Persian's settings train on Llama-2-7B, by formula")
-def parameters_by_formula(profile: str):
-    """LoRA on all projections and two whole matrices, from the reported shape, rank and vocabularies."""
-    shape = [_value("P1-T3", "PersianMind", name) for name in ("layers", "hidden size", "feed-forward size")]
-    base = Architecture(*shape, vocabulary=_value("P1-T4", "base tokenizer", "vocabulary"))
-    model = base._replace(vocabulary=_value("P1-T4", "extended tokenizer", "vocabulary"))
-    rank, matrix = _value("P1-T2", "pretraining", "LoRA rank"), model.matrices() // 2
-    trained = {f"LoRA, rank {rank}": model.lora(rank), "embed_tokens": matrix, "lm_head": matrix}
-    total, size = sum(trained.values()), model.parameters() + model.lora(rank)
-    trained["all that is trained"] = total
-    frame = pandas.DataFrame({"part": trained.keys(), "parameters": trained.values()})
-    frame["share of trained %"] = (100 * frame["parameters"] / total).round(2)
-    frame["share of the model %"] = (100 * frame["parameters"] / size).round(2)
-    frame["share, copies counted %"] = (100 * frame["parameters"] / (size + model.matrices())).round(2)
-    return frame, (f"{total:,} of {size:,} parameters are trained ({total / size:.1%}); {2 * matrix / total:.0%} of "
-                   f"them are embeddings and head, {model.lora(rank):,} are LoRA (base: {base.parameters():,}).")
-
-
 @table("P1-A1", "14_paper", "Hazards for a repetition in Llama-Persian's released scripts")
 def hazards(profile: str):
     """Each hazard with the file it is in, how it was found, and what this companion does instead."""
@@ -90,11 +47,9 @@ def arithmetic(profile: str):
     """Every derived number of the papers beside what its parts give (`audit.recompute`); those that fail come first."""
     frame = audit.recompute(reported()).sort_values("agrees", kind="stable")
     wrong = frame[~frame["agrees"]]
-    parts = [f"{row.table}: {row.row} is printed {row.printed}, its parts give {row.recomputed:g}"
-             for row in wrong.itertuples()]
+    frame.attrs["rows"] = len(wrong)
     return frame, (f"{len(frame) - len(wrong)} of {len(frame)} agree within half a unit of the last printed digit of "
-                   f"the result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not "
-                   f"({'; '.join(parts)}).")
+                   f"the result and of its parts; {len(wrong)} in {wrong['table'].nunique()} places do not, and are printed.")
 
 
 @table("P3-T3", "14_paper", "Settings as stated against the released scripts")
@@ -106,14 +61,8 @@ def stated_and_released(profile: str):
     frame = frame.reindex(pandas.MultiIndex.from_frame(rows[keys].drop_duplicates())).reset_index()
     frame = frame[(frame["paper"] != "") & (frame["script"] != "")].rename(columns={"paper": "stated"})
     frame["same"] = [_same(*pair) for pair in zip(frame["stated"], frame["script"])]
-    other = [f"{row.system} {row.quantity} {row.stated} against {row.script}"
-             for row in frame[~frame["same"]].itertuples()]
+    other = [f"{row.system} {row.quantity}" for row in frame[~frame["same"]].itertuples()]
     return frame, f"{len(other)} of {len(frame)} settings that both name differ: {'; '.join(other)}."
-
-
-def _value(exhibit: str, system: str, quantity: str) -> int:
-    """The first reported whole number of a quantity."""
-    return int(reported(exhibit).query("system == @system and quantity == @quantity")["value"].iloc[0])
 
 
 def _parameter(profile: str, key: str) -> str:
@@ -131,15 +80,6 @@ def _same(a: str, b: str) -> bool:
     """Whether two printed values are one: as numbers where both are, else as texts."""
     numbers = pandas.to_numeric(pandas.Series([a, b]), errors="coerce")
     return bool(numbers[0] == numbers[1] if numbers.notna().all() else a == b)
-
-
-def _ours(profile: str, key: str) -> float | None:
-    """The last value that a chapter noted under `chapter/name`; None for an absent record or name."""
-    chapter, _, name = key.partition("/")
-    if chapter not in records.available(profile):
-        return None
-    found = noted(profile, chapter, name)["value"]
-    return float(found.iloc[-1]) if len(found) else None
 
 
 @table("C14-T3", "14_paper", "The papers' claims, and what the records say to them")
@@ -207,10 +147,8 @@ def reading(found: pandas.DataFrame) -> str:
     counts = ", ".join(f"{(verdicts == verdict).sum()} {verdict}" for verdict in claims.VERDICTS)
     named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
                       for verdict in claims.VERDICTS[:3] if (verdicts == verdict).any())
-    made = found[found["test_verdict"] != claims.ABSENT]
-    return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}. {len(made)} of {len(found)} tests "
-            "have a record; a verdict rests on the whole 95 % interval and on m, a margin fixed beforehand, uncorrected for "
-            "the number of claims, and holds for models and training of demonstration scale.")
+    return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}; a verdict rests on the whole 95 % interval "
+            "and a margin m fixed beforehand, uncorrected for the number of claims (demonstration scale).")
 
 
 def expected(row) -> str:

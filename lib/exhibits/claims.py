@@ -13,13 +13,13 @@ import pandas
 import yaml
 
 from lib.engine import records
-from lib.exhibits.units import in_print
+from lib.exhibits.units import LEAST, in_print
 
 SUPPORTED, REFUTED, NONE = "supported", "refuted", "no effect above m"
 UNDECIDED, ABSENT = "undecided at this scale", "no record yet"
 VERDICTS = (SUPPORTED, REFUTED, NONE, UNDECIDED, ABSENT)
 EXPECTED = ("above", "below", "within", "not above", "not below")
-LEAST, TRAININGS = 10, 3
+TRAININGS = 3
 ENGLISH = "en"
 TARGET = "target"  # in `labels`: whichever language is not English
 MEASURED = ["value", "low", "high", "n", "unit", "least"]

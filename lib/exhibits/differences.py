@@ -3,8 +3,7 @@ import pandas
 
 from lib.engine import statistics
 from lib.exhibits.base import need
-from lib.exhibits.claims import LEAST
-from lib.exhibits.units import cells, in_print, interval, p_value, span
+from lib.exhibits.units import LEAST, cells, in_print, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",
@@ -35,15 +34,17 @@ def corrected(found: pandas.DataFrame, pooled: str = "", family: tuple = ()) -> 
 
 
 def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of: str = "items") -> str:
-    """What the told rows are, how many rows stand after correction, and the n."""
+    """Of the told rows the one of least p, how many rows stand after correction, and the n."""
     shown = found.query(told) if told else found[:0]
+    among = f" (the least p of {len(shown)})" if len(shown) > 1 else ""
     units = {in_print(unit)[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
-    ends = "; ".join(f"{name} {interval(row)}".strip() for name, row in zip(names, shown.to_dict("records")))
+    clearest = shown["p"].astype(float).fillna(1).to_numpy().argmin() if len(shown) else 0
+    ends = f"{names[clearest]} {interval(shown.iloc[clearest])}".strip() if len(shown) else ""
     tested, trainings = found[(found["n"] >= LEAST) & found["holm"].notna()], found["trainings"].dropna().astype(int)
     told = f", trainings {span(trainings)}" if len(trainings) else ""
-    return (f"{f'{lead} {ends}{unit}; ' if ends else ''}"
+    return (f"{f'{lead} {ends}{unit}{among}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
             f"correction (n = {span(found['n'])} {of}{told}, paired; demonstration scale).")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
-from IPython.display import HTML, Image, Markdown
+from IPython.display import Image, Markdown
 
 from lib import exhibits
 from lib.engine import keys, markup, paths, records, run
@@ -74,15 +74,19 @@ def index(profile: str, made: pandas.DataFrame) -> Path:
     return page
 
 
-def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image | HTML]:
+def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image]:
     """Every exhibit that was made as a notebook displays it, whatever folder it is opened in.
 
-    A sentence, then the picture itself or the whole table, folded away where it is long.
+    A sentence, then the picture itself or the printed table, folded away.
     """
     for row in made[made["state"] == "made"].itertuples():
         yield Markdown(f"### {row.id}. {row.title}\n\n{markup.directed(row.reading)}")
-        file = paths.figures(profile) / f"{row.stem}.{'png' if row.kind == 'figure' else 'csv'}"
-        yield Image(file, width=700) if row.kind == "figure" else HTML(markup.frame(pandas.read_csv(file, dtype=str)))
+        file = paths.figures(profile) / row.stem
+        if row.kind == "figure":
+            yield Image(file.with_suffix(".png"), width=700)
+        else:
+            printed = file.with_suffix(".md").read_text("utf8").partition("\n\n")[2]
+            yield Markdown(f"<details><summary>the table</summary>\n\n{printed}\n</details>")
 
 
 def _make(profile: str, exhibit: Exhibit) -> dict:

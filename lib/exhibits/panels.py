@@ -3,10 +3,11 @@ import matplotlib
 import pandas
 from matplotlib import pyplot
 
-from lib.exhibits.units import printed
+from lib.exhibits.units import LEAST, printed
 
 # Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
+GREY = "0.75"
 COLUMN, WIDE = 3.4, 7.0
 STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8,
          "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False,
@@ -22,12 +23,11 @@ def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float =
 
 
 def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pandas.DataFrame | None = None,
-           across: bool = False, joined: bool = False, hollow: pandas.Series | None = None):
+           across: bool = False, joined: bool = False):
     """The series side by side within each group, a point with its interval each.
 
     Marker by the first label of `series`, colour by the last; both stay what they are in all panels of the figure
-    whose rows are `among`. `across`: groups from bottom to top instead of left to right; `joined`: a line a series;
-    `hollow`: which rows have an empty marker.
+    whose rows are `among`. `across`: groups from bottom to top instead of left to right; `joined`: a line a series.
     """
     among, groups = frame if among is None else among, list(frame[group].unique())
     first, last = (list(among[label].unique()) for label in (series[0], series[-1]))
@@ -40,22 +40,31 @@ def points(panel, frame: pandas.DataFrame, group: str, *series: str, among: pand
                  "fmt": MARKERS[first.index(name[series[0]]) % len(MARKERS)] + "-" * joined, "capsize": 1.5}
         errorbars(panel, [groups.index(one) + shift for one in rows[group]], rows, across, **style,
                   label=" ".join(str(name[label]) for label in varying))
-        if hollow is not None and hollow[rows.index].any():
-            empty = rows[hollow[rows.index]]
-            errorbars(panel, [groups.index(one) + shift for one in empty[group]], empty, across, **style,
-                      markerfacecolor="white")
     ticks, limits = ((panel.set_yticks, panel.set_ylim) if across else (panel.set_xticks, panel.set_xlim))
     ticks(range(len(groups)), groups)
     limits(-0.6, len(groups) - 0.4)
 
 
 def errorbars(panel, places, rows: pandas.DataFrame, across: bool = False, **style):
-    """Values with their intervals in units of print; `places` on the other axis, which is y with `across`."""
-    rows, style = printed(rows), {"fmt": "o", "capsize": 2, **style}
+    """Values with their intervals in units of print; `places` on the other axis, which is y with `across`.
+
+    What rests on fewer than LEAST items is grey.
+    """
+    rows, style = printed(rows).assign(place=list(places)), {"fmt": "o", "capsize": 2, **style}
+    few = rows["n"].astype(float) < LEAST if "n" in rows else pandas.Series(False, rows.index)
+    if not few.all():
+        _bars(panel, rows, across, style)
+        style |= {"label": None, "fmt": style["fmt"].rstrip("-")}
+    if few.any():
+        _bars(panel, rows[few], across, {**style, "color": GREY, "zorder": 3})
+
+
+def _bars(panel, rows: pandas.DataFrame, across: bool, style: dict):
     spread = [(rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)]
     if across:
-        return panel.errorbar(rows["value"], places, xerr=spread, **style)
-    return panel.errorbar(places, rows["value"], spread, **style)
+        panel.errorbar(rows["value"], rows["place"], xerr=spread, **style)
+    else:
+        panel.errorbar(rows["place"], rows["value"], spread, **style)
 
 
 def level(panel, value: float, text: str = "", across: bool = False):
@@ -97,5 +106,6 @@ def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style) -> 
 
 def legend(drawing, **style):
     """One key for all panels, each name once."""
-    handles = dict(pair[::-1] for panel in drawing.axes for pair in zip(*panel.get_legend_handles_labels()))
+    # The first panel's, since a later one may be grey.
+    handles = dict(pair[::-1] for panel in drawing.axes[::-1] for pair in zip(*panel.get_legend_handles_labels()))
     drawing.legend(handles.values(), handles, **{"loc": "outside lower center", **style})

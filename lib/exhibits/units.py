@@ -7,6 +7,10 @@ UNITS = {"share": (100, 1, "points"), "%": (1, 1, "points"), "ρ": (100, 1, "poi
          "BLEU": (1, 1, "BLEU"), "per token": (1, 1, "per token"), "tokens/s": (1, 1, "tokens/s")}
 
 
+LEAST = 10  # items below which an estimate is marked in a table and grey in a figure
+FEW = "†"
+
+
 def in_print(unit: str) -> tuple[int, int, str]:
     """Factor, digits and name of a unit in print."""
     return UNITS.get(unit, (1, 2, unit))
@@ -20,11 +24,11 @@ def printed(found: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def interval(row, digits: int | None = None) -> str:
-    """`1.42 [1.38, 1.46]`: an estimate in its unit of print, by default with the digits of UNITS."""
+    """`1.42 [1.38, 1.46]`: an estimate in its unit of print, by default with the digits of UNITS; FEW where n is small."""
     factor, usual, _ = in_print(row["unit"])
     digits = usual if digits is None else digits
     value, low, high = (f"{factor * row[name]:z.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    return f"{value} [{low}, {high}]{FEW * bool(row.get('n', LEAST) < LEAST)}"
 
 
 def cells(found: pandas.DataFrame, p: pandas.Series | None = None) -> list[str]:

@@ -212,17 +212,6 @@ def note_generated(record, answers: pandas.DataFrame):
     record.rows("answers", answers[[*RUN, "seed", "item", "hypothesis", "invalid"]].to_dict("records"))
 
 
-def fertility(record, base: str, found: dict[str, Path], asked: pandas.DataFrame):
-    """Tokens a word of the test questions in both languages under the tokenizer of each stage of a base."""
-    for stage, folder in found.items():
-        words = folders.tokenizer(folder)
-        read = asked[(asked["setting"] != "translate-test") & (asked["text"] != "")]  # word_order asks no question
-        for language, rows in read.groupby("language", sort=False):
-            value = tokenizer.fertility(tokenizer.counts(words, rows["text"].tolist()))
-            record.metric("fertility", value, "tokens/word", base=base, stage=stage, language=language)
-        record.fact("vocabulary", len(words), "tokens", base=base, stage=stage)
-
-
 def cost(record, run: Run, result: dict):
     """What a tuning took, as facts, and its loss."""
     labels = run._asdict()

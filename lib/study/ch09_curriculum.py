@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import datasets
 import pandas
-from transformers import AutoTokenizer
 
 from lib.data import corpus, likeness, mixture, prompts, schedule, sources, text
-from lib.engine import assets, paths, records, statistics
-from lib.evaluate import measure, similarity
-from lib.model import folders, tokenizer
+from lib.engine import paths, records
+from lib.evaluate import measure
+from lib.model import folders
 from lib.study import contrast
 
 PAIRS, OTHERS = "pairs", "non-English"
@@ -215,44 +214,6 @@ def note(record, bits: pandas.DataFrame, hits: pandas.DataFrame):
             if sides:
                 contrast.compare(record, f"{name}_effect", *(rows[rows["arm"].isin(side)] for side in sides), score,
                                  [LANGUAGES], effect=effect)
-
-
-def samples(multiway, texts: pandas.DataFrame, count: int) -> dict[str, list[str]]:
-    """What tokenizers are measured on, by language: the first held-out items, or `texts` where there is none."""
-    items = multiway[multiway["split"] != "train"].head(count)
-    if len(items):
-        return {code: items[code].tolist() for code in ["en", *corpus.foreign(items)]}
-    return texts.groupby("language", sort=False)["text"].apply(list).to_dict()
-
-
-def compress(record, profile: str, names: list[str], base, samples: dict[str, list[str]]):
-    """Bytes a token of each tokenizer that can be had over the base's, by language, and the share of unknown tokens."""
-    before = {code: tokenizer.counts(folders.tokenizer(base), texts) for code, texts in samples.items()}
-    for name in names:
-        try:
-            words = vocabulary(profile, name)
-        except assets.AssetError as error:
-            print(f"Tokenizer {name} is left out: {error}")
-            record.fact("not_available", str(error), tokenizer=name)
-            continue
-        record.fact("vocabulary", len(words), "tokens", tokenizer=name)
-        for code, counted in before.items():
-            after = tokenizer.counts(words, samples[code])
-            unknown = after["ids"].map(lambda ids: ids.count(words.unk_token_id))
-            where = {"tokenizer": name, "language": code}
-            record.metric("compression", tokenizer.compression(counted, after), "times the base", **where)
-            record.metric("unknown", statistics.ratio(unknown, after["tokens"]), "share", **where)
-
-
-def vocabulary(profile: str, name: str):
-    """A tokenizer by name: a stage's, the outside encoder's, or that of a base (`folders.base`)."""
-    if name in folders.STAGES:
-        return folders.tokenizer(folders.stage(profile, name))
-    if name == similarity.REFERENCE:
-        return AutoTokenizer.from_pretrained(next(assets.fetch(name).rglob("model/config.json")).parent)
-    if HUB.fullmatch(name):
-        return AutoTokenizer.from_pretrained(assets.hub(name, patterns=["tokenizer*", "*.model", "config.json"]))
-    return folders.tokenizer(folders.base(name))
 
 
 def _read(place: str, code: str, column: str, limit: int) -> sources.Content:

@@ -301,19 +301,6 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
                                  ["task", "benchmark", "asked", PARTS], **labels)
 
 
-def compare_scoring(record, answers: pandas.DataFrame):
-    """How a choice is scored, over the same items: `normalisation_difference` (by length minus by the sum) of every
-    model zero-shot, and `shots_difference` (one-shot minus zero-shot) of those that were asked both ways."""
-    chosen, keys = answers[answers["task"] == "choice"], ["base", "instructions", "benchmark"]
-    if chosen.empty:
-        return
-    zero, one = (chosen[chosen["asked"] == asked] for asked in ASKED)
-    same = zero.merge(one[[*keys, "seed", "language", "item"]])
-    for name, before, after in (("normalisation_difference", zero, zero.assign(acc=zero["acc_norm"])),
-                                ("shots_difference", same, one)):
-        contrast.compare(record, name, before, after, SCORES["accuracy"], [*keys, PARTS])
-
-
 def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
     """What is compared: (contrast, (base, instructions) before, the same after)."""
     first, kinds = runs[0].base, list(dict.fromkeys(run.instructions for run in runs))

@@ -259,21 +259,21 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
 
 
 def scores(answers: pandas.DataFrame) -> pandas.DataFrame:
-    """The gain of every tuned run over its untuned base in the most bits, by benchmark and language: a row each.
+    """The gain of every tuned run over its untuned base in the most bits, by benchmark, language and item: a row each.
 
-    Columns KEYS, seed, task, benchmark, language, measure, unit, gain and share (of the web, %).
+    Columns KEYS, seed, task, benchmark, language, item, unit, gain and share (of the web, %). The mean over the items is the
+    gain in a language: bits are divided by the mean bytes of its items.
     """
-    rows = []
-    for where, part in contrast.groups(answers, [*KEYS, "seed", "task", "benchmark", "language"]):
-        name = COMPARED[where["task"]]
-        score = multilingual.SCORES[name]
-        rows.append({**where, "measure": name, "unit": score.unit, "share": levels.share(where["language"]),
-                     "score": contrast.estimate(part, score).value})
-    frame = pandas.DataFrame(rows)
-    same = ["base", "benchmark", "language", "measure"]
-    untuned = frame[frame["rank"] == 0].sort_values("bits").groupby(same)["score"].last().rename("before")
+    frame = answers[answers["task"].isin(COMPARED)].copy()
+    size = frame.groupby(["benchmark", "language"])["bytes"].transform("mean").astype(float)
+    frame["score"] = frame["acc"].where(frame["task"] == "choice", frame["f1"]).astype(float).where(
+        frame["task"] != "text", frame["code_length"].astype(float) / size)
+    same = ["base", "benchmark", "language", "item"]
+    untuned = frame[frame["rank"] == 0].sort_values("bits", kind="stable").groupby(same)["score"].last().rename("before")
     frame = frame[frame["rank"] > 0].merge(untuned, left_on=same, right_index=True)
-    return frame.assign(gain=frame["score"] - frame["before"]).drop(columns=["score", "before"])
+    frame = frame.assign(gain=frame["score"] - frame["before"], share=frame["language"].map(levels.share),
+                         unit=frame["task"].map(COMPARED).map(lambda name: multilingual.SCORES[name].unit))
+    return frame[[*KEYS, "seed", "task", "benchmark", "language", "item", "unit", "gain", "share"]]
 
 
 def _compare_tuned(record, tuned: pandas.DataFrame, most: pandas.DataFrame):

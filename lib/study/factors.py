@@ -2,9 +2,10 @@
 
 The gain of a run in a language is modelled by the LoRA rank (in doublings), the bits (against the most), the language's
 share of the web (tenfolds) and what they do together, with a random intercept for every run (its seed's luck is shared
-by all languages) and for every language (its items are shared by all runs). Fitted by statsmodels' MixedLM, REML; the
-intervals are Student's, with the degrees of freedom of what a term varies over (Pinheiro and Bates 2000, section 2.4.2):
-with few runs or languages the normal ones would be too narrow.
+by all languages) and for every language. Fitted by statsmodels' MixedLM, REML, on the means over items. Items are a sample
+too, shared by all runs and, where they are translations, by all languages: what each term varies by when an item is left
+out (the jackknife, Tukey 1958) is added to its variance. The intervals are Student's, with the degrees of freedom of what a
+term varies over (Pinheiro and Bates 2000, section 2.4.2): with few runs or languages the normal ones would be too narrow.
 """
 import warnings
 
@@ -16,6 +17,9 @@ from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 from lib.engine.statistics import CONFIDENCE, POWER, Difference
 
 LEAST = 6  # runs: below, nothing is left to tell the runs' own variance from
+LANGUAGES = 3  # at least: two are a line through two points
+TINY = 1e-12  # gains closer than that are the same
+CELL = ["rank", "bits", "seed", "language", "share"]
 RANK, BITS, SHARE = "rank, doubled", "{} bits, not {}", "share of the web, tenfold"
 MEANS = "mean"  # the intercept: lowest rank, most bits, a language of mean share
 
@@ -23,15 +27,16 @@ MEANS = "mean"  # the intercept: lowest rank, most bits, a language of mean shar
 def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, float]]:
     """Terms of the model → estimate, and factors → p of all their terms together (Wald's F).
 
-    `scores` is a row a run and language: rank, bits, seed, language, share (%), gain. Terms of a factor that does not
-    vary are left out. The n of an estimate is that of the rows, its trainings are the runs. Raises ValueError below LEAST
-    runs or two languages, or when all gains are the same.
+    `scores` is a row a run, language and item: rank, bits, seed, language, share (%), item, gain. Terms of a factor that
+    does not vary are left out. The n of an estimate is that of the items, its trainings are the runs. Raises ValueError
+    below LEAST runs or LANGUAGES languages, or when all gains are the same.
     """
+    by_item, scores = scores, scores.groupby(CELL, sort=False, as_index=False)["gain"].mean()
     run = scores[["rank", "bits", "seed"]].astype(str).agg("/".join, axis=1)
-    if run.nunique() < LEAST or scores["language"].nunique() < 2:
+    if run.nunique() < LEAST or scores["language"].nunique() < LANGUAGES:
         raise ValueError(f"{run.nunique()} runs in {scores['language'].nunique()} languages are too few for a model: "
-                         f"it takes {LEAST} runs and 2 languages.")
-    if scores["gain"].nunique() == 1:
+                         f"it takes {LEAST} runs and {LANGUAGES} languages.")
+    if numpy.ptp(scores["gain"]) < TINY:
         raise ValueError(f"Every run gains {scores['gain'].iloc[0]:.3g} in every language: there is nothing to model.")
     columns = design(scores)
     # One group with two crossed sets of random intercepts: MixedLM's way of saying that neither is within the other.
@@ -41,15 +46,19 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of 0, which small grids often have, is warned of
         found = model.fit(reml=True)
-    freedom = _freedom(columns, run.nunique(), scores["language"].nunique())
-    return _terms(found, columns, freedom, len(scores), run.nunique()), _tests(found, columns, freedom)
+    items = by_item["item"].nunique()
+    freedom = {term: max(1, min(count, items - 1)) for term, count in _freedom(
+        columns, run.nunique(), scores["language"].nunique()).items()}
+    covariance = numpy.asarray(found.cov_params())[:columns.shape[1], :columns.shape[1]] + _over_items(by_item, columns)
+    values = pandas.Series(numpy.asarray(found.fe_params), list(columns))
+    return _terms(values, covariance, freedom, items, run.nunique()), _tests(values, covariance, freedom)
 
 
 def note(record, scores: pandas.DataFrame):
     """The model of each benchmark's gains, English apart: metrics `factor` by term, and each factor's p as a fact.
 
-    `scores` also has base, instructions, benchmark and unit; only the first base and set count. A benchmark with too few
-    runs or languages has no model, and why is noted.
+    `scores`, as in `fit`, also has base, instructions, benchmark and unit; only the first base and set count. A benchmark
+    with too few runs or languages has no model, and why is noted.
     """
     known = scores[(scores["language"] != "en") & scores["share"].notna()]
     for benchmark, rows in known.groupby("benchmark", sort=False):
@@ -89,12 +98,23 @@ def factor(term: str) -> str:
     return "language" if term == SHARE else "rank" if term.startswith(RANK) else "bits"
 
 
-def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int, runs: int) -> dict[str, Difference]:
+def _over_items(scores: pandas.DataFrame, columns: pandas.DataFrame) -> numpy.ndarray:
+    """Covariance of the terms over items by the jackknife: least squares on the means without one item, item by item."""
+    wide = scores.pivot_table("gain", CELL, "item", sort=False)
+    counts, sums = wide.notna().sum(axis=1), wide.sum(axis=1)
+    if counts.min() < 2:
+        return numpy.zeros((columns.shape[1],) * 2)
+    # A language that does not have the item keeps its mean.
+    without = (sums.to_numpy()[:, None] - wide.fillna(0)) / (counts.to_numpy()[:, None] - wide.notna())
+    terms = numpy.linalg.pinv(columns.to_numpy()) @ without.to_numpy()
+    return (terms.shape[1] - 1) * numpy.cov(terms, bias=True).reshape((columns.shape[1],) * 2)
+
+
+def _terms(values: pandas.Series, covariance, freedom: dict[str, int], n: int, runs: int) -> dict[str, Difference]:
     terms = {}
     # Where the model explains every gain, rounding leaves variances around 0, some of them below.
-    variances = numpy.diag(numpy.asarray(found.cov_params()))[:len(found.fe_params)]
-    errors = numpy.sqrt(variances.clip(numpy.finfo(float).tiny))
-    for name, value, error in zip(columns, found.fe_params, errors):
+    errors = numpy.sqrt(numpy.diag(covariance).clip(numpy.finfo(float).tiny))
+    for (name, value), error in zip(values.items(), errors):
         spread = stats.t.ppf((1 + CONFIDENCE) / 2, freedom[name]) * error
         p = 2 * stats.t.sf(abs(value / error), freedom[name])
         terms[name] = Difference(float(value), n, float(value - spread), float(value + spread), float(p), runs,
@@ -102,14 +122,14 @@ def _terms(found, columns: pandas.DataFrame, freedom: dict[str, int], n: int, ru
     return terms
 
 
-def _tests(found, columns: pandas.DataFrame, freedom: dict[str, int]) -> dict[str, float]:
+def _tests(values: pandas.Series, covariance, freedom: dict[str, int]) -> dict[str, float]:
     """p of each factor: that all its terms are 0 (Wald's F with the fewest degrees of freedom of its terms)."""
-    tests, covariance = {}, numpy.asarray(found.cov_params())
-    for name in dict.fromkeys(map(factor, columns)):
-        rows = [at for at, term in enumerate(columns) if factor(term) == name]
-        values, inner = numpy.asarray(found.fe_params)[rows], covariance[numpy.ix_(rows, rows)]
-        statistic = max(0.0, values @ numpy.linalg.pinv(inner) @ values / len(rows))
-        tests[name] = float(stats.f.sf(statistic, len(rows), min(freedom[columns.columns[at]] for at in rows)))
+    tests = {}
+    for name in dict.fromkeys(map(factor, values.index)):
+        rows = [at for at, term in enumerate(values.index) if factor(term) == name]
+        own, inner = values.to_numpy()[rows], covariance[numpy.ix_(rows, rows)]
+        statistic = max(0.0, own @ numpy.linalg.pinv(inner) @ own / len(rows))
+        tests[name] = float(stats.f.sf(statistic, len(rows), min(freedom[values.index[at]] for at in rows)))
     return tests
 
 

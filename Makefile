@@ -36,7 +36,7 @@ test: $(INSTALLED) ## run the whole test suite, the smoke profile included; ARGS
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	@$(BIN)/python -c "from lib.engine import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -c "from lib.engine import paths; paths.settle(); from jupyterlab.labapp import main; main(['notebooks'])"
 
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)

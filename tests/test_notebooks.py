@@ -64,8 +64,8 @@ def test_it_begins_with_title_table_parameters_and_frame(path):
     assert re.match(rf"# {path.stem[:2]}\b", cells[0].source), cells[0].source
     assert "| reads | writes | time |" in cells[0].source
     assert [cell.metadata.get("tags") for cell in cells].count(["parameters"]) == 1
-    assert cells[1].metadata.get("tags") == ["parameters"]
-    assert f'chapter.begin("{path.stem}", globals())' in _code(path)[1].source
+    assert [cell.metadata.get("tags") for cell in cells[1:4:2]] == [["bootstrap"], ["parameters"]]
+    assert f'chapter.begin("{path.stem}", globals())' in _code(path)[2].source
     assert "chapter.finish(record)" in _code(path)[-1].source
 
 
@@ -171,7 +171,7 @@ def test_it_teaches_in_the_order_of_the_contract(path):
 @each
 def test_the_small_example_runs_by_itself_and_leaves_the_run_alone(path, monkeypatch):
     """Plain Python on data typed in the notebook: no corpus, no model, no parameter, nothing noted."""
-    imports = _code(path)[1].source.partition("record = ")[0]
+    imports = _code(path)[2].source.partition("record = ")[0]
     example = [cell.source for cell in _section(path, "A small example") if cell.cell_type == "code"]
     assert example
     space = {"display": lambda *_: None}

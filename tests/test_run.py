@@ -114,6 +114,24 @@ def test_code_that_is_reached_makes_a_chapter_stale_but_comments_and_presentatio
     assert "because lib/engine/statistics.py changed" in printed and "2 of 2 chapters" in printed, printed
 
 
+def test_chapters_that_have_not_run_are_offered_with_their_minutes_and_run_by_one_command(tmp_path, monkeypatch):
+    root = build(tmp_path)
+    monkeypatch.setenv("COMPANION_OUTPUT", str(root))
+    assert run.offer("laptop", "04_alignment") == (
+        "04_alignment rests on chapters that have not run here: `!python -m lib.engine.run 01_corpus 02_tokenizer "
+        "03_pretraining --profile laptop` (about 10 min).")
+    assert run.offer("colab", "02_tokenizer").endswith("`!python -m lib.engine.run 01_corpus --profile colab`.")
+    assert not run.offer("laptop", "01_corpus") and not run.offer("laptop", "14_paper")
+    status, printed = _run(root, "01_corpus", "02_tokenizer")
+    assert status == 0 and printed.count("done in") == 2, printed
+    assert not run.offer("smoke", "02_tokenizer")
+
+
+def test_an_unknown_chapter_among_several_is_told_before_any_runs(house):
+    status, printed = _run(house, "01_corpus", "02_tokeniser")
+    assert status == 1 and printed.count("\n") == 1 and "`02_tokenizer`" in printed, printed
+
+
 def test_a_second_run_of_a_profile_is_told_to_wait(house, monkeypatch):
     import fcntl
     monkeypatch.setenv("COMPANION_OUTPUT", str(house))

@@ -68,7 +68,7 @@ def read(profile: str, name: str) -> pandas.DataFrame:
     file = path(profile, name)
     if not file.exists():
         raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, "
-                                f"e.g. `make reproduce PROFILE={profile}`.")
+                                f"`python -m lib.engine.run {CHAPTER} --profile {profile}`.")
     return pandas.read_parquet(file)
 
 

@@ -9,7 +9,7 @@ import numpy
 import transformers
 from IPython.display import display
 
-from lib.engine import assets, energy, keys, launch, machine, markup, params, records
+from lib.engine import assets, energy, keys, launch, machine, markup, params, records, run
 
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets")  # versions that a reader is told; the record has all
 _meters: dict[str, tuple] = {}
@@ -28,6 +28,8 @@ def begin(chapter: str, variables: dict) -> records.Record:
     record.content["key"] = keys.of_chapter(chapter, values)
     _settle(values["seed"])
     _announce(record.content["environment"], values["seed"])
+    if needed := run.offer(values["profile"], chapter):
+        print(needed)
     _meters[chapter] = time.monotonic(), energy.begin(chapter)
     return record
 

@@ -16,6 +16,7 @@ from lib.engine import machine, paths, records
 
 BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
+ORDER = "lib/engine/run.py"  # says what runs before what, and finds nothing
 COLLECTS = "14_paper"
 
 
@@ -40,7 +41,7 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
     found |= {f"parameter {name}": _digest(value) for name, value in values.items()}
     found |= {f"file {paths.shown(file)}": records.digest(file) for file in named(values)}
     found |= {f"package {name}": version for name, version in machine.versions(machine.COMPUTING).items()}
-    return found | code(source, () if chapter == COLLECTS else (PRESENTATION,))
+    return found | code(source, (ORDER,) if chapter == COLLECTS else (PRESENTATION, ORDER))
 
 
 def outdated(made: dict, values: dict) -> list[str]:
@@ -124,8 +125,8 @@ def _module(name: str) -> Path | None:
 
 
 def _source(chapter: str) -> str:
-    """The code of a notebook without its parameters and the notebook's own commands."""
-    found = [source for source, tags in cells(paths.notebook(chapter)) if "parameters" not in tags]
+    """The code of a notebook without its parameters, its first cell and the notebook's own commands."""
+    found = [source for source, tags in cells(paths.notebook(chapter)) if not {"parameters", "bootstrap"} & {*tags}]
     lines = "\n".join(found).split("\n")
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 

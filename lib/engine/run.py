@@ -1,7 +1,7 @@
 """Runs one chapter, or all of a profile: parameters are checked, papermill executes, the record must be there after.
 
     python -m lib.engine.run all --profile laptop             every chapter that is not up to date, through Snakemake
-    python -m lib.engine.run 02_tokenizer --profile laptop    this chapter, whatever its state
+    python -m lib.engine.run 02_tokenizer --profile laptop    this chapter, or these, whatever their state
     python -m lib.engine.run --minutes laptop                 what its chapters took, into params/minutes.yaml
 """
 import argparse
@@ -24,6 +24,7 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "09_curriculum": ["02_tokenizer"], "10_multialpaca": ["01_corpus"],
             "11_multilingual_benchmark": ["05_sft", "10_multialpaca"],
             "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
+COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
@@ -45,6 +46,15 @@ def before(chapter: str) -> list[str]:
     """Every chapter that this one rests on, in their order."""
     found = set(UPSTREAM[chapter]).union(*(before(name) for name in UPSTREAM[chapter]))
     return [name for name in chapters() if name in found]
+
+
+def offer(profile: str, chapter: str) -> str:
+    """A sentence with the command, as a notebook gives it, that runs the earlier chapters which have no record here, and its
+    minutes; empty when there are none. Chapters that collect what there is ask for none."""
+    lacking = [name for name in before(chapter) if not record(profile, name).exists() and chapter not in COLLECTING]
+    command = f"`!python -m lib.engine.run {' '.join(lacking)} --profile {profile}`"
+    took = f" ({_total(profile, lacking)})" if any(minutes(profile, name) for name in lacking) else ""
+    return f"{chapter} rests on chapters that have not run here: {command}{took}." if lacking else ""
 
 
 def inputs(profile: str, chapter: str) -> list[Path]:
@@ -278,22 +288,26 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 when everything ran."""
-    parser = argparse.ArgumentParser(description="Run one chapter, or `all` that are not up to date.")
-    parser.add_argument("chapter", nargs="?", default="all")
+    parser = argparse.ArgumentParser(description="Run chapters, or `all` that are not up to date.")
+    parser.add_argument("chapters", nargs="*", default=["all"], metavar="chapter")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--minutes", metavar="PROFILE", help="write what this profile's chapters took to params/minutes.yaml")
     return command(parser, arguments, _act)
 
 
 def _act(values: argparse.Namespace, options: list[str]) -> int | None:
-    profile, chapter, began = values.profile, values.chapter, time.monotonic()
+    profile = values.profile
     if values.minutes:
         return note_minutes(values.minutes)
-    if chapter == "all":
+    if "all" in values.chapters:
         return all_chapters(profile, options)
-    print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
-    run(profile, chapter)
-    print(f"Chapter {chapter} done in {span((time.monotonic() - began) / 60)}; {left(profile, chapter)}.", flush=True)
+    for chapter in values.chapters:
+        params.load(profile, chapter)
+    for chapter in values.chapters:
+        began = time.monotonic()
+        print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
+        run(profile, chapter)
+        print(f"Chapter {chapter} done in {span((time.monotonic() - began) / 60)}; {left(profile, chapter)}.", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,19 +14,32 @@ KEYS = {"score": "score", "unit": "unit", "stage": "stage", "against": "against"
 
 @table("P1-T5", CHAPTER, "Scores of every stage in both languages")
 def stages(profile: str):
-    """One row a score; columns are the stages, `estimate [low, high]`."""
+    """One row a score; columns are the stages, `estimate [low, high]`, and its `signal`: see `_signal`."""
     scores = _scores(profile, *SCORES)
-    chance = {_name(row): f"{100 * row['value']:.0f} %" for row in noted(profile, CHAPTER, "chance").to_dict("records")}
-    scores["chance"] = [chance.get(name, "") for name in scores["score"]]
-    frame, accuracy = wide(scores, ["score", "unit", "n", "chance"], "stage"), scores[scores["metric"] == "accuracy"]
+    chance = {_name(row): 100 * row["value"] for row in noted(profile, CHAPTER, "chance").to_dict("records")}
+    scores["chance"] = [f"{chance[name]:.0f} %" if name in chance else "" for name in scores["score"]]
+    signal = {name: _signal(rows, chance.get(name)) for name, rows in pandas.concat(
+        [scores[scores["stage"] == scores["stage"].iloc[0]], _changes(profile, *SCORES)]).groupby("score")}
+    scores["signal"] = [f"{signal[name]:.1f}" for name in scores["score"]]
+    frame = wide(scores, ["score", "unit", "n", "chance", "signal"], "stage")
+    weak, accuracy = sum(value < 2 for value in signal.values()), scores[scores["metric"] == "accuracy"]
     if accuracy.empty:
         return frame, f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     changes = corrected(_changes(profile, "accuracy").query("against == @mean.index[0]"))
     return frame, (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
                    f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} "
-                   f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction "
+                   f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction, "
+                   f"and {weak} of {len(signal)} scores have no signal: nothing in them is two standard errors large "
                    f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
+
+
+def _signal(rows: pandas.DataFrame, chance: float | None) -> float:
+    """How many standard errors the largest thing is that a score shows: a change between two stages, or, of choices, the
+    first stage above chance. What says nothing at this size is noise (signal and noise, arXiv 2508.13144)."""
+    change, errors = rows["against"].notna(), (rows["high"] - rows["low"]) / (2 * 1.96)
+    shown = rows["value"].abs().where(change, rows["value"] - chance if chance is not None else 0)
+    return float((shown / errors.clip(lower=1e-9)).max())
 
 
 @table("P1-T7", CHAPTER, "What the stages cost English")

@@ -209,7 +209,7 @@ def accuracy_by_size(profile: str):
     sizes = noted(profile, CHAPTER, "size").set_index("precision")["value"].astype(float)
     changes, theirs = measured(profile, CHAPTER, "accuracy_difference").query("precision.notna()"), _paper_sizes()
     need([*changes.index, *theirs.index])
-    ours = changes.assign(size=100 * changes["precision"].map(sizes) / sizes.max(), of="ours")
+    ours = changes.assign(size=100 * changes["precision"].map(sizes).astype(float) / sizes.max(), of="ours")
     drawing, panel = axes()
     for kind, rows in ours.groupby("precision", sort=False):
         errorbars(panel, rows["size"], rows, color=PALETTE[FORMATS.index(kind)], label=f"{kind}, ours")

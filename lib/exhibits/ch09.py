@@ -107,8 +107,8 @@ def effects_by_language(profile: str):
     """
     whats = {name: corrected(measured(profile, CHAPTER, *(f"{measure}_{name}".rstrip("_") for measure in MEASURES)),
                              POOLED, ("metric", "effect")) for name in ("", "gain", "effect")}
-    found, rank = need(whats["effect"]), {OTHERS: 1, "en": 2}
-    found = found.sort_values("language", key=lambda codes: codes.map(rank).fillna(0), kind="stable")[::-1]
+    found = need(whats["effect"], "" if len(whats["gain"]) else "english")
+    found = found.sort_values("language", key=lambda codes: codes.map({OTHERS: 1, "en": 2}).fillna(0), kind="stable")[::-1]
     measures = [measure for measure in MEASURES if f"{measure}_effect" in set(found["metric"])]
     drawing, panels = axes(1, len(measures), WIDE, 0.9 + 0.2 * found["language"].nunique(), squeeze=False, sharey=True)
     for panel, measure in zip(panels[0], measures):
@@ -181,7 +181,7 @@ def _curves(profile: str) -> pandas.DataFrame:
     """
     rows = records.rows(profile, CHAPTER, "stability").explode(["step", *CURVES], ignore_index=True)
     met = records.rows(profile, CHAPTER, "spikes").reindex(columns=["run", "seed", "step", "spike"])
-    met = met[met["spike"].str.contains("loss", na=False)]
+    met = met[met["spike"].astype(str).str.contains("loss")]
     marked = set(met[["run", "seed", "step"]].itertuples(index=False, name=None))
     rows["spike"] = [key in marked for key in rows[["run", "seed", "step"]].itertuples(index=False, name=None)]
     return rows.astype({curve: float for curve in CURVES})

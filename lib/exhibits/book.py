@@ -47,7 +47,7 @@ def notebook(profile: str, chapter: str) -> tuple[dict, bool]:
     cells = [cell for cell in content["cells"] if "bootstrap" not in cell["metadata"].get("tags", [])]
     parts = _paragraphs("".join(cells[0]["source"]))
     if not executed:
-        parts.insert(1, f":::{{note}}\nThis chapter has no finished run in the profile `{profile}`: its page has no outputs.\n:::")
+        parts.insert(1, f":::{{note}}\nThis chapter has no finished run in the profile `{profile}`, so no outputs.\n:::")
     return content | {"cells": [cells[0] | {"source": "\n\n".join(parts)}, *cells[1:]]}, executed
 
 

@@ -2,7 +2,6 @@
 import json
 import re
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,8 +10,8 @@ from lib.engine import paths, run
 from lib.exhibits import book
 
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
-INDEX = ("# Tables and figures of the profile `smoke`\n\n### F\n\n![F](F.png)\n\n[pdf](F.pdf) · [png](F.png) · [csv](F.csv)\n\n"
-         "### T\n\n[md](tables/T.md) · [csv](tables/T.csv) · [tex](tables/T.tex)\n")
+INDEX = ("# Tables and figures of the profile `smoke`\n\n### F\n\n![F](F.png)\n\n[pdf](F.pdf) · [png](F.png) · "
+         "[csv](F.csv)\n\n### T\n\n[md](tables/T.md) · [csv](tables/T.csv) · [tex](tables/T.tex)\n")
 
 
 def _executed(chapter, **papermill):
@@ -50,7 +49,8 @@ def _cells(folder, chapter):
 
 def test_a_page_is_the_notebook_as_it_was_executed_without_what_colab_needs(laid):
     folder, lacking = laid
-    cells, code = _cells(folder, "01_corpus"), [cell for cell in _cells(folder, "01_corpus") if cell.cell_type == "code"]
+    cells = _cells(folder, "01_corpus")
+    code = [cell for cell in cells if cell.cell_type == "code"]
     assert "01_corpus" not in lacking and all(cell.outputs[0].text == "seen in the run\n" for cell in code)
     assert re.match(r"# 01 .*\n\nWhat a model", cells[0].source) and "Colab" not in cells[0].source
     assert not any("bootstrap" in cell.metadata.get("tags", []) for cell in cells)
@@ -67,7 +67,8 @@ def test_a_chapter_that_stopped_or_never_ran_says_so_and_has_no_outputs(laid):
 
 def test_a_table_has_all_rows_escaped_and_each_text_in_its_direction(laid):
     page = (laid[0] / "figures/smoke/tables/T.md").read_text(encoding="utf8")
-    assert page.startswith("# T. Pieces & tokens\n\n3 are &lt;bytes&gt;.\n\n<details open>") and page.endswith("[csv](T.csv)\n")
+    assert page.startswith("# T. Pieces & tokens\n\n3 are &lt;bytes&gt;.\n\n<details open>")
+    assert page.endswith("[csv](T.csv)\n")
     assert page.count("&lt;bytes&gt;</td>") == 10 and "<bytes>" not in page
     assert page.count('<bdi dir="rtl">کتاب‌ها</bdi>') == 10
 
@@ -101,4 +102,4 @@ def test_without_its_packages_it_says_how_to_get_them(monkeypatch, capsys):
 
 def test_nothing_that_the_pages_load_lies_elsewhere():
     for file in (book.CONF / "static").iterdir():
-        assert not re.search(r"(url\(|src=|href=)[\"']?http", Path(file).read_text(encoding="utf8"))
+        assert not re.search(r"(url\(|src=|href=)[\"']?http", file.read_text(encoding="utf8"))

@@ -1,13 +1,9 @@
 """Sphinx's settings of the book, whose pages lib/exhibits/book.py lays out. Nothing is executed or fetched."""
-import sys
-from pathlib import Path
-
 from latex2mathml.converter import convert
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
-from lib.engine import repository
+from lib.engine import paths, repository
 
+STATIC = paths.ROOT / "docs/book/static"
 project = "Persian LLM companion"
 extensions = ["myst_nb"]
 nb_execution_mode = "off"
@@ -16,7 +12,7 @@ nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 html_theme, html_title, html_show_copyright, html_show_sphinx = "sphinx_book_theme", project, False, False
-html_static_path, html_css_files, html_favicon = [str(HERE / "static")], ["book.css"], str(HERE / "static/icon.svg")
+html_static_path, html_css_files, html_favicon = [str(STATIC)], ["book.css"], str(STATIC / "icon.svg")
 html_context = {"default_mode": "auto"}
 html_theme_options = {"repository_url": repository.url(), "repository_branch": repository.BRANCH, "path_to_docs": "",
                       "use_repository_button": True, "navbar_persistent": [],

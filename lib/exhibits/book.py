@@ -53,11 +53,12 @@ def notebook(profile: str, chapter: str) -> tuple[dict, bool]:
 
 def exhibits(profile: str, folder: Path):
     """The tables and figures of a profile, as its last chapter left them: its index, pictures, data, and a page a table."""
-    source = next((place for place in (paths.output(), paths.ROOT) if (place / f"figures/{profile}/README.md").exists()), None)
+    places = [place / "figures" / profile for place in (paths.output(), paths.ROOT)]
+    source = next((place for place in places if (place / "README.md").exists()), None)
     if not source:
         return _write(folder / "README.md", f"# Tables and figures of the profile `{profile}`\n\nNone are made yet: "
                       f"`make figures PROFILE={profile}` makes them from the records.\n")
-    shutil.copytree(source / f"figures/{profile}", folder, ignore=shutil.ignore_patterns("records"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("records"))
     for file in sorted(folder.glob("tables/*.csv")):
         file.with_suffix(".md").write_text(table(file), encoding="utf8")
     names = [f"tables/{file.stem}" for file in sorted(folder.glob("tables/*.csv")) if file.stem != LEDGER]

@@ -8,7 +8,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '$(SUITABLE)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce chat sweep test lab figures bench check clean
+.PHONY: help setup reproduce chat sweep test lab figures book bench check clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -41,6 +41,11 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 figures: $(INSTALLED) ## rebuild tables and figures of PROFILE from its records alone
 	@$(BIN)/python -m lib.exhibits.pages $(PROFILE)
 
+book: $(INSTALLED) ## build a site from the executed notebooks of PROFILE, book/<profile>/html
+	@$(BIN)/python -c "import latex2mathml, myst_nb, sphinx, sphinx_book_theme" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --quiet --progress-bar off --editable .[book] --constraint requirements.lock $(PIP_ARGS)
+	@$(BIN)/python -m lib.exhibits.book $(PROFILE)
+
 bench: $(INSTALLED) ## measure text, training, scoring and generation beside the plain libraries (25 min); docs/benchmarks.md
 	@for name in corpus packing throughput scoring generation; do $(BIN)/python benchmarks/$$name.py --json figures/bench/$$name.json || exit; done
 	@$(BIN)/python benchmarks/table.py
@@ -48,6 +53,6 @@ bench: $(INSTALLED) ## measure text, training, scoring and generation beside the
 check: $(INSTALLED) ## check every parameter file and sweep against its notebook
 	@$(BIN)/python -m lib.engine.sweep
 
-clean: ## remove runs/ and what tools left; downloads and .venv stay
-	rm -rf $(OUTPUT)/runs $(OUTPUT)/.snakemake .pytest_cache *.egg-info
+clean: ## remove runs/, book/ and what tools left; downloads and .venv stay
+	rm -rf $(OUTPUT)/runs $(OUTPUT)/book $(OUTPUT)/.snakemake .pytest_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

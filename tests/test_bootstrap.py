@@ -1,4 +1,4 @@
-"""A notebook on its own, as in Colab: it fetches the companion, installs what lacks, and leaves the kernel's packages alone."""
+"""A notebook on its own, as in Colab, fetches the companion, installs what lacks, and keeps the kernel's packages."""
 import json
 import os
 import shutil
@@ -85,7 +85,8 @@ def test_numpy_and_torch_stay_and_only_what_lacks_or_is_of_an_older_series_is_as
     present = {"numpy": "1.26.4", "torch": "1.13.0", "pandas": "2.2.2", "peft": "0.17.0", "trl": "1.2.0", "tqdm": "5.0"}
     assert bootstrap.wanted(PINS, present) == {"pandas": ">=3,<=3.1.1", "peft": ">=0.21,<=0.21.2"}
     assert bootstrap.wanted(PINS, PINS) == {}
-    assert {"numpy", "torch", "transformers"} < bootstrap.pins().keys() and not {"ipykernel", "ruff"} & bootstrap.pins().keys()
+    pins = bootstrap.pins().keys()
+    assert {"numpy", "torch", "transformers"} < pins and not {"ipykernel", "ruff"} & pins
 
 
 @pytest.fixture

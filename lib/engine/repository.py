@@ -27,8 +27,8 @@ def url() -> str:
 
 def badge(chapter: str) -> str:
     """The link, as Markdown, that opens a chapter's notebook in Colab."""
-    place = url().removeprefix(HOST)
-    return f"[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place}/blob/{BRANCH}/notebooks/{chapter}.ipynb)"
+    place = f"{url().removeprefix(HOST)}/blob/{BRANCH}/notebooks/{chapter}.ipynb"
+    return f"[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place})"
 
 
 def told(text: str) -> str:

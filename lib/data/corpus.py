@@ -219,8 +219,9 @@ def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, s
     own = {Path(file).name for file in settings.pair_files}
     program = frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
     if artefact == "documents":
-        changed = frame.loc[program, "text"].map(readable)
-        _drop(frame[program], changed != frame.loc[program, "text"], "rewritten", artefact, ledger)
+        before = _where(frame, program)
+        changed = before["text"].map(readable)
+        _drop(before[["source", "language"]], changed != before["text"], "rewritten", artefact, ledger)
         frame = frame.assign(text=changed.reindex(frame.index).fillna(frame["text"])) if len(changed) else frame
     columns, rows = list(scripts), frame.assign(program=program)[[*scripts, "program"]].itertuples(index=False, name=None)
     _drop(frame, [True] * len(frame), "read", artefact, ledger)

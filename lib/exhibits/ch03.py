@@ -102,9 +102,8 @@ def scaled_adapters(profile: str):
     panel.legend(title="arm; scale at the points")
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
     main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
-    kept, back = (1 - main["value", code] / main.loc[1.0, ("value", code)] for code in (language, "en"))
-    told = ", ".join(f"{scale:g}: {kept[scale]:.0%} and {back[scale]:.0%}" for scale in main.index if scale != 1)
+    told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}" for scale, row in main.iterrows())
     frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
-    return drawing, frame, (f"By scale, what {language} loses of its gain and what comes back of the change of English: {told} "
+    return drawing, frame, (f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: {told} "
                             f"(n = {main['n', language].iloc[0]:.0f} and {main['n', 'en'].iloc[0]:.0f} texts; "
                             "demonstration scale).")

@@ -102,8 +102,9 @@ def scaled_adapters(profile: str):
     panel.legend(title="arm; scale at the points")
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
     main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
-    told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}" for scale, row in main.iterrows())
+    told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}"
+                     for scale, row in main.iterrows())
     frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
-    return drawing, frame, (f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: {told} "
-                            f"(n = {main['n', language].iloc[0]:.0f} and {main['n', 'en'].iloc[0]:.0f} texts; "
+    return drawing, frame, (f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: "
+                            f"{told} (n = {main['n', language].iloc[0]:.0f} and {main['n', 'en'].iloc[0]:.0f} texts; "
                             "demonstration scale).")

@@ -70,8 +70,8 @@ def profile(name: str, folder, parameters: dict[str, dict]):
 
 def execute(name: str, chapter: str):
     """Runs a chapter's code cells in this process with the parameters of a profile."""
-    cells = [cell.source for cell in nbformat.read(paths.notebook(chapter), as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell for cell in nbformat.read(paths.notebook(chapter), as_version=4).cells if cell.cell_type == "code"]
     space = {"display": lambda *_: None}
-    for number, source in enumerate(cells):
-        exec(compile(source, f"{chapter}, code cell {number}", "exec"), space)
-        space |= params.load(name, chapter) if number == 0 else {}
+    for number, cell in enumerate(cells):
+        exec(compile(cell.source, f"{chapter}, code cell {number}", "exec"), space)
+        space |= params.load(name, chapter) if "parameters" in cell.metadata.get("tags", ()) else {}

@@ -173,7 +173,7 @@ class _Milestones(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **rest):
         for share in self.job.settings.milestones:
-            if state.is_world_process_zero and state.global_step == round(share * state.max_steps):
+            if state.is_world_process_zero and state.global_step == max(1, round(share * state.max_steps)):
                 model.save_pretrained(milestone(self.job.folder, share), save_embedding_layers=False)
 
 

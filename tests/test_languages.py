@@ -31,7 +31,7 @@ def begin(base, output, monkeypatch):
     def made(code: str, pairs: bool = False, **more):
         (output / "own.txt").write_text("\n".join(line for _, line in languages.sentences(code, 240)), "utf8")
         (output / "own.tsv").write_text("\n".join(map("\t".join, languages.sentences(code, 250, seed=1))), "utf8")
-        corpus = {"language": code, "script": languages.LANGUAGES[code][0], "sources": [],
+        corpus = {"language": code, "script": languages.LANGUAGES[code][0], "sources": [], "outside": [],
                   "corpus_files": [str(output / "own.txt")], "pair_files": [str(output / "own.tsv")] if pairs else []}
         languages.profile("mine", output, QUICK | {"01_corpus": corpus, "02_tokenizer": {"base": str(base)}} | more)
         monkeypatch.setattr(paths, "PARAMS", output)

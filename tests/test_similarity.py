@@ -82,7 +82,7 @@ def test_encoders_stand_beside_each_other_in_the_table(vectors, output):
     frame = frame.set_index("encoder")
     assert frame.loc["phase 1", "retrieval from english %"].startswith("100.0")
     assert frame.loc["outside", "ρ×100 en"] == ""
-    assert frame["layer"].tolist() == [2, 2, 0] and "phase 1 against base" in reading and "chance 3.3 %" in reading
+    assert frame["layer"].tolist() == [2, 2, 0] and "phase 1 100.0 %" in reading and "chance 3.3 %" in reading
     changes = pandas.DataFrame(record.content["metrics"]).query("metric == 'spearman_difference'")
     changes = changes[changes["encoder"] == "phase 1"]
     assert changes.set_index("language").loc["fa", "value"] > 0.5 and set(changes["language"]) == {"fa", "en", "fa-en"}

@@ -1,5 +1,6 @@
 """Markdown as text: the blocks of a page, and those of a page and its translation side by side."""
 import difflib
+import itertools
 
 import regex
 from markdown_it import MarkdownIt
@@ -65,6 +66,5 @@ def _alike(english: str, other: str) -> bool:
 
 def _sentences(english: str, other: str) -> list[tuple[str, str]]:
     """The two sides cut into sentences where both have as many and each couple is alike, else as they are."""
-    sides = list(zip(text.sentences(english), text.sentences(other)))
-    whole = len(text.sentences(english)) == len(text.sentences(other)) and all(_alike(*couple) for couple in sides)
-    return sides if whole else [(english, other)]
+    couples = list(itertools.zip_longest(text.sentences(english), text.sentences(other), fillvalue=""))
+    return couples if all(_alike(*couple) for couple in couples) else [(english, other)]

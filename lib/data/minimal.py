@@ -10,7 +10,6 @@ import pandas
 from lib.data import corpus, likeness, text
 from lib.data.sources import Content
 
-TASKS = ("word_order", "spacing", "agreement")
 FEWEST, LONGEST = 5, 200  # words and characters of a sentence
 MOST = 1000  # items of a task, language and split
 Pair = tuple[str, str, str, str, str]  # task, language, split, sentence, the same with a fault
@@ -70,3 +69,4 @@ def join(sentence: str) -> str | None:
 
 
 FAULTS = {"word_order": swap, "spacing": join}
+TASKS = (*FAULTS, "agreement")

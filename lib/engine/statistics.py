@@ -7,6 +7,7 @@ import scipy  # its parts are imported where they are used first
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+LEAST = 10  # items below which a bootstrap interval is too narrow: such a number is marked, or left out
 POWER = 2.8  # standard errors between no effect and one found with 80 % power: 1.96 + 0.84
 
 

@@ -11,7 +11,6 @@ from lib.evaluate import measure
 from lib.model import folders
 
 SIZES = {"texts": 200_000, "items": 500, "pairs": 500}  # bytes of text a language and split, items a task, pairs
-LEAST = 10  # items of a measure that is printed
 EXCERPT, LONGEST = 1000, 400  # characters of a text, and of an item or a sentence
 
 
@@ -41,10 +40,11 @@ def scores(model, tokenizer, profile: str, sizes: dict[str, int], folder: Path) 
 
 
 def place(name: str, profile: str) -> Path:
-    """The folder of a stage of the profile, or of any base that `folders.base` knows; an adapter's folder as it is."""
-    if (Path(name).expanduser() / "adapter_config.json").exists():
-        return Path(name).expanduser()
-    return folders.stage(profile, name) if name in ("base", *folders.STAGES) else folders.base(name)
+    """The folder of a stage of the profile, one that holds a model, or that of any base which `folders.base` knows."""
+    if name in ("base", *folders.STAGES):
+        return folders.stage(profile, name)
+    folder = Path(name).expanduser()
+    return folder if folders.holds(folder) else folders.base(name)
 
 
 def main(arguments: list[str] | None = None):
@@ -66,10 +66,11 @@ def main(arguments: list[str] | None = None):
         raise SystemExit(str(error)) from error
     if given.csv:
         table.to_csv(given.csv, index=False)
-    few = table["n"] < LEAST
+    few = table["n"] < statistics.LEAST
     print(table[~few].drop(columns="trainings", errors="ignore").round(3).to_string(index=False))
     if few.any():
-        print(f"Left out are {few.sum()} of {len(table)} measures, of fewer than {LEAST} items, whose intervals mean nothing.")
+        print(f"Left out are {few.sum()} of {len(table)} measures, of fewer than {statistics.LEAST} items, whose intervals "
+              "mean nothing.")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import GenerationConfig
 
 from lib.data import likeness, minimal, prompts, public
 from lib.engine import params, paths
@@ -34,6 +33,7 @@ from lib.model.tokenizer import encoded, padded, start_token
 PROMPTS = ("document", "chat")
 SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
 TRANSLATED = ["direction", "prompt", "item", "source", "reference", "hypothesis", "invalid"]  # columns of `translate`
+HELD = ["language", "register", "split", "text"]  # columns of `held_out`
 SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
 
 
@@ -111,8 +111,7 @@ def generate(model, tokenizer, asked, max_new_tokens: int, chat: bool = True, ba
     `folders.ends` or after `max_new_tokens`, and is what `prompts.spoken` leaves of it. `batch_tokens`, of prompts and
     answers, bounds memory only.
     """
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-                                eos_token_id=folders.ends(model, tokenizer))
+    settings = folders.generation(model, tokenizer, max_new_tokens)
     answers, rows = [""] * len(asked), zip(encoded(tokenizer, asked, chat), range(len(asked)))
     for batch in _batches(rows, batch_tokens, "generating", max_new_tokens):
         ids, numbers = zip(*batch)
@@ -131,8 +130,7 @@ def sample(model, tokenizer, size: int, length: int = 256, batch: int = 64, seed
     token that begins one.
     """
     torch.manual_seed(seed)
-    settings = GenerationConfig(max_new_tokens=length, do_sample=True, top_k=0, top_p=0.95, pad_token_id=tokenizer.pad_token_id,
-                                eos_token_id=folders.ends(model, tokenizer))
+    settings = folders.generation(model, tokenizer, length, do_sample=True, top_k=0, top_p=0.95)
     begun, texts, written = torch.full((batch, 1), start_token(tokenizer), device=model.device), [], 0
     with tqdm(total=size, desc="sampling", unit="B", unit_scale=True, disable=None) as bar:
         while written < size:
@@ -264,7 +262,7 @@ def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int
     test = documents[(documents["split"] == split) & (documents["language"] == language)]
     if test.empty:
         raise ValueError(f"There is no {split} document in {language!r}: the corpus needs a held-out split of it.")
-    texts = test.sample(frac=1, random_state=seed).reindex(columns=["language", "register", "split", "text"])
+    texts = test.sample(frac=1, random_state=seed).reindex(columns=HELD)
     texts = texts.assign(text=texts["text"].str.slice(0, excerpt))
     before = texts["text"].map(lambda string: len(string.encode("utf8"))).cumsum().shift(fill_value=0)
     return texts[before < size].reset_index(drop=True)
@@ -282,18 +280,22 @@ def tested(documents, language: str) -> str:
 def texts(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> pandas.DataFrame:
     """`held_out` texts of the language and of English (`tested`), where there are any."""
     known = set(zip(documents["language"], documents["split"]))
-    wanted = {language: "test", "en": tested(documents, "en") if language != "en" else "test"}
-    return pandas.concat([held_out(documents, code, size, excerpt, seed, split) for code, split in wanted.items()
+    wanted = dict.fromkeys([(language, "test"), _english(documents, language)])
+    return pandas.concat([held_out(documents, code, size, excerpt, seed, split) for code, split in wanted
                           if code == language or (code, split) in known], ignore_index=True)
+
+
+def _english(documents, language: str) -> tuple[str, str]:
+    """Language and split of English as `texts` reads it; where English is what is learned, what is held out of it."""
+    return "en", "test" if language == "en" else tested(documents, "en")
 
 
 def controls(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0) -> pandas.DataFrame:
     """The sets that `texts` leaves: the language from outside, and held-out English of the training text's kind."""
     rows = documents[documents["language"].isin([language, "en"]) & documents["split"].isin(["test", public.OUTSIDE])]
-    used = texts(documents, language, size, excerpt, seed)
-    left = set(zip(rows["language"], rows["split"])) - set(zip(used["language"], used["split"]))
+    left = {*zip(rows["language"], rows["split"])} - {(language, "test"), _english(documents, language)}
     found = [held_out(documents, code, size, excerpt, seed, split) for code, split in sorted(left)]
-    return pandas.concat([used[:0], *found], ignore_index=True)
+    return pandas.concat([pandas.DataFrame(columns=HELD), *found], ignore_index=True)
 
 
 def read(model, tokenizer, texts: pandas.DataFrame, window: int = 512) -> pandas.DataFrame:

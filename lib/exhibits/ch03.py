@@ -4,7 +4,7 @@ import pandas
 from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, reported, table
-from lib.exhibits.panels import MARKERS, PALETTE, axes, curves, level
+from lib.exhibits.panels import PALETTE, axes, curves, level
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -57,24 +57,15 @@ def pretraining_loss(profile: str):
 def gain_and_loss(profile: str):
     """A point an arm, against the unextended base, with the 95 % intervals of both paired differences."""
     found = measured(profile, CHAPTER, "bits_per_byte_difference").query("against == 'base'")
-    need(found.query("language == 'en'"), "english")
-    language = next(code for code in found["language"] if code != "en")
-    wide = found.pivot(index="arm", columns="language", values=["value", "low", "high", "n"]).loc[found["arm"].unique()]
-    drawing, panel = axes(height=3)
-    for number, (arm, row) in enumerate(wide.iterrows()):
-        gain, cost = -row["value", language], row["value", "en"]
-        panel.errorbar(cost, gain, xerr=[[cost - row["low", "en"]], [row["high", "en"] - cost]],
-                       yerr=[[gain + row["high", language]], [-row["low", language] - gain]], fmt="osD^vP*X"[number % 8],
-                       capsize=2, color=PALETTE[number % len(PALETTE)], label=arm)
+    wide, language = _beside_english(found, ["arm"], ["value", "low", "high", "n"])
+    drawing, panel = _gains(wide, language)
     drawing.legend(loc="outside lower center", ncols=3, handletextpad=0.3, columnspacing=1)
-    level(panel, 0, across=True)
     level(panel, 0)
-    panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
     best = wide["value", language].idxmin()
-    frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
-    return drawing, frame, (f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "
-                            f"at {wide.loc[best, ('value', 'en')]:+.3f} (n = {wide.loc[best, ('n', language)]:.0f} and "
-                            f"{wide.loc[best, ('n', 'en')]:.0f} texts).")
+    return drawing, _flat(wide), (
+        f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "
+        f"at {wide.loc[best, ('value', 'en')]:+.3f} (n = {wide.loc[best, ('n', language)]:.0f} and "
+        f"{wide.loc[best, ('n', 'en')]:.0f} texts).")
 
 
 @figure("C03-F2", CHAPTER, "An adapter added in part: what the language gains against what English loses")
@@ -87,24 +78,42 @@ def scaled_adapters(profile: str):
     if found.empty:
         raise FileNotFoundError("Chapter 03 has to run again: what an adapter does in part has no record.")
     found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
+    wide, language = _beside_english(found, ["arm", "scale"], ["value", "low", "high", "n", "trainings"])
+    drawing, panel = _gains(wide, language)
+    for (_, scale), row in wide.iterrows():
+        panel.annotate(f"{scale:g}", (row["value", "en"], -row["value", language]), (3, -7), textcoords="offset points",
+                       fontsize=6)
+    panel.legend(title="arm; scale at the points")
+    main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
+    told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}"
+                     for scale, row in main.iterrows())
+    n, other, trainings = (main[name, code].iloc[0] for name, code in (("n", language), ("n", "en"), ("trainings", "en")))
+    return drawing, _flat(wide), (
+        f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: {told} (n = {n:.0f} and "
+        f"{other:.0f} texts, trainings {trainings:.0f}; demonstration scale).")
+
+
+def _beside_english(found: pandas.DataFrame, keys: list[str], values: list[str]) -> tuple[pandas.DataFrame, str]:
+    """The values side by side for the language and English, a row each of `keys`; and the language's code."""
     need(found.query("language == 'en'"), "english")
     language = next(code for code in found["language"] if code != "en")
-    wide = found.pivot(index=["arm", "scale"], columns="language", values=["value", "low", "high", "n", "trainings"])
+    wide = found.pivot(index=keys, columns="language", values=values)
+    return wide.loc[found["arm"].unique()], language
+
+
+def _gains(wide: pandas.DataFrame, language: str):
+    """A drawing of what is gained against what English loses, and its panel: a line an arm, a point a row, both intervals."""
     drawing, panel = axes(height=3)
     for number, (arm, rows) in enumerate(wide.groupby("arm", sort=False)):
         cost, gain = rows["value", "en"], -rows["value", language]
         panel.errorbar(cost, gain, xerr=[cost - rows["low", "en"], rows["high", "en"] - cost],
-                       yerr=[gain + rows["high", language], -rows["low", language] - gain], fmt=f"{MARKERS[number]}-",
-                       color=PALETTE[number], capsize=2, label=arm)
-        for scale, x, y in zip(rows.index.get_level_values("scale"), cost, gain):
-            panel.annotate(f"{scale:g}", (x, y), (3, -7), textcoords="offset points", fontsize=6, color=PALETTE[number])
+                       yerr=[gain + rows["high", language], -rows["low", language] - gain], capsize=2, label=arm,
+                       fmt=f"{'osD^vP*X'[number % 8]}-", color=PALETTE[number % len(PALETTE)])
     level(panel, 0, across=True)
-    panel.legend(title="arm; scale at the points")
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
-    main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
-    told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}"
-                     for scale, row in main.iterrows())
-    frame = wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()
-    return drawing, frame, (f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: "
-                            f"{told} (n = {main['n', language].iloc[0]:.0f} and {main['n', 'en'].iloc[0]:.0f} texts; "
-                            "demonstration scale).")
+    return drawing, panel
+
+
+def _flat(wide: pandas.DataFrame) -> pandas.DataFrame:
+    """The frame with a column `fa_value` for each pair of columns."""
+    return wide.set_axis([f"{code}_{name}" for name, code in wide.columns], axis=1).reset_index()

@@ -1,6 +1,6 @@
 """Exhibits of instruction tuning."""
 from lib.exhibits.base import measured, table
-from lib.exhibits.units import printed, wide
+from lib.exhibits.units import printed, span, wide
 
 CHAPTER = "05_sft"
 SHARES = ("valid", "right", "repeated", "wrong_language")
@@ -22,4 +22,5 @@ def answers(profile: str):
     whole = found[found["task"] == "all"].pivot_table("value", ["start", "language", "share"], "moment", sort=False)
     told = "; ".join(f"{language} {share} {row['before']:.0f} → {row['after']:.0f}"
                      for (_, language, share), row in whole.loc[[found["start"].iloc[0]]].iterrows())
-    return frame, f"All tasks, before → after: {told} (demonstration scale)."
+    return frame, (f"All tasks, before → after: {told} (n = {span(found['n'])} answers, trainings {span(found['trainings'])}; "
+                   "demonstration scale).")

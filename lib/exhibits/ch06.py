@@ -69,7 +69,8 @@ def registers(profile: str):
     first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
     values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")
     told = "; ".join(f"{code} {row[first]:.3f} → {row[last]:.3f}" for code, row in values.iterrows())
-    return frame, f"Text from outside, {first} → {last}: {told or 'none was at hand'} bits/byte (demonstration scale)."
+    return frame, (f"Text from outside, {first} → {last}: {told or 'none was at hand'} bits/byte "
+                   f"(n = {span(found['n'])} texts, trainings a stage {span(found['trainings'])}; demonstration scale).")
 
 
 def _scores(profile: str, *names: str) -> pandas.DataFrame:

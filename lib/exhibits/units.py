@@ -1,14 +1,13 @@
 """Numbers as they are printed: a unit's factor, digits and name, an estimate with its interval, cells side by side."""
 import pandas
 
+from lib.engine.statistics import LEAST
+
 # How a unit is printed: factor, digits, and the name of a difference in it.
 UNITS = {"share": (100, 1, "points"), "%": (1, 1, "points"), "ρ": (100, 1, "points"), "AUC": (100, 1, "points"),
          "bits/byte": (1, 3, "bits/byte"), "times the base": (1, 2, "times"), "chrF++": (1, 1, "chrF++"),
          "BLEU": (1, 1, "BLEU"), "per token": (1, 1, "per token"), "tokens/s": (1, 1, "tokens/s")}
-
-
-LEAST = 10  # items below which an estimate is marked in a table and grey in a figure
-FEW = "†"
+FEW = "†"  # behind an estimate of fewer items than LEAST
 
 
 def in_print(unit: str) -> tuple[int, int, str]:

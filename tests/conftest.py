@@ -2,11 +2,14 @@
 
 The fixtures live for the whole session: copy a tokenizer (`copy.deepcopy`) before changing it.
 """
+import gc
 import os
+import sys
 
 import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests' numbers are those of a CPU, also where there is a GPU
+sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's grammar of URLs takes seconds to build, and nothing needs it
 ENGLISH = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind it at all.",
     "It’s a small tokenizer — trained on “a few” English lines, curly quotes included…",
@@ -32,6 +35,11 @@ LLAMA_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' 
 def pytest_collection_modifyitems(items):
     """What takes longest begins first, so that no process waits for it alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("chain") is None)
+
+
+def pytest_collection_finish():
+    """Libraries are no garbage: nobody searches their million objects whenever a training frees its memory."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
 """The frame around a chapter: begin checks and announces, finish measures and writes the record."""
+import gc
 import html
 import random
 import sys
@@ -74,6 +75,9 @@ def finish(record: records.Record):
 def _settle(seed: int):
     """Seeds every generator, shows frames whole, and quietens what a reader cannot act on."""
     import torch
+    if not gc.get_freeze_count():
+        # Libraries are no garbage: else each training's end, and each table of p values, searches their million objects.
+        gc.freeze()
     markup.settle()
     random.seed(seed)
     numpy.random.seed(seed)

@@ -179,6 +179,23 @@ def answer(model, tokenizer, rows, max_new_tokens: int, shown=None) -> pandas.Da
     return scoring.judge(rows, lines)
 
 
+def gold(model, tokenizer, rows, batch_size: int = 8) -> pandas.DataFrame:
+    """What the right answer to each task row costs behind its prompt of instruction tuning: bits and bytes, a row each.
+
+    It moves long before an answer in words is right. The index is that of the rows.
+    """
+    turns, replies = zip(*((prompts.messages(row), prompts.answer(row)) for row in rows.to_dict("records")))
+    asked = [prompts.render(tokenizer, turn) for turn in turns]
+    whole = [before + prompts.around(tokenizer, turn)[0] + reply for before, turn, reply in zip(asked, turns, replies)]
+    # Not by the harness' own pairs: those count a line's end before the answer with it.
+    pairs = [((before, text), stem, ids[len(stem):]) for before, text, stem, ids in zip(
+        asked, whole, encoded(tokenizer, asked, chat=True), encoded(tokenizer, whole, chat=True))]
+    with _quiet():
+        found = _Reader(model, tokenizer, batch_size, chat=True)._loglikelihood_tokens(pairs)
+    return pandas.DataFrame({"bits": [-nats / numpy.log(2) for nats, _ in found],
+                             "bytes": [len(reply.encode("utf8")) for reply in replies]}, rows.index)
+
+
 def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8,
           shots: int | None = None, seed: int = 0, own: dict[str, dict] | None = None, folders: list | None = None):
     """Tasks by the harness' own names, or FLORES+ of lib/tasks: task, item, metric, value, choices, answer, reference.

@@ -10,7 +10,8 @@ from lib.exhibits import claims
 COMMITTED = paths.ROOT / "figures" / "full" / "records"
 YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
            "three quarters − the whole adapter, English text",
-           "three quarters − the whole adapter, Persian text from outside"}  # tests that a later run will have first
+           "three quarters − the whole adapter, Persian text from outside",
+           "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian"}  # tests that a later run will have first
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",

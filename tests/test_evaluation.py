@@ -140,6 +140,20 @@ def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_m
         assert (numpy.argmin(costs) == row.answer) == correct
 
 
+def test_the_margin_is_what_the_question_adds_to_the_right_option_over_the_others(byte_tokenizer, tiny_model, english, items, tmp_path):
+    model, row = tiny_model(byte_tokenizer), items.iloc[1]
+    scored = measure.harness(model, byte_tokenizer, items, tmp_path).set_index("item")
+    added = [(continuation_nats(model, byte_tokenizer, "", f" {choice}") - continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}"))
+             / len(choice) / math.log(2) for choice in row.choices]
+    assert scored.loc["en1", "margin"] == pytest.approx(added[1] - (added[0] + added[2]) / 2, rel=1e-3)
+    # Where nothing is asked, of the sentences themselves.
+    pair = pandas.DataFrame([{"id": "a", "task": "word_order", "language": "en", "question": "", "answer": 1,
+                              "choices": [minimal.swap(english[0]), english[0]]}])
+    bits = measure.bits_per_byte(model, byte_tokenizer, pair["choices"][0])
+    costs = (bits["bits"] / bits["bytes"]).tolist()
+    assert measure.harness(model, byte_tokenizer, pair, tmp_path)["margin"].tolist() == pytest.approx([costs[0] - costs[1]], rel=1e-3)
+
+
 def test_likelihoods_of_a_bf16_model_are_not_rounded_to_bf16(byte_tokenizer, tiny_model, items, tmp_path):
     measure.harness(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
     samples = [json.loads(line) for path in tmp_path.glob("*.samples.jsonl") for line in path.read_text("utf8").splitlines()]

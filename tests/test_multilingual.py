@@ -163,7 +163,7 @@ def answers(base, instructions, seed, right, benchmark="XCOPA", languages=("id",
     """Choice rows of a run: `right` of six items in each language are right."""
     return pandas.DataFrame([{"base": base, "instructions": instructions, "seed": seed, "task": "choice",
                               "benchmark": benchmark, "language": code, "asked": asked, "item": item, "choices": 2,
-                              "acc": float(item < right), "acc_norm": float(item < 3)}
+                              "acc": float(item < right), "acc_norm": float(item < 3), "margin": item / 10}
                              for code in languages for item in range(6)])
 
 

@@ -11,6 +11,7 @@ rate = 1.0e-3  # learning rate [0..1]
 start = "mean"  # how new rows start [mean | random]
 sizes = [0, 1000]  # vocabulary sizes to try [0..64000]
 model = None  # folder of a model
+scale = None  # how much, or null: what fits [0..1]
 replay = True  # whether English is replayed'''
 
 
@@ -32,13 +33,13 @@ def chapter(tmp_path, monkeypatch):
 
 def test_the_cell_gives_the_defaults(chapter):
     assert params.defaults("02_tiny") == {"profile": "laptop", "seed": 0, "rate": 1e-3, "start": "mean",
-                                          "sizes": [0, 1000], "model": None, "replay": True}
+                                          "sizes": [0, 1000], "model": None, "scale": None, "replay": True}
 
 
 def test_a_file_lies_over_the_defaults_and_an_int_serves_as_a_float(chapter):
-    values = chapter("profile: smoke\nrate: 1\nsizes: []\nmodel: a/b")
+    values = chapter("profile: smoke\nrate: 1\nsizes: []\nmodel: a/b\nscale: 1")
     assert values["rate"] == 1.0 and isinstance(values["rate"], float)
-    assert (values["sizes"], values["model"], values["seed"]) == ([], "a/b", 0)
+    assert (values["sizes"], values["model"], values["seed"], values["scale"]) == ([], "a/b", 0, 1.0)
 
 
 def test_what_the_user_wrote_is_told_from_defaults(chapter):
@@ -72,6 +73,8 @@ def test_a_default_gives_way_in_a_sentence_and_a_users_value_is_an_error(chapter
     ("sizes: [1, 99999]", ["`sizes`", "99999", "[0..64000]"]),
     ("replay: 1", ["`replay`", "true/false"]),
     ("model: {a: b}", ["`model`", "dict"]),
+    ("scale: 2", ["`scale`", "2", "[0..1]"]),
+    ("scale: text", ["`scale`", "'text'", "a single value"]),
     ("seed: 1\nseed: 2", ["valid YAML", "`seed` stands twice"]),
     ("a: [", ["valid YAML"]),
 ])

@@ -117,7 +117,7 @@ def test_the_budget_counts_tokens_by_stream_and_leaves_the_papers_blank(record):
 
 
 def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
-    items = pandas.DataFrame({"item": range(8), "language": "fa", "correct": [1, 0] * 4})
+    items = pandas.DataFrame({"item": range(8), "language": "fa", "correct": [1, 0] * 4, "margin": [0.5, -0.5] * 4})
     phases.note_formats(record, pandas.concat([items.assign(stage="fp32"), items.assign(stage="nf4", correct=1)]))
     for kind, size in (("fp32", 500_000_000), ("nf4", 100_000_000)):
         record.metric("tokens_per_second", statistics.Estimate(9.0, 2, 8.0, 10.0), "tokens/s", precision=kind)

@@ -63,6 +63,7 @@ def test_the_base_writes_what_is_replayed_once_and_the_same_for_a_seed(start, tm
 
 def test_a_run_is_scored_once_a_scale_and_counts_as_the_stage_has_it():
     assert pretraining.scored_at("main", [0.5], 0.75) == [0.5, 0.75, 1.0] and pretraining.scored_at("lora", [0.5], 0.75) == [0.5, 1.0]
+    assert pretraining.scored_at("main", [0.5], None) == [0.5, 1.0]
     assert pretraining.scored_at("full", [0.5], 0.75) == pretraining.scored_at("unextended", [0.5], 0.75) == [1.0]
     rows = pandas.DataFrame([("base", None), ("main", 0.75), ("main", 1.0), ("lora", 0.5), ("lora", 1.0), ("full", 1.0)],
                             columns=["arm", "scale"])
@@ -81,6 +82,17 @@ def test_scaled_adapters_are_held_against_the_base_and_the_whole(monkeypatch, tm
     found = pandas.DataFrame(record.content["metrics"]).set_index(["scale", "language", "against"])["value"]
     assert found[1.0, "en", "base"] == pytest.approx(0.65) and found[0.5, "en", "base"] == pytest.approx(0.325)
     assert found[0.5, "fa", "as trained"] == pytest.approx(0.325) and len(found) == 6
+    # English loses 0.65 and 0.325, more than may be; then half of it; then a scale is given.
+    assert pretraining.chosen(record, "fa", None) == 0.5
+    for row in record.content["metrics"]:
+        row["value"] *= 0.06 if row["language"] == "en" else 1
+    assert pretraining.chosen(record, "fa", None) == 0.5 and pretraining.chosen(record, "fa", 1.0) == 1.0
+    for row in record.content["metrics"]:
+        row["value"] *= 0.5 if row["language"] == "en" else 1
+    assert pretraining.chosen(record, "fa", None) == 1.0
+    facts = pandas.DataFrame(record.content["facts"])
+    assert facts["value"].tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert facts["reason"].str.startswith(("the most gain of 2 scales", "English loses more", "given")).all()
 
 
 def test_beginnings_are_the_first_words_of_long_enough_texts():

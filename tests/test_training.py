@@ -258,6 +258,19 @@ def test_rows_have_a_learning_rate_of_their_own(byte_tokenizer, tiny_model, bloc
     assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
 
 
+def test_rows_can_be_trained_alone_before_all_else_goes_through_the_whole_schedule(start, blocks, tmp_path):
+    settings = replace(SETTINGS, rows_first=0.5, warmup=0.0, milestones=(0.5,))
+    result = training.pretrain(tmp_path / "run", start, blocks, settings)
+    assert result["tokens"] == training.pretrain(tmp_path / "plain", start, blocks, SETTINGS)["tokens"]
+    before, half, after = (model.state_dict() for model in (
+        folders.load(start, torch.float32), folders.merged(training.milestone(tmp_path / "run", 0.5)), folders.merged(tmp_path / "run")))
+    linear, rows = "model.layers.0.mlp.up_proj.weight", "model.embed_tokens.weight"
+    assert torch.equal(half[linear], before[linear]) and not torch.equal(half[rows], before[rows])
+    assert (after[linear] - before[linear]).abs().max() > 1e-4
+    rates = [row["learning_rate"] for row in result["log"]]
+    assert rates[0] == 0 and max(rates) == pytest.approx(SETTINGS.learning_rate, rel=0.3)
+
+
 def test_no_new_rows_trains_adapters_only(byte_tokenizer, tiny_model, blocks, tmp_path):
     start = folders.save(tiny_model(byte_tokenizer, True), byte_tokenizer, tmp_path / "start")
     result = training.pretrain(tmp_path / "run", start, blocks, SETTINGS)

@@ -86,7 +86,7 @@ def _scores(runs):
                 **run._asdict(), "setting": setting, "task": "sentiment", "category": "", "benchmark": "made up",
                 "language": "fa" if setting == "fa" else "en", "flagged": [True] + [False] * 39, "chance": 0.5,
                 "item": [f"{setting}/sentiment/{number}" for number in range(40)],
-                "correct": generator.random(40) < share}))
+                "correct": generator.random(40) < share, "margin": 0.5}))
     return pandas.concat(frames)
 
 

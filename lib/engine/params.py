@@ -178,8 +178,9 @@ def _type(default, comment: str):
     if limits and "|" in limits[1]:
         return Literal[tuple((str if default is None else kind)(word.strip()) for word in limits[1].split("|"))]
     if limits and ".." in limits[1]:
-        low, high = (kind(end) if end.strip() else None for end in limits[1].split("..", 1))
-        return Annotated[kind, pydantic.Field(ge=low, le=high)]
+        number = float if default is None else kind
+        low, high = (number(end) if end.strip() else None for end in limits[1].split("..", 1))
+        return Annotated[float | None if default is None else kind, pydantic.Field(ge=low, le=high)]
     return kind
 
 

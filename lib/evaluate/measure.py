@@ -31,7 +31,7 @@ from lib.model import folders
 from lib.model.tokenizer import encoded, padded, start_token
 
 PROMPTS = ("document", "chat")
-SCORED = ["task", "language", "prompt", "item", "choices", "correct", "hash"]  # columns of `harness`
+SCORED = ["task", "language", "prompt", "item", "choices", "correct", "margin", "hash"]  # columns of `harness`
 TRANSLATED = ["direction", "prompt", "item", "source", "reference", "hypothesis", "invalid"]  # columns of `translate`
 HELD = ["language", "register", "split", "text"]  # columns of `held_out`
 SHIPPED = Path(lm_eval.__file__).parent / "tasks"  # the harness' own tasks, a folder each
@@ -145,12 +145,13 @@ def sample(model, tokenizer, size: int, length: int = 256, batch: int = 64, seed
 
 
 def harness(model, tokenizer, items, folder, prompt: str = "document", batch_size: int = 8) -> pandas.DataFrame:
-    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, hash, …).
+    """Choice items through lm-evaluation-harness: DataFrame(task, language, prompt, item, choices, correct, margin, hash, …).
 
     `items` has id, task, language, question (or text), choices and answer. With prompt `document` the choices
     themselves are scored after the question, as lib/tasks/<task>.yaml says; with `chat` their letters are, after the
-    prompt of instruction tuning. `correct` is the task's first metric. The harness' samples stay in `folder`. Raises
-    ValueError for another prompt, RuntimeError when the harness answers fewer items than it was given.
+    prompt of instruction tuning. `correct` is the task's first metric, and `margin` tells more on few items (`_margin`).
+    The harness' samples stay in `folder`. Raises ValueError for another prompt, RuntimeError when the harness answers
+    fewer items than it was given.
     """
     if prompt not in PROMPTS:
         raise ValueError(f"Prompt {prompt!r} is unknown: choose one of {', '.join(PROMPTS)}.")
@@ -177,6 +178,23 @@ def answer(model, tokenizer, rows, max_new_tokens: int, shown=None) -> pandas.Da
     answers = generate(model, tokenizer, asked, max_new_tokens, chat=shown is None)
     lines = [found if task == "summary" else found.split("\n")[0].strip() for found, task in zip(answers, rows["task"])]
     return scoring.judge(rows, lines)
+
+
+def gold(model, tokenizer, rows, batch_size: int = 8) -> pandas.DataFrame:
+    """What the right answer to each task row costs behind its prompt of instruction tuning: bits and bytes, a row each.
+
+    It moves long before an answer in words is right. The index is that of the rows.
+    """
+    turns, replies = zip(*((prompts.messages(row), prompts.answer(row)) for row in rows.to_dict("records")))
+    asked = [prompts.render(tokenizer, turn) for turn in turns]
+    whole = [before + prompts.around(tokenizer, turn)[0] + reply for before, turn, reply in zip(asked, turns, replies)]
+    # Not by the harness' own pairs: those count a line's end before the answer with it.
+    pairs = [((before, text), stem, ids[len(stem):]) for before, text, stem, ids in zip(
+        asked, whole, encoded(tokenizer, asked, chat=True), encoded(tokenizer, whole, chat=True))]
+    with _quiet():
+        found = _Reader(model, tokenizer, batch_size, chat=True)._loglikelihood_tokens(pairs)
+    return pandas.DataFrame({"bits": [-nats / numpy.log(2) for nats, _ in found],
+                             "bytes": [len(reply.encode("utf8")) for reply in replies]}, rows.index)
 
 
 def named(model, tokenizer, names: list[str], folder, limit: int | None = None, batch_size: int = 8,
@@ -423,8 +441,23 @@ def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
     """A sample of the harness as one row of `harness`."""
     return {"task": sample["doc"]["task"], "language": sample["doc"]["language"], "prompt": prompt,
             "item": sample["doc"]["id"], "choices": len(sample["doc"]["choices"]), "correct": bool(sample[metrics[0]]),
-            **{name: float(sample[name]) for name in metrics},
+            **{name: float(sample[name]) for name in metrics}, "margin": _margin(sample),
             "hash": sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]}
+
+
+def _margin(sample: dict) -> float:
+    """By how many bits a byte the right option is likelier than the others in the mean, in a sample of the harness: 0 is no
+    knowledge. Where the task asks for `acc_mutual_info`, of what the question adds to each (PMI, arXiv 2104.08315).
+
+    Not a number where the sample's target is no place among the options.
+    """
+    nats = numpy.array([answer[0] for answer in sample["filtered_resps"]])
+    count = len(nats) // (1 + ("acc_mutual_info" in sample["metrics"]))
+    sizes = [max(1, len(option.strip().encode("utf8"))) for _, option in sample["arguments"][:count]]
+    told = (nats[:count] - (nats[count:] if len(nats) > count else 0)) / sizes / numpy.log(2)
+    if not isinstance(sample["target"], int) or count < 2:
+        return numpy.nan
+    return float(told[sample["target"]] - numpy.delete(told, sample["target"]).mean())
 
 
 def _settled(names: list[str], own: dict[str, dict] | None) -> list:
@@ -443,10 +476,12 @@ def _named(task: str, sample: dict):
     """The rows of a sample of a task of the harness: one a metric."""
     written = isinstance(sample["filtered_resps"][0], str)
     texts = {"answer": sample["filtered_resps"][0], "reference": sample["target"]} if written else {}
-    for metric in sample["metrics"]:
-        value = float(sample[metric]) if isinstance(sample[metric], (bool, int, float)) else None
+    options = len(sample["filtered_resps"]) // (1 + ("acc_mutual_info" in sample["metrics"]))
+    for metric, found in {**{name: sample[name] for name in sample["metrics"]},
+                          **({} if written else {"margin": _margin(sample)})}.items():
+        value = float(found) if isinstance(found, (bool, int, float)) else None
         yield {"task": task, "item": sample["doc_id"], "metric": metric, "value": value,
-               "choices": None if written else len(sample["filtered_resps"]),
+               "choices": None if written else options,
                **{"answer": None, "reference": None, **texts}}
 
 

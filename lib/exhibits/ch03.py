@@ -88,8 +88,10 @@ def scaled_adapters(profile: str):
     told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}"
                      for scale, row in main.iterrows())
     n, other, trainings = (main[name, code].iloc[0] for name, code in (("n", language), ("n", "en"), ("trainings", "en")))
+    taken = noted(profile, CHAPTER, "adapter_scale")  # records from before it was chosen have none
+    told += "".join(f"; into the model goes {row.value:g} ({row.reason})" for row in taken.itertuples())
     return drawing, _flat(wide), (
-        f"Gain of {language} and change of English by how much of the adapter is added, in bits/byte: {told} (n = {n:.0f} and "
+        f"Gain of {language} and change of English by scale of the adapter, bits/byte: {told} (n = {n:.0f} and "
         f"{other:.0f} texts, trainings {trainings:.0f}; demonstration scale).")
 
 

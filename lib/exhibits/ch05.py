@@ -4,6 +4,7 @@ from lib.exhibits.units import printed, span, wide
 
 CHAPTER = "05_sft"
 SHARES = ("valid", "right", "repeated", "wrong_language")
+COST = "right answer, bits/byte"
 
 
 @table("C05-T3", CHAPTER, "Answers that are valid, right, repeating, or in the wrong language")
@@ -12,14 +13,15 @@ def answers(profile: str):
 
     Raises FileNotFoundError for a record from before answers were judged.
     """
-    found = measured(profile, CHAPTER, *(f"answers_{share}" for share in SHARES))
+    found = measured(profile, CHAPTER, *(f"answers_{share}" for share in (*SHARES, "bits_per_byte")))
     if found.empty:
         raise FileNotFoundError("Chapter 05 has to run again: what its answers are worth has no record.")
-    found = printed(found.assign(share=found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %",
-                                 heading=found["moment"]))
+    shares = found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %"
+    found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    whole = found[found["task"] == "all"].pivot_table("value", ["start", "language", "share"], "moment", sort=False)
+    whole = found[(found["task"] == "all") & (found["share"] != COST)]
+    whole = whole.pivot_table("value", ["start", "language", "share"], "moment", sort=False)
     told = "; ".join(f"{language} {share} {row['before']:.0f} → {row['after']:.0f}"
                      for (_, language, share), row in whole.loc[[found["start"].iloc[0]]].iterrows())
     return frame, (f"All tasks, before → after: {told} (n = {span(found['n'])} answers, trainings {span(found['trainings'])}; "

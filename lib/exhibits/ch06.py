@@ -8,21 +8,22 @@ from lib.exhibits.panels import level, points, slant, tiles
 from lib.exhibits.units import cells, interval, printed, span, wide
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
-SCORES = ("accuracy", "chrf", "bits_per_byte")
+SCORES = ("accuracy", "margin", "chrf", "bits_per_byte")
 KEYS = {"score": "score", "unit": "unit", "stage": "stage", "against": "against"}
 
 
 @table("P1-T5", CHAPTER, "Scores of every stage in both languages")
 def stages(profile: str):
-    """One row a score; columns are the stages, `estimate [low, high]`, and its `signal`: see `_signal`."""
+    """One row a score; columns are the stages, `estimate [low, high]`, and its `signal`: see `_signal`. A margin is how many
+    bits a byte the right option is likelier than the others, by what the question adds to each."""
     scores = _scores(profile, *SCORES)
     chance = {_name(row): 100 * row["value"] for row in noted(profile, CHAPTER, "chance").to_dict("records")}
     scores["chance"] = [f"{chance[name]:.0f} %" if name in chance else "" for name in scores["score"]]
-    signal = {name: _signal(rows, chance.get(name)) for name, rows in pandas.concat(
+    signal = {name: _signal(rows, 0 if name.startswith("margin") else chance.get(name)) for name, rows in pandas.concat(
         [scores[scores["stage"] == scores["stage"].iloc[0]], _changes(profile, *SCORES)]).groupby("score")}
     scores["signal"] = [f"{signal[name]:.1f}" for name in scores["score"]]
     frame = wide(scores, ["score", "unit", "n", "chance", "signal"], "stage")
-    weak, accuracy = sum(value < 2 for value in signal.values()), scores[scores["metric"] == "accuracy"]
+    accuracy, weak = scores[scores["metric"] == "accuracy"], [name for name, value in signal.items() if value < 2]
     if accuracy.empty:
         return frame, f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
@@ -30,8 +31,9 @@ def stages(profile: str):
     return frame, (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
                    f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} "
                    f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction, "
-                   f"and {weak} of {len(signal)} scores have no signal: nothing in them is two standard errors large "
-                   f"(n = {span(accuracy['n'])} items a task; demonstration scale).")
+                   f"and {len(weak)} of {len(signal)} scores have no signal (nothing of two standard errors), "
+                   f"{sum(f'margin {name}' in signal and f'margin {name}' not in weak for name in weak)} of which have it in "
+                   f"their margin (n = {span(accuracy['n'])} items a task; demonstration scale).")
 
 
 def _signal(rows: pandas.DataFrame, chance: float | None) -> float:

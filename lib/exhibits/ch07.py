@@ -11,7 +11,8 @@ CHAPTER = "07_base_strength"
 ABSENT = "neither test files nor items of the corpus are at hand"
 FILES = ("llama-persian-tests", "parsinlu", "xquad")
 # Which answers a row of C07-F1 counts.
-KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "generated_accuracy": "in words, read as a choice",
+KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "margin": "all, margin of the right letter",
+         "generated_accuracy": "in words, read as a choice",
          "invalid": "in words, invalid answers", "rouge_l": "in words, ROUGE-L", "chrf": "in words, chrF++"}
 # What a metric of C07-F2 sets against each other.
 CHOICES = {"accuracy_difference": "{stage} − {against}", "accuracy_gain_by_base": "{base} − {against}",

@@ -16,8 +16,8 @@ PARTS = {"literature": "MCQ literature", "common knowledge": "MCQ common knowled
 READING = {"f1": "reading comprehension F1 %", "exact_match": "reading comprehension EM %"}
 ENCODINGS = {"retrieval": "retrieval {task} %", "spearman": "ρ×100 {language}",
              "paraphrase_auc": "paraphrase AUC×100 {language}"}
-PRECISION = {"accuracy": "accuracy %", "accuracy_difference": "Δ accuracy", "chrf": "chrF++ {task}",
-             "chrf_difference": "Δ chrF++ {task}", "tokens_per_second": "tokens/s"}
+PRECISION = {"accuracy": "accuracy %", "accuracy_difference": "Δ accuracy", "margin_difference": "Δ margin",
+             "chrf": "chrF++ {task}", "chrf_difference": "Δ chrF++ {task}", "tokens_per_second": "tokens/s"}
 PAPER = {("accuracy", "fa"): "paper Belebele %", ("COMET", "fa-en"): "paper COMET fa-en",
          ("COMET", "en-fa"): "paper COMET en-fa", ("size", ""): "paper GB", ("speed", ""): "paper tokens/s"}
 FORMATS = ("fp32", "bf16", "int8", "nf4")
@@ -31,7 +31,7 @@ def precision_cost(profile: str):
     rows = {kind: {"format": kind} for kind in dict.fromkeys([*facts["precision"], *FORMATS[1:]])}
     for row in found.to_dict("records"):
         rows[row["precision"]] |= {"n": row["n"]} if row["metric"] == "accuracy" else {}
-        rows[row["precision"]][PRECISION[row["metric"]].format(**row)] = interval(row, 1)
+        rows[row["precision"]][PRECISION[row["metric"]].format(**row)] = interval(row)
     for row in facts[facts["fact"].isin(["size", "peak_memory"])].to_dict("records"):
         rows[row["precision"]]["GB" if row["fact"] == "size" else "peak GB"] = f"{row['value'] / 1e9:.2f}"
     for kind, row in rows.items():
@@ -39,7 +39,7 @@ def precision_cost(profile: str):
         reason = facts[(facts["precision"] == kind) & (facts["fact"] == "not_run")]["value"]
         row["remark"] = "left out in this profile" if kind not in set(facts["precision"]) else "".join(reason)
     frame = pandas.DataFrame(rows.values(), dtype=object).fillna("")
-    kinds = ("format", "n", "accuracy", "Δ acc", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
+    kinds = ("format", "n", "accuracy", "Δ acc", "Δ mar", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
     frame = frame[[name for kind in kinds for name in frame if name.startswith(kind)]]
     frame.attrs["printed"] = [name for name in frame if not name.startswith(("chrF", "peak", "paper GB", "paper tokens"))]
     return frame, _precision_reading(facts, found)

@@ -8,8 +8,8 @@ from lib.exhibits.units import cells, interval, listed, printed, span, wide
 
 CHAPTER = "11_multilingual_benchmark"
 FILES, SETS = ("xcopa", "xquad"), ("alpaca-seed-tasks", "multialpaca")
-NAMES = {"accuracy": "accuracy %", "f1": "F1×100", "exact_match": "exact match %", "chrf": "chrF++", "bleu": "BLEU",
-         "F1": "F1×100", "ROUGE": "ROUGE×100"}
+NAMES = {"accuracy": "accuracy %", "margin": "margin, bits/byte", "f1": "F1×100", "exact_match": "exact match %",
+         "chrf": "chrF++", "bleu": "BLEU", "F1": "F1×100", "ROUGE": "ROUGE×100"}
 SHOWN = ["accuracy", "f1", "exact_match", "chrf", "bleu"]
 AVERAGES = ["from English", "into English", "average"]
 POOLED, MEAN = f"language in {AVERAGES}", "language == 'average'"
@@ -64,11 +64,11 @@ def by_language(profile: str):
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size", FILES + SETS)
 def instructions(profile: str):
     """One row a task, measure and language, ours with its paired difference; then the paper's own table."""
-    found = _scores(profile, *(f"{name}_difference" for name in LABELS))
+    found = _scores(profile, *(f"{name}_difference" for name in (*LABELS, "margin")))
     found = need(found[found["contrast"] == "languages"], "multiway")
     frame, reading = differences(found, {"benchmark": "task", "measure": "measure", "language": "language"},
                                  "Multilingual minus English-only instructions, mean over the languages:", MEAN, POOLED, FAMILY)
-    scores = _scores(profile, *SHOWN)
+    scores = _scores(profile, *SHOWN, "margin")
     scores = scores[scores["base"].isin(found["base"]) & scores["instructions"].isin(["en", "multilingual"])]
     keys = ["task", "measure", "language"]
     scores = wide(scores.assign(task=scores["benchmark"]), keys, "instructions").set_index(keys)

@@ -15,20 +15,23 @@ from lib.train import training
 
 
 class Arm(NamedTuple):
-    """Stage an arm starts from, what it trains (see training.Settings), how many times the replay it reads, and of what."""
+    """Stage an arm starts from, what it trains (see training.Settings), how many times the replay it reads, and of what; and
+    in which share of its steps new rows are trained alone, at first (Persian-Phi, arXiv 2512.07454)."""
 
     start: str = "extended"
     method: str = "lora"
     replay: int = 1
     replayed: str = "corpus"
+    rows_first: float = 0.0
 
 
 ARMS = {"main": Arm(), "lora": Arm(), "frozen": Arm(method="frozen"), "full": Arm(method="full"), "unextended": Arm("base"),
         "mean-start": Arm("mean-start"), "no-replay": Arm(replay=0), "more-replay": Arm(replay=3),
-        "generated-replay": Arm(replayed="generated")}
+        "generated-replay": Arm(replayed="generated"), "rows-first": Arm(rows_first=0.2)}
 STREAMS = {"corpus": "en", "generated": "generated"}  # of what is replayed
 MILESTONES = (0.25, 0.5)
 FULL = 1.0  # an adapter as it was trained
+HARM = 0.03  # bits/byte that English from outside may lose to a part of an adapter that is chosen
 
 
 def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
@@ -90,9 +93,10 @@ def in_parts(arm: str) -> bool:
     return arm in ARMS and ARMS[arm][:2] == ("extended", "lora")
 
 
-def scored_at(arm: str, scales: list[float], own: float) -> list[float]:
-    """The scales that a run is scored at: as trained, the main run at that of the stage's model (`own`), `in_parts` at all."""
-    return sorted({FULL, *[own] * (arm == "main"), *scales * in_parts(arm)})
+def scored_at(arm: str, scales: list[float], own: float | None) -> list[float]:
+    """The scales that a run is scored at: as trained, the main run at one that is given for the stage's model (`own`),
+    `in_parts` at all."""
+    return sorted({FULL, *[own] * (arm == "main" and own is not None), *scales * in_parts(arm)})
 
 
 def counted(parts: pandas.DataFrame, own: float) -> pandas.Series:
@@ -115,6 +119,28 @@ def note_scales(record, rows: pandas.DataFrame, base: pandas.DataFrame):
             if against == "base" or scale != FULL:
                 contrast.compare(record, "bits_per_byte_scaled_difference", before.assign(arm=arm, scale=scale), part,
                                  contrast.BITS, by, against=against)
+
+
+def chosen(record, language: str, own: float | None) -> float:
+    """How much of the main run's adapter goes into the stage's model: `own`, or without it what the curve of `note_scales`
+    says, that of the most gain among the scales that cost English HARM at most; where none does, of the least cost.
+
+    Gain and cost are on text from outside, where there is any. The record has the scale as a fact, with the reason. Choosing
+    among a few scales on the texts that they are scored on flatters by less than a scale's standard error.
+    """
+    scale, reason = own, "given"
+    if own is None:
+        found = pandas.DataFrame(record.content["metrics"]).query(
+            "metric == 'bits_per_byte_scaled_difference' and arm == 'main' and against == 'base'")
+        found = found.sort_values("split").drop_duplicates(["scale", "language"])  # `outside` comes before `test`
+        curve = found.pivot(index="scale", columns="language", values="value")
+        cost = curve.get("en", 0 * curve[language])
+        fit = cost <= HARM
+        scale = float(curve.loc[fit, language].idxmin() if fit.any() else cost.idxmin())
+        reason = (f"the most gain of {len(curve)} scales where English loses at most {HARM} bits/byte" if fit.any() else
+                  f"English loses more than {HARM} bits/byte at each of {len(curve)} scales, here the least")
+    record.fact("adapter_scale", scale, "of the adapter", arm="main", reason=reason)
+    return scale
 
 
 def continuations(start: Path, run: Path, prompts: list[str], length: int) -> pandas.DataFrame:

@@ -1,12 +1,14 @@
 """What a model's answers are worth before and after instruction tuning: valid, right, repeating, in the wrong language."""
 import pandas
 
-from lib.data import prompts, text
+from lib.data import corpus, mixture, prompts, text
 from lib.evaluate import measure, scoring
 from lib.study import contrast
 
 NGRAM, MOST = 4, 0.3  # words of a run, and the share of runs said before from which an answer repeats itself
 SHARES = ("valid", "right", "repeated", "wrong_language")
+SCORES = {**{share: contrast.mean(share) for share in SHARES}, "bits_per_byte": contrast.BITS}
+READ = {"en": 0.1, "instructions": 0.2}  # shares of bytes of English text and English instructions
 
 
 def draw(frames, language: str, count: int, longest: int, seed: int) -> pandas.DataFrame:
@@ -19,7 +21,8 @@ def draw(frames, language: str, count: int, longest: int, seed: int) -> pandas.D
 
 
 def judged(model, tokenizer, rows: pandas.DataFrame, length: int) -> pandas.DataFrame:
-    """Greedy answers of at most `length` tokens, a row each: item, task, language, answer and the SHARES as truth values.
+    """Greedy answers of at most `length` tokens, a row each: item, task, language, answer, the SHARES as truth values, and
+    bits and bytes of the right answer (`measure.gold`).
 
     `right` is known of choices alone, and blank elsewhere. `wrong_language` is an answer mostly in another script; one
     in letters of options has none. `repeated` is one of whose runs of NGRAM words more than MOST were said before (rep-4
@@ -33,7 +36,8 @@ def judged(model, tokenizer, rows: pandas.DataFrame, length: int) -> pandas.Data
         for answer, row in zip(answers, rows.to_dict("records"))]
     return pandas.DataFrame({"item": rows["id"].tolist(), "task": rows["task"].tolist(), "language": rows["language"].tolist(),
                              "answer": answers, "valid": ~found["invalid"], "repeated": list(map(repeats, answers)),
-                             "right": found["correct"] if "correct" in found else None, "wrong_language": wrong})
+                             "right": found["correct"] if "correct" in found else None, "wrong_language": wrong,
+                             **measure.gold(model, tokenizer, rows).to_dict("list")})
 
 
 def repeats(answer: str) -> bool:
@@ -44,13 +48,41 @@ def repeats(answer: str) -> bool:
 
 
 def note(record, before: pandas.DataFrame, after: pandas.DataFrame, start: str):
-    """The SHARES of both, and their paired differences, by task and language, and of all tasks together in a language."""
+    """The SCORES of both, and their paired differences, by task and language, and of all tasks together in a language."""
     by = ["language", contrast.unions("task", {"all": lambda tasks: tasks.notna()})]
-    for share in SHARES:
-        sides = [side[side[share].notna()] for side in (before, after)]
+    for name, score in SCORES.items():
+        sides = [_known(side, name) for side in (before, after)]
         for moment, rows in zip(("before", "after"), sides):
-            contrast.note(record, f"answers_{share}", rows, contrast.mean(share), by, start=start, moment=moment)
-        contrast.compare(record, f"answers_{share}_difference", *sides, contrast.mean(share), by, start=start)
+            contrast.note(record, f"answers_{name}", rows, score, by, start=start, moment=moment)
+        contrast.compare(record, f"answers_{name}_difference", *sides, score, by, start=start)
+
+
+def _known(rows: pandas.DataFrame, score: str) -> pandas.DataFrame:
+    """The rows that have a score."""
+    return rows[rows[score].notna()] if score in rows else rows
+
+
+def chats(tokenizer, rows: pandas.DataFrame):
+    """English instructions with their answers as documents, in the form of the chat template."""
+    made = [prompts.example(row) for row in rows[rows["language"] == "en"].to_dict("records")]
+    return corpus.column([tokenizer.apply_chat_template(one["prompt"] + one["completion"], tokenize=False) for one in made])
+
+
+def in_order(streams: dict, language: str, arm: str, budget_bytes: int, seed: int):
+    """Text and English instructions of READ by streams (language, `en`, `instructions`), the same documents in each arm:
+    as one stage, mixed, or as `two-stages`, all instructions behind all text."""
+    shares = {name: share for name, share in READ.items() if len(streams.get(name, ()))}
+    found = mixture.documents(streams, {language: 1 - sum(shares.values()), **shares}, budget_bytes, seed)
+    return found if arm == "one-stage" else sorted(found, key=lambda one: one[0] == "instructions")
+
+
+def note_order(record, judged: pandas.DataFrame, texts: pandas.DataFrame):
+    """The SCORES of answers in each arm and language, bits per byte of plain text, and one stage against two."""
+    parts = {f"order_answers_{name}": (_known(judged, name), score) for name, score in SCORES.items()}
+    for name, (rows, score) in {**parts, "order_bits_per_byte": (texts, contrast.BITS)}.items():
+        contrast.note(record, name, rows, score, ["arm", "language"])
+        if rows["arm"].nunique() > 1:
+            contrast.between(record, f"{name}_difference", rows, score, ["language"], "arm", "two-stages", "one-stage")
 
 
 def shown(rows: pandas.DataFrame, before: pandas.DataFrame, after: pandas.DataFrame, start: str, count: int) -> list[dict]:

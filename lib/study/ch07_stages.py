@@ -152,16 +152,18 @@ def note(record, scores: pandas.DataFrame):
     for where, rows in contrast.groups(scores, [*RUN, "setting", "language", TASKS]):
         name, sound = _measure(where), rows[~rows["flagged"].astype(bool)]
         contrast.note(record, name, rows, contrast.CORRECT, [], **where)
+        contrast.note(record, name.replace("accuracy", "margin"), rows, contrast.MARGIN, [], **where)
         record.fact(f"{name}_chance", rows["chance"].mean(), "share", **where)
         if 0 < len(sound) < len(rows):
             contrast.note(record, f"{name}_unflagged", sound, contrast.CORRECT, [], **where)
 
 
 def compare(record, scores: pandas.DataFrame, stages: list[str], methods: list[str]):
-    """Every paired difference of `contrasts` over the same items, by language, setting and task, and over all tasks."""
+    """Every paired difference of `contrasts` over the same items, by language, setting and task, and over all tasks; of the
+    margins as `margin_difference`, `margin_arm_difference` and so on."""
     for name, rows, column, before, after, labels in contrasts(scores, stages, methods):
-        contrast.between(record, name, rows, contrast.CORRECT, ["language", "setting", TASKS], column, before, after,
-                         **labels)
+        for metric, score in ((name, contrast.CORRECT), (f"margin_{name.removeprefix('accuracy_')}", contrast.MARGIN)):
+            contrast.between(record, metric, rows, score, ["language", "setting", TASKS], column, before, after, **labels)
 
 
 def contrasts(scores: pandas.DataFrame, stages: list[str], methods: list[str]):

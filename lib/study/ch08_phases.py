@@ -177,8 +177,9 @@ def note_formats(record, choices: pandas.DataFrame):
     """Accuracy of each format over the same questions, and its paired difference to the first format."""
     if len(choices):
         rows = choices.rename(columns={"stage": "precision"})
-        contrast.note(record, "accuracy", rows, contrast.CORRECT, ["precision"])
-        contrast.from_first(record, "accuracy_difference", rows, contrast.CORRECT, [], "precision")
+        for name, score in (("accuracy", contrast.CORRECT), ("margin", contrast.MARGIN)):
+            contrast.note(record, name, rows, score, ["precision"])
+            contrast.from_first(record, f"{name}_difference", rows, score, [], "precision")
 
 
 def transferable(items, language: str, longest: int) -> list[str]:

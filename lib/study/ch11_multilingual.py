@@ -22,11 +22,11 @@ from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import contrast
 
 MADE = "10_multialpaca"
-SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "f1": "f1", "exact_match": "exact",
+SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margin", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
-MEASURES = {"choice": ["accuracy", "accuracy_normalised"], "reading_comprehension": ["f1", "exact_match", "invalid"],
+MEASURES = {"choice": ["accuracy", "accuracy_normalised", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
             "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
-ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}
+ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}, {"metric": "acc_mutual_info"}]}
 # The harness' names → the benchmark's; a language is called as in the rest of this companion.
 NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
          "belebele": "Belebele"}
@@ -243,7 +243,7 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
     if len(made):
         rows = measure.harness(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
         rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
-        found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm"]].assign(asked=ASKED[0]))
+        found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm", "margin"]].assign(asked=ASKED[0]))
     return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
 
 
@@ -275,7 +275,7 @@ def note(record, answers: pandas.DataFrame):
     """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
     for where, rows in contrast.groups(answers, ["base", "instructions", "task", "benchmark", "asked", PARTS]):
         for name in MEASURES[where["task"]]:
-            if name not in SHARES or SHARES[name] in rows and rows[SHARES[name]].notna().all():
+            if len(_known(rows, name)) == len(rows):
                 contrast.note(record, name, rows, SCORES[name], [], **where)
     for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
         record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
@@ -297,8 +297,14 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
         for task, measures in MEASURES.items():
             rows = sides[1][sides[1]["task"] == task]
             for score in [score for score in measures if score != "invalid"]:
-                contrast.compare(record, f"{score}_difference", sides[0], rows, SCORES[score],
+                contrast.compare(record, f"{score}_difference", sides[0], _known(rows, score), SCORES[score],
                                  ["task", "benchmark", "asked", PARTS], **labels)
+
+
+def _known(rows: pandas.DataFrame, name: str) -> pandas.DataFrame:
+    """The rows that have a measure."""
+    column = SHARES.get(name)
+    return rows if column is None else rows[rows[column].notna()] if column in rows else rows[:0]
 
 
 def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:
@@ -345,6 +351,7 @@ def _counts(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 # The mean of the languages' scores, where rows are of several.
 SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.items()},
+          "margin": contrast.MARGIN._replace(over="language"),
           "chrf": contrast.CHRF_PLUS._replace(over="language"),
           "bleu": contrast.Score("BLEU", _counts, scoring.of_counts(bleu("en")), "language"),
           "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}

@@ -43,7 +43,7 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
     """Scores a model that is `ready` on task rows, a row an item: item, benchmark, setting, task, language, category, …
 
     Choice rows by the likelihood of their options through the harness (`prompt` as in `measure.harness`, None to
-    leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, hash. With
+    leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, margin, hash. With
     `max_new_tokens` every row is answered too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a
     choice's correctness), exact and f1 or ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises
     ValueError when nothing is left.
@@ -54,7 +54,7 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
         found = measure.harness(model, tokenizer, choices, Path(out), prompt, batch_size)
-        found = found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "hash"]]
+        found = found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "margin", "hash"]]
         scored = scored.merge(found, on="item", how="left", validate="one_to_one")
     if max_new_tokens:
         told = measure.answer(model, tokenizer, rows, max_new_tokens)

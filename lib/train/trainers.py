@@ -55,10 +55,21 @@ class _Fast:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 (rows if matrix(name) else others).append(parameter)
-        groups = [{"params": others, "lr": settings.learning_rate}, {"params": rows, "lr": settings.rows_learning_rate}]
+        groups = [{"params": others, "lr": settings.learning_rate, "waits": settings.rows_first},
+                  {"params": rows, "lr": settings.rows_learning_rate, "waits": 0.0}]
         self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, settings.beta2),
                                            weight_decay=settings.weight_decay, fused=True)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """The Trainer's schedule; what waits for the rows has a rate of 0 meanwhile, then the whole schedule in fewer steps."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        for place, group in enumerate(self.optimizer.param_groups):
+            if first := round(group["waits"] * num_training_steps):
+                course, stretch = scheduler.lr_lambdas[place], num_training_steps / max(1, num_training_steps - first)
+                scheduler.lr_lambdas[place] = functools.partial(_late, course, first, stretch)
+                scheduler._last_lr[place] = group["lr"] = 0.0
+        return scheduler
 
     def pieces(self) -> int:
         """Halves of a batch computed side by side on a CPU: two passes of half the threads waste less than every
@@ -216,6 +227,11 @@ def matrix(name: str) -> str | None:
     """`embed_tokens` or `lm_head` for a parameter that is (part of) that matrix, whatever its architecture calls it."""
     layers = set() if "lora_" in name else set(name.split("."))
     return next((place for place, names in MATRICES.items() if layers & names), None)
+
+
+def _late(course, first: int, stretch: float, step: int) -> float:
+    """The factor of a rate whose schedule begins after the `first` steps and ends with the others'."""
+    return 0.0 if step < first else course((step - first) * stretch)
 
 
 def _show_tied(model):

@@ -47,7 +47,8 @@ class Settings:
     `batch_size` is that of all processes together. `precision` is one of formats.COMPUTED, for `frozen` and `full`;
     empty means what is fast on the machine. `bits` are those of a frozen weight under `lora` (QLoRA, Dettmers et al.
     2023): 16 for the machine's own format, 8, or 4. `guard` watches every step for spikes; without one nothing is
-    watched. `milestones` are shares of the training at which its adapter is kept (`milestone`).
+    watched. `milestones` are shares of the training at which its adapter is kept (`milestone`). `rows_first` is the share of
+    the steps in which embeddings and head are trained alone, before all else goes through the whole schedule.
     """
 
     method: str = "lora"
@@ -69,6 +70,7 @@ class Settings:
     bits: int = 16
     guard: spikes.Rule | None = None
     milestones: tuple[float, ...] = ()
+    rows_first: float = 0.0
 
     def __post_init__(self):
         if self.method not in METHODS:

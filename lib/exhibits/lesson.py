@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from IPython.display import Markdown
 
-from lib.engine import paths
+from lib.engine import paths, repository
 from lib.engine.markup import Markup, rightward
 
 # Paul Tol's pale colours, told apart by colour-blind readers behind black letters; grey is what does not count.
@@ -18,11 +18,15 @@ BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;color:#
 
 
 def peek(function: Callable) -> Markdown:
-    """The source of a function or class of the library, highlighted, with a link to its file."""
+    """The source of a function or class of the library, highlighted, with a link to its file in the repository.
+
+    An executed notebook lies elsewhere than the one it was made from, and a book's page has no files beside it.
+    """
     function = inspect.unwrap(function)
     file, (lines, first) = inspect.getsourcefile(function), inspect.getsourcelines(function)
     name = paths.shown(file)
-    return Markdown(f"[{name}](../{name}), line {first}\n\n```python\n{textwrap.dedent(''.join(lines)).rstrip()}\n```")
+    link = f"{repository.url()}/blob/{repository.BRANCH}/{name}#L{first}"
+    return Markdown(f"[{name}, line {first}]({link})\n\n```python\n{textwrap.dedent(''.join(lines)).rstrip()}\n```")
 
 
 def tokens(pieces: Sequence[str], below: Sequence = (), counted: Sequence[bool] = ()) -> Markup:

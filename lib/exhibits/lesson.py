@@ -38,9 +38,9 @@ def tokens(pieces: Sequence[str], below: Sequence = (), counted: Sequence[bool] 
     lines = [[]]
     for place, (piece, note) in enumerate(zip(pieces, notes, strict=True)):
         colour = COLOURS[place % len(COLOURS)] if not counted or counted[place] else GREY
-        lines[-1].append((piece, f'<bdi style="{BOX.format(colour)}">{html.escape(_visible(piece))}{note}</bdi>'))
+        lines[-1].append((piece, f'<bdi style="{BOX.format(colour)}">{html.escape(visible(piece))}{note}</bdi>'))
         lines.extend([[]] * ("\n" in piece and place + 1 < len(pieces)))
-    return Markup("".join(_line(*zip(*line)) for line in lines), " | ".join(map(_visible, pieces)))
+    return Markup("".join(_line(*zip(*line)) for line in lines), " | ".join(map(visible, pieces)))
 
 
 def _line(pieces: Sequence[str], boxes: Sequence[str]) -> str:
@@ -49,7 +49,7 @@ def _line(pieces: Sequence[str], boxes: Sequence[str]) -> str:
     return f'<bdi dir="{side}" style="display:block;line-height:2">{"".join(boxes)}</bdi>'
 
 
-def _visible(piece: str) -> str:
+def visible(piece: str) -> str:
     """A piece with signs for what cannot be seen: ␣ for the space before a word, ¬ for ZWNJ, ⏎ for a line's end."""
     for unseen, sign in SIGNS.items():
         piece = piece.replace(unseen, sign)

@@ -5,7 +5,7 @@ import pytest
 from lib import exhibits
 from lib.engine import paths, records
 from lib.engine.statistics import Difference
-from lib.exhibits import claims
+from lib.exhibits import claims, front
 
 COMMITTED = paths.ROOT / "figures" / "full" / "records"
 YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
@@ -171,3 +171,21 @@ def test_every_claim_selects_one_metric_of_the_committed_run(monkeypatch):
     found = claims.ledger("full")
     absent = found[found["chapter"].isin([path.stem for path in COMMITTED.glob("*.json")]) & found["value"].isna()]
     assert set(absent["label"]) <= YOUNGER
+
+
+def test_the_readmes_results_are_those_of_the_committed_records(monkeypatch):
+    monkeypatch.delenv("COMPANION_OUTPUT", raising=False)
+    text = (paths.ROOT / "README.md").read_text(encoding="utf8")
+    assert front.told(text) == text, "run `python -m lib.exhibits.front`"
+    assert len(text.splitlines()) <= 90 and text.count("\n| ") >= len(front.FIVE)
+    ledger = claims.ledger(front.PROFILE).set_index("id")
+    for name in front.FIVE:
+        assert f"| {ledger.loc[name, 'claim']} |" in text and f"| {ledger.loc[name, 'verdict']} |" in text
+
+
+def test_the_readmes_sample_is_what_the_model_wrote_before_and_after(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    record = records.Record("03_pretraining", {"profile": "full"}, {})
+    record.rows("continuations", [{"share": share, "prompt": prompt, "continuation": f"{share} <b>\n{prompt}"}
+                                  for share in (0.0, 0.5, 1.0) for prompt in ("او", "ما")])
+    assert front.sample("full").endswith('<div dir="auto">او 0.0 &lt;b&gt; او<br>او 1.0 &lt;b&gt; او</div>')

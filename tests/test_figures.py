@@ -80,6 +80,28 @@ def test_a_figure_is_drawn_with_its_data_and_the_same_each_time(tmp_path, monkey
     assert written[0] == written[1] and set(written[0]) == {".pdf", ".png", ".csv"}
 
 
+@pytest.mark.parametrize("language, word, right", [("fa", "کتاب", True), ("el", "βιβλίο", False), ("hi", "किताब", None)])
+def test_a_sentences_tokens_stand_base_above_extended_in_the_order_of_reading(tmp_path, monkeypatch, language, word, right):
+    """From right to left where it is read so; not at all in a script that the font has not."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    record = records.Record("02_tokenizer", {"profile": "smoke"}, {"revision": "abc", "device": "cpu"})
+    for arm, size in (("base", 0), ("continued BPE", 50)):
+        record.metric("fertility", statistics.Estimate(2.0, 20, 1.9, 2.1), "tokens/word", arm=arm, size=size, language=language)
+        record.fact("new_pieces", size, arm=arm, size=size)
+    cut = {"base": [*word, "<bytes>", "<bytes>"], "continued BPE": [word, "<ZWNJ>", f" {word}"], "appended BPE": [word]}
+    record.rows("cut", [{"tokenizer": arm, "tokens": len(row), "pieces": " · ".join(row)} for arm, row in cut.items()])
+    drawing, _, reading = exhibits.FIGURES["P1-F3"].make("smoke")
+    if right is None:
+        assert len(drawing.axes) == 1 and "sentence" not in reading
+        return
+    base_panel, extended, curve = drawing.axes
+    assert [text.get_text() for text in extended.texts] == [word, "¬", f"␣{word}"] and not curve.texts
+    assert [text.get_text() for text in base_panel.texts] == [*word, "·", "·"]
+    places = [text.get_position()[0] for text in extended.texts]
+    assert places == sorted(places, reverse=right) and all(0 <= place <= 1 for place in places)
+    assert f"the sentence above goes from {len(word) + 2} to 3." in reading
+
+
 def test_the_index_tells_what_was_made_and_what_was_not(carbon_record):
     kept = pages.keep("smoke")
     made = pages.make("smoke")

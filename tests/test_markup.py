@@ -1,11 +1,13 @@
 """What a notebook shows: whole tables, escaped text in its own direction, tokens, and the library's source."""
+import re
+
 import pandas
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from lib import exhibits
 from lib.data import text
-from lib.engine import markup, paths, records, statistics
+from lib.engine import markup, paths, records, repository, statistics
 from lib.exhibits import lesson
 
 PERSIAN = "من به خانه می‌روم"
@@ -65,7 +67,9 @@ def test_tokens_stand_in_the_texts_direction_with_spaces_and_zwnj_seen():
 
 def test_peek_shows_a_functions_own_source_and_where_it_is():
     shown = lesson.peek(text.normalise).data
-    assert shown.startswith("[lib/data/text.py](../lib/data/text.py), line ")
+    file, line, link = re.match(r"\[(\S+), line (\d+)\]\((\S+)\)\n\n", shown).groups()
+    assert link == f"{repository.url()}/blob/main/{file}#L{line}", "right wherever the notebook was executed to"
+    assert (paths.ROOT / file).read_text("utf8").split("\n")[int(line) - 1].startswith("def normalise")
     assert "```python\ndef normalise(string: str, language: str) -> str:\n    \"\"\"One spelling" in shown
     assert "@functools.cache\ndef rewriters" in lesson.peek(text.rewriters).data
 

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lib.data import prompts
-from lib.engine import assets, records
+from lib.engine import assets, keys, paths, records
 from lib.engine.statistics import Estimate
 from lib.evaluate import measure
 from lib.exhibits import card
@@ -195,6 +195,31 @@ def test_what_is_generated_stays_text(run, monkeypatch, capsys):
     assert "&lt;script&gt;instructed" in box.children[1].value and "base" not in box.children[1].value
     chat.Stream(models.speaker("laptop", "base").tokenizer).on_finalized_text("a\x1b[2J\u200cb\n")
     assert capsys.readouterr().out == "a\ufffd[2J\u200cb\n"
+
+
+def test_a_notebook_invites_to_talk_and_is_quiet_where_nobody_can(run, monkeypatch, capsys):
+    monkeypatch.setattr(models, "answer", lambda speaker, *_: speaker.name)
+    for name in ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert chat.invite("laptop") is None and capsys.readouterr().out.startswith("Nobody is here")
+    monkeypatch.setenv("JPY_SESSION_NAME", "05_sft.ipynb")
+    box = chat.invite("laptop")
+    box.children[0].value = "سلام"
+    shown = box.children[1].value
+    assert shown.index(">base</td>") < shown.index(">instructed</td>") and '<p dir="auto">سلام</p>' in shown
+    box = chat.invite("smoke")
+    box.children[0].value = "?"
+    assert "make reproduce PROFILE=smoke" in box.children[1].value or "has no record" in box.children[1].value
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert chat.invite("laptop") is None and "pip install ipywidgets" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("chapter", ["05_sft", "14_paper"])
+def test_the_chat_cell_makes_no_chapter_stale(chapter):
+    tagged = [source for source, tags in keys.cells(paths.notebook(chapter)) if tags == ["chat"]]
+    assert tagged == ["from lib.release.chat import invite\n\ninvite(profile)"]
+    assert not [name for name in keys.of_chapter(chapter, {}) if name.startswith("lib/release")]
 
 
 def test_the_recipe_for_ollama_carries_the_prompt_of_training(run, tmp_path):

@@ -18,6 +18,7 @@ BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
 ORDER = "lib/engine/run.py"  # says what runs before what, and finds nothing
 COLLECTS = "14_paper"
+SILENT = ("bootstrap", "chat")  # tags of cells that leave nothing in a record
 
 
 def of(file: str, *content, without: tuple[str, ...] = (PRESENTATION,)) -> str:
@@ -125,8 +126,8 @@ def _module(name: str) -> Path | None:
 
 
 def _source(chapter: str) -> str:
-    """The code of a notebook without its parameters, its first cell and the notebook's own commands."""
-    found = [source for source, tags in cells(paths.notebook(chapter)) if not {"parameters", "bootstrap"} & {*tags}]
+    """The code of a notebook without its parameters, the cells that find nothing and the notebook's own commands."""
+    found = [source for source, tags in cells(paths.notebook(chapter)) if not {"parameters", *SILENT} & {*tags}]
     lines = "\n".join(found).split("\n")
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 

@@ -1,8 +1,9 @@
 """Exhibits of the tokenizer."""
 import pandas
 
+from lib.engine import records
 from lib.exhibits.base import Lacking, figure, measured, need, noted, table
-from lib.exhibits.panels import axes, errorbars, level
+from lib.exhibits.panels import WIDE, axes, drawable, errorbars, level, pieces
 from lib.exhibits.units import interval, wide
 
 CHAPTER = "02_tokenizer"
@@ -50,9 +51,10 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
             f"{after['value']:.2f} (n = {after['n']} documents){compared}.")
 
 
-@figure("P1-F3", CHAPTER, "Fertility against added pieces")
+@figure("P1-F3", CHAPTER, "A sentence's tokens, and fertility against added pieces")
 def fertility(profile: str):
-    """Tokens a word (or character) of the learned language over new pieces, the three ways, with intervals."""
+    """Tokens a word (or character) of the learned language over new pieces, the three ways, with intervals; above it one
+    sentence as the base and the extended tokenizer cut it."""
     found = measured(profile, CHAPTER, "fertility").query("language != 'en'")
     pieces = noted(profile, CHAPTER, "new_pieces").set_index(["arm", "size"])["value"]
     frame = found[["arm", "size", "value", "low", "high", "n", "language", "unit"]].copy()
@@ -60,7 +62,8 @@ def fertility(profile: str):
         raise Lacking("the text gave no new piece")
     frame["pieces"] = [int(pieces[arm, size]) for arm, size in zip(frame["arm"], frame["size"])]
     base, unit = frame[frame["arm"] == "base"], frame["unit"].iloc[0].replace("/", " a ")
-    drawing, panel = axes()
+    cut = cuts(profile)
+    drawing, panel = _below_a_sentence(cut)
     for marker, arm in zip("os^", [arm for arm in frame["arm"].unique() if arm != "base"]):
         part = pandas.concat([base, frame[frame["arm"] == arm]]).sort_values("pieces")
         # An appended way that was measured once is a point, not a line from the base through sizes nobody measured.
@@ -74,7 +77,28 @@ def fertility(profile: str):
     return drawing, frame.drop(columns="unit"), (
         f"Continued BPE goes from {base['value'].iloc[0]:.2f} {unit} to {last['value'].iloc[0]:.2f} with "
         f"{last['pieces'].iloc[0]} pieces and {last['value'].iloc[-1]:.2f} with {last['pieces'].iloc[-1]} "
-        f"(n = {base['n'].iloc[0]} documents).")
+        f"(n = {base['n'].iloc[0]} documents)"
+        + f"; the sentence above goes from {' to '.join(str(len(row)) for row in cut.values())}" * bool(cut) + ".")
+
+
+def cuts(profile: str) -> dict[str, list[str]]:
+    """The recorded sentence's pieces under the base and extended; empty without these, or without letters to draw them."""
+    rows = records.rows(profile, CHAPTER, "cut").to_dict("records")
+    found = {row["tokenizer"]: row["pieces"].split(" · ") for row in rows if row["tokenizer"] in TOKENIZERS[:2]}
+    return found if len(found) == 2 and drawable("".join(map("".join, found.values()))) else {}
+
+
+def _below_a_sentence(cut: dict[str, list[str]]):
+    """A figure with the pieces of each tokenizer on top, and its axes below; axes alone where there are none."""
+    if not cut:
+        return axes()
+    heights = [*(0.1 + 0.27 * -(-len(row) // 40) for row in cut.values()), 2.4]  # inches; about 40 pieces fill a line
+    drawing, panels = axes(len(heights), width=WIDE, height=sum(heights) + 0.5, height_ratios=heights)
+    for panel, (name, row) in zip(panels, cut.items()):
+        parts = sum(piece == "<bytes>" for piece in row)
+        panel.set_title(f"{name}: {len(row)} tokens" + f", {parts} of them parts of a letter (·)" * (parts > 0), loc="left")
+        pieces(panel, row)
+    return drawing, panels[-1]
 
 
 @figure("P3-F1", CHAPTER, "Compression of the extended tokenizer against the base's")

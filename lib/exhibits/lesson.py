@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from IPython.display import Markdown
 
-from lib.engine import paths
+from lib.engine import paths, repository
 from lib.engine.markup import Markup, rightward
 
 # Paul Tol's pale colours, told apart by colour-blind readers behind black letters; grey is what does not count.
@@ -18,11 +18,15 @@ BOX = "display:inline-block;margin:1px;padding:1px 4px;border-radius:3px;color:#
 
 
 def peek(function: Callable) -> Markdown:
-    """The source of a function or class of the library, highlighted, with a link to its file."""
+    """The source of a function or class of the library, highlighted, with a link to its file in the repository.
+
+    An executed notebook lies elsewhere than the one it was made from, and a book's page has no files beside it.
+    """
     function = inspect.unwrap(function)
     file, (lines, first) = inspect.getsourcefile(function), inspect.getsourcelines(function)
     name = paths.shown(file)
-    return Markdown(f"[{name}](../{name}), line {first}\n\n```python\n{textwrap.dedent(''.join(lines)).rstrip()}\n```")
+    link = f"{repository.url()}/blob/{repository.BRANCH}/{name}#L{first}"
+    return Markdown(f"[{name}, line {first}]({link})\n\n```python\n{textwrap.dedent(''.join(lines)).rstrip()}\n```")
 
 
 def tokens(pieces: Sequence[str], below: Sequence = (), counted: Sequence[bool] = ()) -> Markup:
@@ -34,9 +38,9 @@ def tokens(pieces: Sequence[str], below: Sequence = (), counted: Sequence[bool] 
     lines = [[]]
     for place, (piece, note) in enumerate(zip(pieces, notes, strict=True)):
         colour = COLOURS[place % len(COLOURS)] if not counted or counted[place] else GREY
-        lines[-1].append((piece, f'<bdi style="{BOX.format(colour)}">{html.escape(_visible(piece))}{note}</bdi>'))
+        lines[-1].append((piece, f'<bdi style="{BOX.format(colour)}">{html.escape(visible(piece))}{note}</bdi>'))
         lines.extend([[]] * ("\n" in piece and place + 1 < len(pieces)))
-    return Markup("".join(_line(*zip(*line)) for line in lines), " | ".join(map(_visible, pieces)))
+    return Markup("".join(_line(*zip(*line)) for line in lines), " | ".join(map(visible, pieces)))
 
 
 def _line(pieces: Sequence[str], boxes: Sequence[str]) -> str:
@@ -45,7 +49,7 @@ def _line(pieces: Sequence[str], boxes: Sequence[str]) -> str:
     return f'<bdi dir="{side}" style="display:block;line-height:2">{"".join(boxes)}</bdi>'
 
 
-def _visible(piece: str) -> str:
+def visible(piece: str) -> str:
     """A piece with signs for what cannot be seen: ␣ for the space before a word, ¬ for ZWNJ, ⏎ for a line's end."""
     for unseen, sign in SIGNS.items():
         piece = piece.replace(unseen, sign)

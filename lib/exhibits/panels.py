@@ -2,7 +2,10 @@
 import matplotlib
 import pandas
 from matplotlib import pyplot
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from lib.engine.markup import rightward
+from lib.exhibits import lesson
 from lib.exhibits.units import LEAST, printed
 
 # Okabe & Ito (2008): eight colours that colour-blind readers tell apart.
@@ -74,6 +77,34 @@ def level(panel, value: float, text: str = "", across: bool = False):
     if text:
         panel.annotate(text, (1, value), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                        va="center", color="0.4", fontsize=6)
+
+
+def drawable(text: str) -> bool:
+    """Whether the house's font has every letter of a text."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return all(ord(sign) in known for sign in text if not sign.isspace())
+
+
+def pieces(panel, cut: list[str], size: float = 9.0):
+    """The pieces of a text as coloured boxes one behind another, in lines, from the right where the text is read so.
+
+    Letters are joined within a piece. A ZWNJ is ¬, a space before a word ␣; what stands in <…>, as a part of a letter
+    does, is grey.
+    """
+    panel.set_axis_off()
+    panel.figure.canvas.draw()  # or the panel would not have its width yet
+    box, right = panel.get_window_extent(), rightward(lesson.TAG.sub("", "".join(cut)))
+    step, at, line = 2.1 * size * panel.figure.dpi / 72, 0.0, 0
+    for place, piece in enumerate(cut):
+        shown, colour = lesson.visible(piece), lesson.COLOURS[place % len(lesson.COLOURS)]
+        shown, colour = ("·", lesson.GREY) if lesson.TAG.fullmatch(shown) else (shown, colour)
+        drawn = panel.text(0, 0, shown, fontsize=size, ha="right" if right else "left", va="top",
+                           bbox={"boxstyle": "square,pad=0.2", "facecolor": colour, "edgecolor": "none"})
+        width = drawn.get_window_extent().width + 0.6 * size * panel.figure.dpi / 72
+        at, line = (0.0, line + 1) if at and at + width > box.width else (at, line)
+        across = (box.width - at if right else at) / box.width
+        drawn.set(transform=panel.transAxes, position=(across, 1 - (line * step) / box.height))
+        at += width
 
 
 def tiles(groups, most: int, height: float, **options):

@@ -8,6 +8,8 @@
 """
 import argparse
 import html
+import importlib.util
+import os
 import sys
 import unicodedata
 
@@ -17,6 +19,7 @@ from transformers import TextStreamer
 
 from lib.release import models
 from lib.release.models import Speaker
+from lib.train import training
 
 CELL = 'dir="auto" style="white-space: pre-wrap; text-align: start; vertical-align: top"'
 # What is typed runs in the direction of its own script, as `dir="auto"` does it elsewhere.
@@ -70,8 +73,19 @@ def talk(question: str, profile: str = "laptop", stages: tuple[str, ...] = ("bas
     return HTML(f'<p dir="auto">{html.escape(plain(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')
 
 
+def invite(profile: str):
+    """The `box` of a chapter's notebook, base beside adapted; where nobody could type into it, a sentence and no more."""
+    if not (training.interactive() or "COLAB_RELEASE_TAG" in os.environ):
+        print("Nobody is here to talk to the model: open this notebook in Jupyter, or use `make chat`.")
+    elif not importlib.util.find_spec("ipywidgets"):
+        print("Talking here needs the package ipywidgets: `pip install ipywidgets`, or use `make chat`.")
+    else:
+        return box(profile=profile)
+
+
 def box(**manner):
-    """A text box and below it what `talk` shows of the question in it; takes the arguments of `talk` but the question."""
+    """A text box and below it what `talk` shows of the question in it, or why it cannot; takes the arguments of `talk` but
+    the question."""
     import ipywidgets
     asked = ipywidgets.Text(placeholder="Ask, and press Enter", continuous_update=False, layout={"width": "100%"})
     shown = ipywidgets.HTML(TYPED)
@@ -79,7 +93,10 @@ def box(**manner):
 
     def ask(change):
         question = change["new"].strip()
-        shown.value = TYPED + (talk(question, **manner).data if question else "")
+        try:
+            shown.value = TYPED + (talk(question, **manner).data if question else "")
+        except (ValueError, FileNotFoundError) as error:
+            shown.value = TYPED + f"<p>{html.escape(str(error))}</p>"
 
     asked.observe(ask, "value")
     return ipywidgets.VBox([asked, shown])

@@ -1,0 +1,63 @@
+"""The results in the README: one sample and five claims with what was seen and the verdict, from the committed records.
+
+    python -m lib.exhibits.front     writes them between the two marks in the README
+"""
+import html
+import re
+import sys
+
+from lib.engine import paths, records, run
+from lib.exhibits import ch02, ch14, claims, lesson
+from lib.exhibits.units import in_print, interval
+
+PROFILE = "full"
+FIVE = ("extension-fertility", "extension-equal-bytes", "lora-forgets-less", "replay-keeps-english", "nf4-costs-little")
+MARKS = re.compile(r"(?<=<!-- results, by python -m lib.exhibits.front -->\n).*(?=<!-- end of results -->)", re.S)
+LEDGER = f"figures/{PROFILE}/tables/C14-T4_in_words.md"
+
+
+def sample(profile: str) -> str:
+    """How the model before and after pretraining goes on with one beginning; of older records a sentence's tokens."""
+    rows = records.rows(profile, "03_pretraining", "continuations")
+    if len(rows):
+        first = rows[rows["prompt"] == rows["prompt"].iloc[0]].sort_values("share")
+        before, after = (" ".join(f"{row.prompt} {row.continuation}".split()) for row in first.iloc[[0, -1]].itertuples())
+        return f"Asked to go on, before pretraining and after it:\n\n{_line(before, after)}"
+    cut = ch02.cuts(profile)
+    told = [f"{len(row)} tokens for the {name.replace('continued BPE', 'extended')} tokenizer" for name, row in cut.items()]
+    return f"One sentence is {' and '.join(told)}:\n\n{_line(' · '.join(map(lesson.visible, cut['continued BPE'])))}"
+
+
+def results(profile: str) -> str:
+    """The sample, a row a claim of FIVE, and how many claims of all have which verdict, as Markdown."""
+    ledger = claims.ledger(profile)
+    rows = ["| claim | seen | verdict |", "|---|---|---|"]
+    for test in (ledger[ledger["id"] == name].iloc[0] for name in FIVE):
+        seen = f"{test['label']}: {interval(test)} {in_print(test['unit'])[2]}, n = {test['n']:.0f}"
+        seen = test["remark"] if test["test_verdict"] == claims.ABSENT else seen
+        rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
+    count = ch14.reading(ledger).partition("; ")[0]
+    return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{count} ([every claim in words]({LEDGER})).\n"
+
+
+def _line(*texts: str) -> str:
+    """Texts below each other on one line of Markdown, in the direction of their script."""
+    return f'<div dir="auto">{"<br>".join(map(html.escape, texts))}</div>'
+
+
+def told(text: str) -> str:
+    """The README's text with the results of the committed records, whatever runs there are on this machine."""
+    records.refused.update((PROFILE, chapter) for chapter in run.UPSTREAM)
+    return MARKS.sub(lambda _: results(PROFILE), text)
+
+
+def main() -> int:
+    """Rewrites the README; 0 always."""
+    file = paths.ROOT / "README.md"
+    file.write_text(told(file.read_text(encoding="utf8")), encoding="utf8")
+    print(f"The results in {file.name} are those of figures/{PROFILE}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pandas
@@ -53,10 +54,10 @@ def outdated(made: dict, values: dict) -> list[str]:
 
 
 def named(value) -> list[Path]:
-    """The files that strings anywhere in a parameter's value name."""
+    """The files that strings anywhere in a parameter's value name, and that can be read. (pathlib errs for a long name.)"""
     if isinstance(value, str):
         file = paths.named(value)
-        return [file] if len(value) < 1024 and file.is_file() else []
+        return [file] if os.path.isfile(file) and os.access(file, os.R_OK) else []
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [found for part in parts for found in named(part)]
 

@@ -230,7 +230,8 @@ def _read(completion) -> Reply:
     if not isinstance(text, str) and finish != "length":
         raise ValueError("it has no choices with a text")
     tokens = getattr(getattr(completion, "usage", None), "completion_tokens", None)
-    return Reply(turns.spoken(_hidden(text or "")), "length" if finish == "length" else "stop", tokens=tokens or 0)
+    return Reply(turns.spoken(_hidden(text or "")), "length" if finish == "length" else "stop",
+                 tokens=tokens if isinstance(tokens, int) else 0)
 
 
 def _settled(future, others, got: bool) -> Reply:

@@ -3,8 +3,6 @@
 A few cases of each kind as a rule; COMPANION_CASES=300 tries so many of each, other ones every time, and writes
 docs/reliability-inputs.md.
 """
-import base64
-import bz2
 import contextlib
 import copy
 import gzip
@@ -25,21 +23,24 @@ from pathlib import Path
 import fake_server
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib import exhibits
 from lib.data import corpus, files
-from lib.engine import assets, keys, launch, params, paths, records, run, sweep
+from lib.engine import assets, keys, params, paths, records, run
+from lib.exhibits import pages
+from lib.model import basecheck
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import teacher
 
 CASES = int(os.environ.get("COMPANION_CASES", 0))  # of each kind; 0: as few as each test says
 PATIENCE = 60  # seconds for a case
 OWN = (params.ParameterError, paths.FolderError, assets.AssetError, files.SourceError, teacher.TeacherError, run.ChapterError,
-       exhibits.Lacking)
+       records.RecordError)
 LIBRARY = str(paths.ROOT / "lib")
 LONGEST = 1000  # characters of a sentence that is still read
 TRIED, SECONDS = Counter(), Counter()
@@ -74,8 +75,8 @@ def _hang(*_):
 def _check(error):
     """Raises the error itself unless the project raised it, in one sentence that can be read."""
     inner = traceback.extract_tb(error.__traceback__)[-1]
-    ours = isinstance(error, OWN) or type(error) in (ValueError, FileNotFoundError, RuntimeError) and inner.filename.startswith(LIBRARY)
-    words = str(error)
+    ours = isinstance(error, (*OWN, exhibits.Lacking)) or type(error) in (ValueError, FileNotFoundError, RuntimeError) and inner.filename.startswith(LIBRARY)
+    words = f"{error}." if isinstance(error, exhibits.Lacking) else str(error)  # it is the end of a sentence
     if not ours:
         raise error
     assert "\n" not in words and 20 < len(words) < LONGEST and words.endswith("."), words
@@ -347,3 +348,108 @@ def test_what_a_teacher_writes_is_kept_or_rejected_for_a_reason(mine, texts, lan
         assert len(selfinstruct.read(mine / "tasks.jsonl")) == (tasks["reason"] == "").sum()
         return tasks
     outcome("teachers' replies", act)
+
+
+# Base models
+
+SAID = {"en": "The quick brown fox reads the file.", "fa": "می‌خواهم کتاب‌های تازه را بخوانم."}
+SMALL = st.sampled_from([None, True, False, 0, -1, 1, 3, 7, 64, 500, 5000, 1.5, "", "x", "float16", "<|im_end|>", "</s>", [], [1], {}, {"a": 1}, "LlamaForCausalLM"])
+TEMPLATES = st.sampled_from(["", "{{", "{{ 1/0 }}", "{{ messages[9].content }}", "{% for m in messages %}{{ m.content }}{% endfor %}", "{{ raise_exception('no') }}",
+                             "{{ ''.__class__.__mro__ }}", "{% include 'x' %}", "{{ messages }}" * 50, "Yes", "{% for i in range(9999999) %}x{% endfor %}"])
+
+
+@pytest.fixture(scope="module")
+def bases(byte_tokenizer, tiny_model, tmp_path_factory):
+    """Folders of two good tiny bases."""
+    folder = tmp_path_factory.mktemp("bases")
+    for tied in (True, False):
+        tiny_model(byte_tokenizer, tied).save_pretrained(folder / str(tied))
+        byte_tokenizer.save_pretrained(folder / str(tied))
+    return folder
+
+
+def entry(draw, content):
+    """A place anywhere in a JSON value, as (container, key)."""
+    while True:
+        keys = list(content) if isinstance(content, dict) else range(len(content))
+        key = draw(st.sampled_from(list(keys)[:30] + list(keys)[-3:]))
+        if not isinstance(content[key], (dict, list)) or not content[key] or draw(st.booleans()):
+            return content, key
+        content = content[key]
+
+
+def spoil_base(draw, folder):
+    """Does one thing to a base's folder that somebody's download or export may have done."""
+    from safetensors.torch import load_file, save_file
+    weights = folder / "model.safetensors"
+    file = draw(st.sampled_from(sorted(folder.iterdir())))
+    kind = draw(st.sampled_from(["remove", "cut", "flip", "entry", "entry", "entry", "entry", "drop", "weight", "weight", "template", "folder"]))
+    if kind == "remove":
+        file.unlink()
+    elif kind == "folder":
+        file.unlink()
+        file.mkdir()
+    elif kind in ("cut", "flip"):
+        content, place = file.read_bytes(), draw(st.integers(0, max(0, file.stat().st_size - 1)))
+        file.write_bytes(content[:place] + (b"" if kind == "cut" else bytes([content[place] ^ 0x55]) + content[place + 1:]))
+    elif kind == "template":
+        (folder / "chat_template.jinja").write_text(draw(TEMPLATES))
+    elif kind in ("entry", "drop") and (found := sorted(folder.glob("*.json"))):
+        file = draw(st.sampled_from(found))
+        content = json.loads(file.read_text("utf8"))
+        inner, key = entry(draw, content)
+        if kind == "drop":
+            inner.pop(key)
+        else:
+            inner[key] = draw(SMALL.map(copy.deepcopy))
+        file.write_text(json.dumps(content), "utf8")
+    elif weights.is_file():
+        held = load_file(weights)
+        name = draw(st.sampled_from(sorted(held)))
+        held[name] = {"shape": held[name].flatten()[:-1].clone(), "nan": held[name] * math.nan, "whole": held[name].to(int),
+                      "half": held[name].half(), "empty": held[name][:0]}[draw(st.sampled_from(["shape", "nan", "whole", "half", "empty"]))]
+        save_file(held, weights, metadata={"format": "pt"})
+
+
+@few(25)
+@given(st.data())
+def test_a_base_is_taken_or_refused(bases, data):
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = shutil.copytree(bases / str(data.draw(st.booleans())), Path(scratch) / "base")
+        for _ in range(data.draw(st.integers(0, 2))):
+            with contextlib.suppress(OSError, ValueError):  # what is spoiled already
+                spoil_base(data.draw, folder)
+        outcome("base models", lambda: basecheck.inspect(str(folder), SAID))
+
+
+@few(15)
+@given(st.text(max_size=30) | st.sampled_from(["x" * 300, "~nobody/model", "a\0b", "/", ".", "", "~", "a/b", "a/b@", "a/b@c d", "../../etc/passwd", "http://x/y"]))
+def test_a_base_of_no_such_name_is_refused(name):
+    assert outcome("names of bases", lambda: basecheck.inspect(name, SAID)) is None
+
+
+# Records of other versions
+
+OLD = json.loads(Path(__file__).with_name("old_records.json").read_text("utf8"))  # the first of each chapter that was kept, cut short
+
+
+@few(25)
+@given(st.data())
+def test_a_record_of_another_shape_is_read_or_refused(output, data):
+    content = copy.deepcopy(data.draw(st.sampled_from(OLD)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        inner, key = entry(data.draw, content)
+        if data.draw(st.booleans()):
+            inner.pop(key)
+        else:
+            inner[key] = data.draw(st.sampled_from([None, True, 0, -1, 1.5, "", "x"]))
+
+    # The chapter is told by the folder, not by what the record says.
+    chapter = data.draw(st.sampled_from([record["chapter"] for record in OLD]))
+    place = records.write_json(output / f"runs/full/{chapter}/record.json", content)
+    assert outcome("records", lambda: run.why(place, params.load("full", chapter), []))
+    outcome("records", lambda: (run.minutes("full", chapter), run.offer("full", "04_alignment")))
+    for exhibit in [one for one in (exhibits.FIGURES | exhibits.TABLES).values() if one.chapter == chapter]:
+        outcome("records", lambda: exhibit.make("full"))
+    outcome("records", lambda: (pages.keep("full"), pages.index("full", pandas.DataFrame({"state": [], "chapter": []}))))
+    shutil.rmtree(output / "figures", ignore_errors=True)

@@ -158,8 +158,8 @@ def _opened(path: Path):
         with pyarrow.input_stream(str(path), compression=packing) as stream:
             yield stream
     except OSError as error:
-        found = f"is not a whole {packing} file ({beginning(str(error))}); pack it again" if packing else f"cannot be read ({beginning(str(error))}); write it again"
-        raise SourceError(f"{path} {found}.") from error
+        found = f"is not a whole {packing} file" if packing else "cannot be read"
+        raise SourceError(f"{path} {found} ({beginning(str(error))}); {'pack' if packing else 'write'} it again.") from error
 
 
 def decoded(path: Path, language: str) -> str:

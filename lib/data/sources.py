@@ -416,7 +416,8 @@ def _test(place: str, row: dict, language: str) -> dict:
     if not _filled(row.get("question")):
         raise SourceError(f"{place}: `question` is {beginning(repr(row.get('question')))} and has to be a text.")
     if not isinstance(choices, list) or not 2 <= len(choices) <= MOST_CHOICES or not all(map(_filled, choices)):
-        raise SourceError(f"{place}: `choices` is {beginning(repr(choices))} and has to be a list of 2 to {MOST_CHOICES} texts.")
+        raise SourceError(f"{place}: `choices` is {beginning(repr(choices))} and has to be a list of 2 to {MOST_CHOICES} "
+                          "texts.")
     choices = [text.normalise(choice, code) for choice in choices]
     spelled = list(map(text.folded, choices))
     if len(set(spelled)) < len(spelled):
@@ -431,5 +432,5 @@ def _answer(place: str, answer, spelled: list[str], code: str) -> int:
         return spelled.index(text.folded(text.normalise(answer, code)))
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(spelled):
         return answer
-    raise SourceError(f"{place}: `answer` is {beginning(repr(answer))} and has to be the text of a choice, or its number from 0 to "
-                      f"{len(spelled) - 1}.")
+    raise SourceError(f"{place}: `answer` is {beginning(repr(answer))} and has to be the text of a choice, or its number "
+                      f"from 0 to {len(spelled) - 1}.")

@@ -47,9 +47,12 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
 
 def outdated(made: dict, values: dict) -> list[str]:
     """Why a chapter's record would be another one with these parameters now, each reason in a few words."""
-    before, now = made.get("key"), of_chapter(made["chapter"], values)
+    before = made.get("key")
     if not before:
         return ["made before records had a key"]
+    if not paths.notebook(made["chapter"]).exists():
+        return [f"there is no chapter {made['chapter']} any more"]
+    now = of_chapter(made["chapter"], values)
     return [f"{name} changed" for name in sorted(before.keys() | now) if before.get(name) != now.get(name)]
 
 

@@ -77,7 +77,10 @@ def why(place: Path, values: dict, before: list[Path]) -> list[str]:
     otherwise now, or is older than one `before` it."""
     if not place.exists():
         return ["it has no record yet"]
-    made, written = records.read(place), place.stat().st_mtime
+    try:
+        made, written = records.made(place), place.stat().st_mtime
+    except records.RecordError as error:
+        return [str(error).partition(": ")[0]]
     return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
             *keys.outdated(made, values),
             *(f"{file.parent.name} is new" for file in before if file.exists() and file.stat().st_mtime > written)]
@@ -123,9 +126,9 @@ def left(profile: str, done: str) -> str:
 
 def minutes(profile: str, chapter: str) -> float | None:
     """Minutes of the chapter's last run here, else those of `params/minutes.yaml`; None when neither was measured."""
-    last = record(profile, chapter)
-    return (records.read(last)["measured"]["seconds"] / 60 if last.exists()
-            else params.read(MINUTES).get(profile, {}).get(chapter))
+    with contextlib.suppress(FileNotFoundError, records.RecordError, TypeError):
+        return records.made(record(profile, chapter))["measured"]["seconds"] / 60
+    return params.read(MINUTES).get(profile, {}).get(chapter)
 
 
 def note_minutes(profile: str):
@@ -278,7 +281,7 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     try:
         paths.settle()
         return act(values, options) or 0
-    except (params.ParameterError, paths.FolderError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, records.RecordError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -153,8 +153,8 @@ class Endpoint(Teacher):
 
     def _refusal(self, error) -> str:
         if error.status_code == 404:
-            return (f"{self.endpoint} has no model {self.name!r}, or its base URL is another (most end in /v1): "
-                    f"{_said(error)}")
+            return (f"{self.endpoint} has no model {self.name!r}, or its base URL is another, as most end in /v1 "
+                    f"({_said(error)}): correct `teacher` or `endpoint`.")
         # The server's own words are left out: some repeat the key, or its beginning and end.
         given = "the key" if _key() else "a request without key"
         return f"{self.endpoint} refuses {given} (HTTP {error.status_code}): set {KEY} in the environment."

@@ -279,6 +279,25 @@ def test_benchmark_rows_are_taken_whole_or_refused(mine, case, name):
     outcome("benchmark rows", act)
 
 
+SIZE = 50 if CASES else 2  # MB
+LINE = " ".join(LINES[:5])
+HUGE = {
+    "one line.txt": lambda size: (LINE * (size // len(LINE.encode()))).encode(),
+    "one word.txt": lambda size: ("ا" * (size // 2)).encode(), "nothing but NUL.txt": bytes, "nothing but ends.txt": lambda size: b"\n" * size,
+    "one row.jsonl": lambda size: json.dumps({"text": LINE * (size // len(LINE.encode()))}, ensure_ascii=False).encode(),
+    "one cell.csv": lambda size: f'text\n"{LINE * (size // len(LINE.encode()))}"\n'.encode(),
+    "brackets.json": lambda size: b"[" * size, "one bracket.jsonl": lambda size: b'{"text": "' + b"a" * size,
+    "packed.txt.gz": lambda size: gzip.compress(bytes(size))}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_huge_file_is_taken_or_refused(mine, name):
+    def act():
+        with written(name, HUGE[name](SIZE * 2 ** 20)) as place, written("enough.txt", ENOUGH) as enough:
+            return through(settings_of(corpus_files=[str(enough), str(place)]))
+    outcome("huge files", act)
+
+
 # Replies of a teacher
 
 LABELS = ["Instruction:", "1. Instruction：", "**Input**:", "Output:", "## 3) output :", "###", "---", "Task 4", "<noinput>", "<think>", "</think>",

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from lib.engine import assets, keys, params, paths, reach, records
+from lib.engine.markup import printable
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
@@ -223,7 +224,7 @@ class _Told:
 
     def write(self, text: str):
         *lines, self.rest = (self.rest + text).split("\n")
-        print("".join(f"  {self.number}  {line}\n" for line in lines if "\r" not in line), end="", flush=True)
+        print("".join(f"  {self.number}  {printable(line)}\n" for line in lines if "\r" not in line), end="", flush=True)
 
     def flush(self):
         sys.stdout.flush()

@@ -164,7 +164,7 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
     whole, frame = frame, printed_part(frame)
-    text = f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
+    text = f"**{id}. {exhibit.title}** {markup.inert(reading)}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
     stem.with_suffix(".md").write_text(f"{text.rstrip()}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
@@ -194,7 +194,7 @@ def markdown(frame: pandas.DataFrame) -> str:
 def _plain(value) -> str:
     """A cell as Markdown reads it: blank if unknown, five digits of a float, no bar, tag or line break of its own."""
     text = "" if pandas.api.types.is_scalar(value) and pandas.isna(value) else _digits(value)
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", "<br>")
+    return markup.inert(text).replace("|", "\\|").replace("\n", "<br>")
 
 
 def _digits(value) -> str:

@@ -104,7 +104,7 @@ def _entry(row) -> str:
     links = " · ".join(f"[{ending}]({row.stem}.{ending})" for ending in endings)
     picture = f"![{row.id}. {row.title}]({row.stem}.png)\n\n" if row.kind == "figure" else ""
     # A reading may name a token such as <bytes>, which Markdown would take for HTML.
-    return f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}\n\n{picture}{links}"
+    return f"### {row.id}. {row.title}\n\n{markup.inert(row.reading)}\n\n{picture}{links}"
 
 
 def _chapters(profile: str) -> list[str]:

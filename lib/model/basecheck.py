@@ -42,7 +42,7 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
 def _config(folder: Path):
     """The folder's configuration. Raises ValueError for quantised weights, what is no causal language model, and where
     there is no tokenizer."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if getattr(config, "quantization_config", None):
         raise ValueError("its weights are quantised, and cannot be trained or extended; take the model that they were "
                          "made from.")

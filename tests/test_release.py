@@ -148,7 +148,7 @@ def test_a_talk_in_the_terminal(run, fp32, typed, capsys):
     shown = capsys.readouterr().out
     assert shown.count("[base]\n") == shown.count("[instructed]\n") == 2 and shown.endswith("Goodbye.\n")
     for question in (QUESTION, "Who?"):
-        said = chat.plain(models.answer(models.speaker("laptop", "instructed"), question, 8))
+        said = markup.printable(models.answer(models.speaker("laptop", "instructed"), question, 8))
         assert f"[instructed]\n{said}" in shown
     assert "تاب" in shown
 

@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import pickle
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from lib.data import text
+from lib.engine.params import beginning
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -72,7 +74,7 @@ def stem(path: Path) -> str:
 
 def check(path: Path, *kinds: str):
     """Raises SourceError for a folder, and for a file that is of none of the kinds."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SourceError(f"{path} is a folder, not a file: name the files in it.")
     if kind(path) not in kinds:
         raise SourceError(f"{path} is of an unknown kind {kind(path)!r}; use one of {', '.join(kinds)}, also packed as "
@@ -97,7 +99,7 @@ def texts(path: Path, column: str, language: str) -> Iterator[object]:
         known |= found is not ABSENT
         yield None if found is ABSENT else found
     if first and not known:
-        raise SourceError(f"{path} has no column {column!r}, only {', '.join(_names(first))}; set "
+        raise SourceError(f"{path} has no column {column!r}, only {beginning(', '.join(_names(first)))}; set "
                           "`corpus_text_column`.")
 
 
@@ -148,7 +150,7 @@ def content(path: Path) -> bytes:
 @contextlib.contextmanager
 def _opened(path: Path):
     """The bytes of a file as a stream, unpacked."""
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib errs for a long name
         raise SourceError(f"There is no file {path}; check `corpus_files`, `pair_files` and `test_files` (in "
                           "09_curriculum `corpora`).")
     packing = PACKED.get(path.suffix.lower())
@@ -156,8 +158,8 @@ def _opened(path: Path):
         with pyarrow.input_stream(str(path), compression=packing) as stream:
             yield stream
     except OSError as error:
-        found = f"is not a whole {packing} file ({error}); pack it again" if packing else f"cannot be read ({error})"
-        raise SourceError(f"{path} {found}.") from error
+        found = f"is not a whole {packing} file" if packing else "cannot be read"
+        raise SourceError(f"{path} {found} ({beginning(str(error))}); {'pack' if packing else 'write'} it again.") from error
 
 
 def decoded(path: Path, language: str) -> str:
@@ -210,7 +212,7 @@ def _json(path: Path, language: str) -> Iterator[tuple[int, dict]]:
             raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line, or an array of "
                               "objects.") from error
         if not isinstance(row, dict):
-            raise SourceError(f"{path}, {place} {number} holds {str(row)[:30]!r}, which is no object; write "
+            raise SourceError(f"{path}, {place} {number} holds {beginning(repr(row))}, which is no object; write "
                               'an object a line, like {"text": "…"}, or an array of objects.')
         yield number, row
 
@@ -226,7 +228,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[dict]:
         for batch in file.iter_batches(columns=here or None):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"{path} is not a readable parquet file ({error}).") from error
+        raise SourceError(f"{path} is not a readable parquet file ({beginning(str(error))}); write it again.") from error
 
 
 def _names(row: dict) -> list[str]:

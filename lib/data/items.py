@@ -128,6 +128,8 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     """bitext_verify: do two sentences mean the same? Half do; the others get the target of the pair most like theirs."""
     found, asked = [], [code for code in dict.fromkeys((settings.language, "en")) if code in VERIFY]
     for split, part in pairs.groupby("split"):
+        if len(part) < 2:
+            continue  # a lone pair has no other whose target it could get
         rows = [{**row, "words": set(text.words(text.key(row["target"])))} for row in part.to_dict("records")]
         rows.sort(key=lambda row: len(row["english"]))
         order = sorted(range(len(rows)), key=lambda place: rows[place]["id"])

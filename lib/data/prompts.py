@@ -89,7 +89,7 @@ def end(tokenizer) -> int:
         raise ValueError("The base has no chat template.")
     try:
         behind = around(tokenizer, [{"role": "user", "content": SAMPLE}])[1]
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"The chat template cannot render a question and its answer ({error}).") from error
     found = [row for row in tokenizer(behind, add_special_tokens=False)["input_ids"] if row in special]
     if not found:

@@ -22,6 +22,7 @@ from lxml import etree
 from lib.data import files, prompts, text
 from lib.data.files import SourceError
 from lib.engine import assets, paths
+from lib.engine.params import beginning
 
 # How packages spell languages that have more than one written standard.
 LOCALES = {"en": ("en-GB", "en-US", "C"), "zh": ("zh-CN", "zh_CN", "zh_Hans", "zh-hans"), "pt": ("pt-BR", "pt_BR")}
@@ -411,15 +412,16 @@ def _test(place: str, row: dict, language: str) -> dict:
     """An item of a user's test, checked and normalised."""
     code, choices = row.get("language") or language, row.get("choices")
     if not isinstance(code, str) or not regex.fullmatch("[a-z]{2,3}", code):
-        raise SourceError(f"{place}: `language` is {code!r} and has to be a code, like {language}.")
+        raise SourceError(f"{place}: `language` is {beginning(repr(code))} and has to be a code, like {language}.")
     if not _filled(row.get("question")):
-        raise SourceError(f"{place}: `question` is {row.get('question')!r} and has to be a text.")
+        raise SourceError(f"{place}: `question` is {beginning(repr(row.get('question')))} and has to be a text.")
     if not isinstance(choices, list) or not 2 <= len(choices) <= MOST_CHOICES or not all(map(_filled, choices)):
-        raise SourceError(f"{place}: `choices` is {choices!r} and has to be a list of 2 to {MOST_CHOICES} texts.")
+        raise SourceError(f"{place}: `choices` is {beginning(repr(choices))} and has to be a list of 2 to {MOST_CHOICES} "
+                          "texts.")
     choices = [text.normalise(choice, code) for choice in choices]
     spelled = list(map(text.folded, choices))
     if len(set(spelled)) < len(spelled):
-        raise SourceError(f"{place}: `choices` has one choice twice ({', '.join(choices)}).")
+        raise SourceError(f"{place}: `choices` has one choice twice ({beginning(', '.join(choices))}).")
     return {"id": row.get("id"), "language": code, "question": text.normalise(row["question"], code),
             "choices": choices, "answer": _answer(place, row.get("answer"), spelled, code)}
 
@@ -430,5 +432,5 @@ def _answer(place: str, answer, spelled: list[str], code: str) -> int:
         return spelled.index(text.folded(text.normalise(answer, code)))
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(spelled):
         return answer
-    raise SourceError(f"{place}: `answer` is {answer!r} and has to be the text of a choice, or its number from 0 to "
-                      f"{len(spelled) - 1}.")
+    raise SourceError(f"{place}: `answer` is {beginning(repr(answer))} and has to be the text of a choice, or its number "
+                      f"from 0 to {len(spelled) - 1}.")

@@ -226,14 +226,16 @@ def _private_lists() -> list[str]:
 
 
 def _unpack(file: Path, folder: Path, keep: list[str]):
-    """Unpacks a wheel or a Debian package but for what is not wanted, and for links, so that nothing points outside."""
+    """Unpacks a wheel or a Debian package but for what is not wanted, and for what is no file: links, which may point
+    outside, pipes and devices."""
     if file.suffix == ".whl":
         shutil.unpack_archive(file, folder, "zip")
     elif (done := _run(["dpkg-deb", "--extract", str(file), str(folder)])).returncode:
         raise AssetError(f"{file.name} could not be unpacked ({_first_line(done.stderr)}); try again.")
     for path in list(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or path.is_file() and not any(fnmatch.fnmatch(name, pattern) for pattern in keep):
+        wanted = path.is_file() and any(fnmatch.fnmatch(name, pattern) for pattern in keep)
+        if path.is_symlink() or not path.is_dir() and not wanted:
             path.unlink()
 
 

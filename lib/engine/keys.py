@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pandas
@@ -47,17 +48,20 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
 
 def outdated(made: dict, values: dict) -> list[str]:
     """Why a chapter's record would be another one with these parameters now, each reason in a few words."""
-    before, now = made.get("key"), of_chapter(made["chapter"], values)
+    before = made.get("key")
     if not before:
         return ["made before records had a key"]
+    if not paths.notebook(made["chapter"]).exists():
+        return [f"there is no chapter {made['chapter']} any more"]
+    now = of_chapter(made["chapter"], values)
     return [f"{name} changed" for name in sorted(before.keys() | now) if before.get(name) != now.get(name)]
 
 
 def named(value) -> list[Path]:
-    """The files that strings anywhere in a parameter's value name."""
+    """The files that strings anywhere in a parameter's value name, and that can be read. (pathlib errs for a long name.)"""
     if isinstance(value, str):
         file = paths.named(value)
-        return [file] if len(value) < 1024 and file.is_file() else []
+        return [file] if os.path.isfile(file) and os.access(file, os.R_OK) else []
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [found for part in parts for found in named(part)]
 

@@ -1,5 +1,6 @@
 """How a notebook shows tables and text: whole, escaped, and each script in its own direction."""
 import html
+import unicodedata
 from pathlib import Path
 
 import IPython
@@ -43,6 +44,17 @@ def directed(string: str) -> str:
     return "".join([*parts, html.escape(string[end:])])
 
 
+def inert(string: str) -> str:
+    """A string as a part of Markdown, without tags, links or pictures of its own."""
+    return html.escape(string, quote=False).replace("](", "]&#40;")
+
+
+def printable(string: str) -> str:
+    """The string with a replacement character for each control character but line breaks and tabs: none commands a
+    terminal."""
+    return "".join("\ufffd" if unicodedata.category(sign) == "Cc" and sign not in "\n\t" else sign for sign in string)
+
+
 def frame(shown: pandas.DataFrame) -> str:
     """A frame as an HTML table: every cell whole, no index, five digits of a float; folded away beyond FOLDED rows."""
     head = "".join(f'<th style="text-align:left">{directed(str(name))}</th>' for name in shown.columns)
@@ -69,7 +81,7 @@ def settle():
 def _cell(value) -> str:
     string = _plain(value)
     number = pandas.api.types.is_number(value) and not isinstance(value, bool)
-    lines = "<br>".join(map(directed, string.split("\n")))
+    lines = "<br>".join(map(directed, string.splitlines()))
     return f'<td style="text-align:{"right" if number or rightward(string) else "left"}">{lines}</td>'
 
 

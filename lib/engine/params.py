@@ -69,8 +69,8 @@ def load(profile: str, chapter: str) -> dict:
                              f"{chapter}; profiles that have one: {', '.join(known) or 'none'}.")
     values = read(path)
     if values.get("profile") != profile:
-        raise ParameterError(f"{paths.shown(path)}: key `profile` is {values.get('profile')!r} and has to be "
-                             f"{profile!r}, the name of its folder, or the chapter would write into another profile's run.")
+        raise ParameterError(f"{paths.shown(path)}: key `profile` is {beginning(repr(values.get('profile')))} and has to "
+                             f"be {profile!r}, the name of its folder, or the chapter would write into another profile's run.")
     return check(chapter, values, paths.shown(path))
 
 
@@ -83,8 +83,9 @@ def read(path: Path) -> dict:
     """A flat YAML file as a dict; ParameterError when it is not one, or names a key twice."""
     try:
         values = yaml.load(path.read_text(encoding="utf8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    # A value that is not of its tag, as a month 13, is an error of the constructor that PyYAML calls.
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        reason = beginning(str(error))
         raise ParameterError(f"{paths.shown(path)} is not valid YAML ({reason}); "
                              "write one `key: value` a line.") from error
     if not isinstance(values or {}, dict):
@@ -109,10 +110,10 @@ def compared(known: type[pydantic.BaseModel], values: dict, source: str, whose: 
         error = errors.errors()[0]
     name, fields = error["loc"][0], known.model_fields
     if name not in fields:
-        raise ParameterError(f"{source}: unknown key `{name}` (value {error['input']!r}) for {whose}; "
-                             f"{_nearest(str(name), list(fields), 'key')}.")
+        raise ParameterError(f"{source}: unknown key `{beginning(str(name))}` (value {beginning(repr(error['input']))}) for "
+                             f"{whose}; {_nearest(str(name), list(fields), 'key')}.")
     default, comment = fields[name].default, fields[name].description
-    raise ParameterError(f"{source}: key `{name}` is {values[name]!r}, but {_problem(error, default, comment)}; "
+    raise ParameterError(f"{source}: key `{name}` is {beginning(repr(values[name]))}, but {_problem(error, default, comment)}; "
                          f"the default is {default!r} ({comment}).")
 
 
@@ -134,8 +135,20 @@ def injected(variables: dict) -> dict:
     return {name: value for cell in cells for name, (value, _) in _assignments(cell).items()}
 
 
+def beginning(found: str, most: int = 200) -> str:
+    """The text on one line, or where it is long its beginning, as an error says what it saw."""
+    found = " ".join(found.split())
+    return found if len(found) <= most else f"{found[:most]}…"
+
+
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML as written, except that a key may stand only once."""
+    """YAML as written, except that a key may stand only once, and that nothing is written once and meant twice: a page of
+    aliases may stand for more than any memory holds."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias, *name, is not read", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -173,6 +186,8 @@ def _type(default, comment: str):
     """The type of a default, within the range or the choices that its comment ends in."""
     if isinstance(default, list):
         return list[_type(default[0] if default else None, comment)]
+    if isinstance(default, dict):
+        return dict[str, pydantic.JsonValue]
     kind = Scalar if default is None else type(default)
     limits = re.search(r"\[([^\]]*)\]$", comment)
     if limits and "|" in limits[1]:
@@ -187,19 +202,24 @@ def _type(default, comment: str):
 def _problem(error: dict, default, comment: str) -> str:
     """What is wrong with a value, as the end of a sentence, from pydantic's error."""
     value, kind = error["input"], error["type"]
+    seen = beginning(repr(value))
+    if error["loc"][-1] == "[key]":
+        return f"its key {seen} is {_kind(value)} where a text is needed: quote it"
+    if kind == "invalid-json-value":
+        return f"{seen} in it is {_kind(value)}, neither text nor number: quote it"
     if kind == "list_type":
         return f"it has to be a list, not {_kind(value)}"
     if kind == "finite_number":
-        return f"{value!r} is not a finite number"
+        return f"{seen} is not a finite number"
     limits = comment[comment.rfind("["):]
     if kind == "literal_error":
-        return f"{value!r} is not one of {limits[1:-1].replace(' |', ',')}"
+        return f"{seen} is not one of {limits[1:-1].replace(' |', ',')}"
     if kind in ("greater_than_equal", "less_than_equal"):
-        return f"{value!r} lies outside its range {limits}"
+        return f"{seen} lies outside its range {limits}"
     sample = next(iter(default), None) if isinstance(default, list) else default
     needed = "a single value" if sample is None else _kind(sample)
     number = isinstance(sample, float) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", str(value))
-    return (f"{value!r} is {_kind(value)} where {needed} is needed"
+    return (f"{seen} is {_kind(value)} where {needed} is needed"
             + (", and YAML reads 1e-3 as text: write 1.0e-3" if number else ""))
 
 

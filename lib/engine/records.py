@@ -19,10 +19,29 @@ from lib.engine.statistics import Difference, Estimate
 ROWS = 2 ** 17  # rows of a table that are held in memory until they are written
 _open: dict[tuple[str, str], dict] = {}
 refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
+# The parts of a record; an old one may lack some.
+SHAPE = {"chapter": str, "parameters": dict, "environment": dict, "key": dict, "lacking": dict, "measured": dict,
+         "metrics": list, "facts": list, "rows": dict}
 # Columns that a reader may count on, blank where no row has such a label.
 COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p",
                        "trainings", "least"],
            "facts": ["chapter", "fact", "value", "unit"]}
+
+
+class RecordError(ValueError):
+    """A record that this version cannot use; one sentence says what it lacks and the command that makes it anew."""
+
+
+class Part(dict):
+    """A part of a record that was read: a name that it lacks is a RecordError, which tells how the record is made anew."""
+
+    def __init__(self, content: dict, path: Path):
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name):
+        raise RecordError(f"{paths.shown(self.path)} has no {name!r}, so another version of the companion wrote it: "
+                          f"{remedy(self.path)}.")
 
 
 class Record:
@@ -124,7 +143,28 @@ def load(profile: str, chapter: str) -> dict:
     """The record of a chapter: the open one, else that of `place`; FileNotFoundError if there is none."""
     if (profile, chapter) in _open:
         return _open[profile, chapter]
-    return read(place(profile, chapter))
+    return made(place(profile, chapter))
+
+
+def made(path: Path) -> dict:
+    """The content of a chapter's record, whatever version wrote it; RecordError for what is none."""
+    try:
+        content = read(path)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"{paths.shown(path)} is no record ({error}): {remedy(path)}.") from error
+    parts = content if isinstance(content, dict) else {}
+    wrong = [name for name, kind in SHAPE.items() if not isinstance(parts.get(name, kind()), kind)]
+    lists = [parts.get("metrics", []), parts.get("facts", []), *parts.get("rows", {}).values()] if not wrong else []
+    if wrong or not parts or not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
+        raise RecordError(f"{paths.shown(path)} is no record, or of another version (its {wrong or 'rows'} are of another "
+                          f"kind): {remedy(path)}.")
+    return Part({name: Part(part, path) if isinstance(part, dict) else part for name, part in parts.items()}, path)
+
+
+def remedy(path: Path) -> str:
+    """The command that makes a record anew, from the record's place."""
+    chapter = path.parent.name if path.name == "record.json" else path.stem
+    return f"make it anew by `python -m lib.engine.run {chapter} --profile {path.parents[1].name}`"
 
 
 def read(path: Path) -> dict:

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from lib.engine import assets, keys, params, paths, reach, records
+from lib.engine.markup import printable
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
             "04_alignment": ["03_pretraining"], "05_sft": ["04_alignment"], "06_evaluation": ["05_sft"],
@@ -77,7 +78,10 @@ def why(place: Path, values: dict, before: list[Path]) -> list[str]:
     otherwise now, or is older than one `before` it."""
     if not place.exists():
         return ["it has no record yet"]
-    made, written = records.read(place), place.stat().st_mtime
+    try:
+        made, written = records.made(place), place.stat().st_mtime
+    except records.RecordError as error:
+        return [str(error).partition(": ")[0]]
     return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
             *keys.outdated(made, values),
             *(f"{file.parent.name} is new" for file in before if file.exists() and file.stat().st_mtime > written)]
@@ -123,9 +127,9 @@ def left(profile: str, done: str) -> str:
 
 def minutes(profile: str, chapter: str) -> float | None:
     """Minutes of the chapter's last run here, else those of `params/minutes.yaml`; None when neither was measured."""
-    last = record(profile, chapter)
-    return (records.read(last)["measured"]["seconds"] / 60 if last.exists()
-            else params.read(MINUTES).get(profile, {}).get(chapter))
+    with contextlib.suppress(FileNotFoundError, records.RecordError, TypeError):
+        return records.made(record(profile, chapter))["measured"]["seconds"] / 60
+    return params.read(MINUTES).get(profile, {}).get(chapter)
 
 
 def note_minutes(profile: str):
@@ -220,7 +224,7 @@ class _Told:
 
     def write(self, text: str):
         *lines, self.rest = (self.rest + text).split("\n")
-        print("".join(f"  {self.number}  {line}\n" for line in lines if "\r" not in line), end="", flush=True)
+        print("".join(f"  {self.number}  {printable(line)}\n" for line in lines if "\r" not in line), end="", flush=True)
 
     def flush(self):
         sys.stdout.flush()
@@ -278,7 +282,7 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     try:
         paths.settle()
         return act(values, options) or 0
-    except (params.ParameterError, paths.FolderError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, records.RecordError, ChapterError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -180,7 +180,7 @@ def table(found: Sweep) -> pandas.DataFrame:
     for cell in found.cells:
         row = {"cell": cell.key, **cell.varied, "state": "failed" if cell.error else "waiting", "error": cell.error}
         if cell.record.exists():
-            row |= {"state": "done", "error": "", "seconds": records.read(cell.record)["measured"]["seconds"],
+            row |= {"state": "done", "error": "", "seconds": records.made(cell.record)["measured"]["seconds"],
                     "record": os.path.relpath(cell.record, paths.output())}
         rows.append(row)
     return pandas.DataFrame(rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas
 
 from lib.data import corpus
-from lib.engine import paths, statistics
+from lib.engine import assets, paths, statistics
 from lib.evaluate import measure
 from lib.model import folders
 
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None):
         with tempfile.TemporaryDirectory() as scratch:
             table = scores(folders.load(folder), folders.tokenizer(folder), given.profile,
                            {name: getattr(given, name) for name in SIZES}, Path(scratch))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, assets.AssetError) as error:
         raise SystemExit(str(error)) from error
     if given.csv:
         table.to_csv(given.csv, index=False)

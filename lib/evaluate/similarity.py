@@ -30,7 +30,8 @@ def reference():
     Its one layer of output, mean over a text's tokens, 256 at most. Raises assets.AssetError when it cannot be had.
     """
     folder = next(assets.fetch(REFERENCE).rglob("model/config.json")).parent
-    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (AutoModel.from_pretrained(folder, **folders.SAFE).eval(),
+                        AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     return functools.partial(_pooled, model, tokenizer)
 
 

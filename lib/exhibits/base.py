@@ -13,7 +13,7 @@ import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from lib.engine import markup, params, paths, records
+from lib.engine import keys, markup, params, paths, records, run
 from lib.engine.markup import Markup
 from lib.exhibits.panels import STYLE
 from lib.exhibits.units import FEW, LEAST
@@ -52,11 +52,15 @@ class Exhibit(NamedTuple):
     def make(self, profile: str) -> tuple:
         """What `build` returns, in the house style; the reading tells which public files the chapter lacked.
 
-        Raises Lacking where no row is to be shown.
+        Raises Lacking where no row is to be shown, or where it cannot be made from the records of earlier versions.
         """
         try:
             with pyplot.rc_context(STYLE):
                 *drawn, frame, reading = self.build(profile)
+        except (FileNotFoundError, Lacking):
+            raise
+        except Exception as error:  # what an old record lacks may fail anywhere
+            raise _of_before(profile, self.chapter, error) from error
         finally:
             pyplot.close("all")
         if frame.empty:
@@ -89,6 +93,18 @@ def figure(id: str, chapter: str, title: str, files: tuple[str, ...] = ()):
 def _register(group: dict, kind: str, id: str, chapter: str, title: str, files: tuple[str, ...], build: Callable):
     group[id] = Exhibit(kind, id, chapter, title, files, build)
     return build
+
+
+def _of_before(profile: str, chapter: str, error: Exception) -> Exception:
+    """The error of an exhibit as Lacking, with the way out, where a record of another version may be why."""
+    if isinstance(error, records.RecordError):
+        return Lacking(str(error).rstrip("."))
+    found = {name: records.load(profile, name) for name in {*run.before(chapter), chapter} & {*records.available(profile)}}
+    old = sorted(name for name, made in found.items() if keys.outdated(made, made["parameters"]))
+    if not old:
+        return error
+    return Lacking(f"it cannot be made from records of earlier versions ({', '.join(old)}): make them anew by "
+                   f"`python -m lib.engine.run {' '.join(old)} --profile {profile}`")
 
 
 def need(found, lack: str = ""):
@@ -148,7 +164,7 @@ def save(id: str, profile: str) -> str:
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading
     whole, frame = frame, printed_part(frame)
-    text = f"**{id}. {exhibit.title}** {reading}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
+    text = f"**{id}. {exhibit.title}** {markup.inert(reading)}\n\n{markdown(frame)}\n\n{_cut(whole, frame)}"
     stem.with_suffix(".md").write_text(f"{text.rstrip()}\n", "utf8")
     style = frame.rename(columns=_latex).style.hide(axis="index").format(_latex, na_rep="")
     style.to_latex(stem.with_suffix(".tex"), hrules=True, caption=_latex(f"{exhibit.title}. {reading}"))
@@ -178,7 +194,7 @@ def markdown(frame: pandas.DataFrame) -> str:
 def _plain(value) -> str:
     """A cell as Markdown reads it: blank if unknown, five digits of a float, no bar, tag or line break of its own."""
     text = "" if pandas.api.types.is_scalar(value) and pandas.isna(value) else _digits(value)
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", "<br>")
+    return markup.inert(text).replace("|", "\\|").replace("\n", "<br>")
 
 
 def _digits(value) -> str:

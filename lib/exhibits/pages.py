@@ -29,11 +29,10 @@ def keep(profile: str) -> list[Path]:
     folder = paths.figures(profile) / "records"
     folder.mkdir(exist_ok=True)
     for path in sorted((paths.output() / "runs" / profile).glob("*/record.json")):
-        chapter, unclean = path.parent.name, profile == CLEAN and _unclean(records.read(path))
-        if unclean and chapter != CHAPTER:
+        chapter, why = path.parent.name, _obstacle(profile, path)
+        if why and chapter != CHAPTER:
             records.refused.add((profile, chapter))
-            print(f"The record of {chapter} is not kept in figures/{profile}, because it was {unclean}: commit what was "
-                  "changed and run the chapter again.")
+            print(f"The record of {chapter} is not kept in figures/{profile}, because {why}")
         elif chapter != CHAPTER:
             shutil.copyfile(path, folder / f"{chapter}.json")
     return sorted(folder.glob("*.json"))
@@ -105,12 +104,21 @@ def _entry(row) -> str:
     links = " · ".join(f"[{ending}]({row.stem}.{ending})" for ending in endings)
     picture = f"![{row.id}. {row.title}]({row.stem}.png)\n\n" if row.kind == "figure" else ""
     # A reading may name a token such as <bytes>, which Markdown would take for HTML.
-    return f"### {row.id}. {row.title}\n\n{html.escape(row.reading, quote=False)}\n\n{picture}{links}"
+    return f"### {row.id}. {row.title}\n\n{markup.inert(row.reading)}\n\n{picture}{links}"
 
 
 def _chapters(profile: str) -> list[str]:
     """Those with a record, but the one that collects the exhibits."""
     return [chapter for chapter in records.available(profile) if chapter != CHAPTER]
+
+
+def _obstacle(profile: str, path: Path) -> str:
+    """Why a record is not kept, as the end of a sentence; else empty."""
+    try:
+        unclean = _unclean(records.made(path)) if profile == CLEAN else records.made(path) and ""
+    except records.RecordError as error:
+        return str(error)
+    return f"it was {unclean}: commit what was changed and run the chapter again." if unclean else ""
 
 
 def _unclean(record: dict) -> str:
@@ -125,7 +133,7 @@ def _provenance(profile: str) -> str:
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)["environment"]
         state = f"stale: {old[chapter]}" if chapter in old else "up to date"
-        rows.append(f"| {chapter} | {made['revision'][:10] or 'unknown'} | {made['device']} | {state} |")
+        rows.append(f"| {chapter} | {str(made['revision'] or 'unknown')[:10]} | {made['device']} | {state} |")
     return (f"Made from {len(rows)} records. Demonstration scale: a model of a hundred million parameters and minutes of "
             "training show directions, not the papers' heights. Brackets are 95 % intervals.\n\n"
             + "\n".join(["| chapter | revision | device | record |", "|---|---|---|---|", *rows]))
@@ -139,8 +147,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not keep(profile):
         print(f"Profile {profile} has no records: run `make reproduce PROFILE={profile}` first.", file=sys.stderr)
         return 1
-    made = make(profile)
-    page = index(profile, made)
+    try:
+        made = make(profile)
+        page = index(profile, made)
+    except records.RecordError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")
     return 0
 

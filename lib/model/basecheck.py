@@ -8,6 +8,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from lib.data import prompts
 from lib.data.text import words
+from lib.engine.params import beginning
 from lib.model import embeddings, folders, tokenizer
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -28,9 +29,10 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
     except SafetensorError as error:
         raise ValueError(f"{name} cannot be a base here: a file of its weights is damaged ({error}); fetch it again."
                          ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{name} cannot be a base here: {reason}") from error
+    except Exception as error:  # what is wrong in a file makes its reader raise anything
+        reason = beginning(str(error) or type(error).__name__)
+        way = "" if reason.endswith(".") else "; fetch it again, or choose another base."
+        raise ValueError(f"{beginning(name)} cannot be a base here: {reason}{way}") from error
     _read_from_the_left(name, model)
     found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
              *_chat(model, cutter)]
@@ -40,7 +42,7 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
 def _config(folder: Path):
     """The folder's configuration. Raises ValueError for quantised weights, what is no causal language model, and where
     there is no tokenizer."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if getattr(config, "quantization_config", None):
         raise ValueError("its weights are quantised, and cannot be trained or extended; take the model that they were "
                          "made from.")

@@ -31,6 +31,8 @@ TOY = "toy"  # two layers of random weights under SmolLM2's tokenizer: what take
 SIZES = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              head_dim=16)
 STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
+# What a folder from elsewhere is opened with: no code of its own is run, and no pickled weights are read.
+SAFE = {"trust_remote_code": False, "use_safetensors": True}
 WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 
 
@@ -74,11 +76,14 @@ def load(folder: Path, dtype: torch.dtype | None = None, **options) -> PreTraine
     """
     folder = _place(folder)
     if (folder / "adapter_config.json").exists():
+        if not (folder / "adapter_model.safetensors").exists():
+            raise FileNotFoundError(f"{folder} holds an adapter without adapter_model.safetensors, the only kind that is "
+                                    "read: save it as safetensors.")
         start = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
         return PeftModel.from_pretrained(load(start, dtype, **options), folder, autocast_adapter_dtype=False).eval()
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no model (no config.json): run the chapter that writes it first.")
-    whole, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or machine.dtype()[0], **options,
+    whole, found = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or machine.dtype()[0], **SAFE, **options,
                                                         output_loading_info=True, ignore_mismatched_sizes=True)
     model = _tied(_text_part(whole), whole, found, folder)
     model = _with_rows(model, tokenizer(folder)).eval()
@@ -95,7 +100,7 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """
     folder = _place(folder)
     alone = (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists()
-    loaded = from_sentencepiece(folder) if alone else AutoTokenizer.from_pretrained(folder)
+    loaded = from_sentencepiece(folder) if alone else AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if loaded.eos_token_id is None:
         raise ValueError(f"The tokenizer in {folder} has no EOS token; set eos_token in its tokenizer_config.json.")
     loaded.chat_template = prompts.unthinking(loaded.chat_template)

@@ -11,12 +11,12 @@ import html
 import importlib.util
 import os
 import sys
-import unicodedata
 
 import transformers
 from IPython.display import HTML
 from transformers import TextStreamer
 
+from lib.engine.markup import printable
 from lib.release import models
 from lib.release.models import Speaker
 from lib.train import training
@@ -34,12 +34,7 @@ class Stream(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False):
         """Prints the next words."""
-        super().on_finalized_text(plain(text), stream_end)
-
-
-def plain(text: str) -> str:
-    """The text with a replacement character for each control character but line breaks and tabs."""
-    return "".join("\ufffd" if unicodedata.category(sign) == "Cc" and sign not in "\n\t" else sign for sign in text)
+        super().on_finalized_text(printable(text), stream_end)
 
 
 def converse(speakers: list[Speaker], tokens: int = 200, temperature: float = 0.0):
@@ -69,8 +64,8 @@ def talk(question: str, profile: str = "laptop", stages: tuple[str, ...] = ("bas
     """
     found = {name: models.answer(models.speaker(profile, name), question, tokens, temperature) for name in stages}
     heads = "".join(f'<th style="text-align: start">{html.escape(name)}</th>' for name in found)
-    cells = "".join(f"<td {CELL}>{html.escape(plain(text))}</td>" for text in found.values())
-    return HTML(f'<p dir="auto">{html.escape(plain(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')
+    cells = "".join(f"<td {CELL}>{html.escape(printable(text))}</td>" for text in found.values())
+    return HTML(f'<p dir="auto">{html.escape(printable(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')
 
 
 def invite(profile: str):

@@ -153,8 +153,8 @@ class Endpoint(Teacher):
 
     def _refusal(self, error) -> str:
         if error.status_code == 404:
-            return (f"{self.endpoint} has no model {self.name!r}, or its base URL is another (most end in /v1): "
-                    f"{_said(error)}")
+            return (f"{self.endpoint} has no model {self.name!r}, or its base URL is another, as most end in /v1 "
+                    f"({_said(error)}): correct `teacher` or `endpoint`.")
         # The server's own words are left out: some repeat the key, or its beginning and end.
         given = "the key" if _key() else "a request without key"
         return f"{self.endpoint} refuses {given} (HTTP {error.status_code}): set {KEY} in the environment."
@@ -230,7 +230,8 @@ def _read(completion) -> Reply:
     if not isinstance(text, str) and finish != "length":
         raise ValueError("it has no choices with a text")
     tokens = getattr(getattr(completion, "usage", None), "completion_tokens", None)
-    return Reply(turns.spoken(_hidden(text or "")), "length" if finish == "length" else "stop", tokens=tokens or 0)
+    return Reply(turns.spoken(_hidden(text or "")), "length" if finish == "length" else "stop",
+                 tokens=tokens if isinstance(tokens, int) else 0)
 
 
 def _settled(future, others, got: bool) -> Reply:

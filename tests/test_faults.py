@@ -45,9 +45,9 @@ def test_killed_runs_end_in_the_metrics_of_an_undisturbed_one_and_leave_nothing(
     command = ["lib.engine.run", "all", "--profile", "smoke"]
     expected = kills.undisturbed(kills.Life(house, tmp_path / "whole", command), 120)
     assert len(expected) == 2 and all(len(rows) == 1 for rows in expected.values())
-    report = kills.torment(lambda turn: kills.Life(house, tmp_path / f"life-{turn}", command), expected, 4, random.Random(16),
+    report = kills.torment(lambda turn: kills.Life(house, tmp_path / f"life-{turn}", command), expected, 3, random.Random(16),
                            ["data set", "", "scoring, reading"], longest=8, patience=120)
-    assert report["kills"] == report["survived"] == 4 and not report["wrong"], report
+    assert report["kills"] == report["survived"] == 3 and not report["wrong"], report
 
 
 class Stop(TrainerCallback):
@@ -133,29 +133,20 @@ def test_spoiled_records_frames_and_replies_are_noticed(way, output, tmp_path, c
     assert not again.replies and again.damaged == (way != "emptied")
 
 
-def test_what_was_spoiled_is_made_again_by_the_same_command(tmp_path):
+def test_what_was_spoiled_is_made_again_and_no_clock_says_what_is_new(tmp_path):
     house = build(tmp_path / "house")
-    write(house, "01_corpus", WORK.format("01_corpus") + END)
-    command = ("lib.engine.run", "all", "--profile", "smoke")
-    assert call(house, *command)[0] == 0
-    home = house / "runs/smoke/01_corpus"
-    kept = {name: (home / name).read_bytes() for name in ("0.parquet", "1.parquet")}
-    spoil(home / "0.parquet", "one other byte")
-    (home / "1.parquet").unlink()
-    status, printed = call(house, *command)
-    assert status == 0 and "because runs/smoke/01_corpus/0.parquet is not as it was written" in printed, printed
-    assert {name: (home / name).read_bytes() for name in kept} == kept
-    assert "Nothing to be done" in call(house, *command)[1]
-
-
-def test_a_clock_that_goes_back_makes_nothing_stale_and_hides_nothing(tmp_path):
-    house = build(tmp_path / "house")
+    write(house, "01_corpus", WORK.format("01_corpus") + "record.fact('now', time.time_ns())\n" + END)
     command = ("lib.engine.run", "all", "--profile", "smoke")
     assert call(house, *command)[0] == 0
     first, second = (house / f"runs/smoke/{chapter}/record.json" for chapter in ("01_corpus", "02_tokenizer"))
+    kept = {name: first.with_name(name).read_bytes() for name in ("0.parquet", "1.parquet")}
+    spoil(first.with_name("0.parquet"), "one other byte")
+    first.with_name("1.parquet").unlink()
+    status, printed = call(house, *command)
+    assert status == 0 and "because runs/smoke/01_corpus/0.parquet is not as it was written" in printed, printed
+    assert {name: first.with_name(name).read_bytes() for name in kept} == kept
     os.utime(second, (time.time() - 7200,) * 2)  # written after the clock went back
     assert "Nothing to be done" in call(house, *command)[1]
-    write(house, "01_corpus", "record.fact('more', 1)\n" + END)
     assert call(house, "lib.engine.run", "01_corpus", "--profile", "smoke")[0] == 0
     os.utime(first, (time.time() - 86400,) * 2)
     status, printed = call(house, *command)
@@ -183,7 +174,6 @@ def test_a_full_disk_is_told_and_costs_nothing_that_is_finished(tmp_path):
     assert status == 1 and told_in_a_sentence(printed) and "File too large" in printed, printed
     assert {file: file.read_bytes() for file in before} == before
     assert not list(house.rglob(f"{store.MAKING}*"))
-    assert limited(house, resource.RLIMIT_FSIZE, 2 ** 30)[0] == 0
 
 
 def test_without_a_home_and_with_little_memory_there_is_a_result_or_a_sentence(tmp_path):

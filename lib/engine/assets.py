@@ -142,6 +142,9 @@ def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None)
     except Exception as error:  # the client raises its own, httpx's and the system's errors alike
         raise AssetError(f"The hub {kind} {identifier} could not be fetched ({_first_line(error)}); check its name and "
                          f"revision, run `hf auth login` if it is gated, and {ONLINE}.") from error
+    for blob in sorted({path.resolve() for path in Path(folder).rglob("*") if path.is_file()}):
+        if len(blob.name) == 64 and store.digest(blob) != blob.name:  # how the hub's cache names large files
+            raise AssetError(f"{blob}, of the hub {kind} {identifier}, is not as it was fetched: delete it and try again.")
     return Path(folder)
 
 

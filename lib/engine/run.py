@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     import papermill
     from papermill.exceptions import PapermillExecutionError
     given = given or params.load(profile, chapter)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(store.passing())  # what tools leave of a killed kernel goes with the run
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
     written, executed = record(profile, chapter), paths.run(profile, chapter) / EXECUTED
@@ -234,7 +236,8 @@ def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
                "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "input",
                "--quiet", "all"]
-    return subprocess.Popen(command, pass_fds=[lock.fileno()], **streams)
+    own = {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
+    return subprocess.Popen(command, pass_fds=[lock.fileno()], env=os.environ | own, **streams)
 
 
 class _Told:
@@ -305,6 +308,7 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a stop by hand: no child stays behind
     try:
         paths.settle()
+        _house()
         return act(values, options) or 0
     except (params.ParameterError, paths.FolderError, ChapterError, store.SpoiledError) as error:
         print(error, file=sys.stderr)
@@ -316,6 +320,15 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; the same command continues.", file=sys.stderr)
         return 130
+
+
+def _house():
+    """Gives the tools that write into a home another one for this run, where the home cannot be written."""
+    try:
+        tempfile.TemporaryFile(dir=Path.home()).close()
+    except OSError as error:
+        print(f"The home {Path.home()} cannot be written ({error.strerror}): what tools keep there goes with this run.")
+        os.environ |= {"COMPANION_CACHE": str(paths.cache()), "HOME": str(store.passing())}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -77,8 +77,8 @@ def spoiled(folder: Path, quickly: bool = False) -> list[Path]:
 def discard(folder: Path):
     """Removes what is spoiled below a folder and says so: single files of its own, and every folder that was sealed as one."""
     wrong = spoiled(folder, quickly=True)
-    if wrong:
-        print(f"{told(wrong)}, and is made again.", flush=True)
+    if present := [file for file in wrong if file.exists()]:
+        print(f"{told(present)}: made again.", flush=True)
     for file in wrong:
         home = next(place for place in file.parents if (place / SUMS).exists() or place == folder)
         if home == folder:
@@ -102,7 +102,8 @@ def whole(path: Path, remedy: str) -> Path:
 def told(wrong: list[Path]) -> str:
     """What to say of spoiled files."""
     more = f", and {len(wrong) - 1} more are not either" if len(wrong) > 1 else ""
-    return f"{paths.shown(wrong[0])} is not as it was written (torn, damaged or replaced){more}"
+    state = "as it was written (torn, damaged or replaced)" if wrong[0].exists() else "there any more"
+    return f"{paths.shown(wrong[0])} is not {state}{more}"
 
 
 def digest(file: Path) -> str:
@@ -157,7 +158,7 @@ def _mark() -> str:
 def _machine() -> str:
     """This machine, or its container, in which a process number means a process."""
     space = Path("/proc/self/ns/pid")
-    return f"{platform.node()}.{space.stat().st_ino if space.exists() else 0}"
+    return hashlib.sha256(f"{platform.node()} {space.stat().st_ino if space.exists() else 0}".encode()).hexdigest()[:8]
 
 
 def _abandoned(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
     python -m tests.faults kills 50 FOLDER    kills in smoke, in a sweep and in a training of two processes (about an hour)
     python -m tests.faults spoiled FOLDER     every file that a finished smoke run in FOLDER left, spoiled in four ways
+    python -m tests.faults resources FOLDER   full disks, little memory, no home, two runs at once; as root
     python -m tests.faults table              docs/reliability.md from what the others found
 
 What they find lies in FOLDER and in tests/faults/found/; everything runs in a copy of the last commit.
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 from lib.engine import paths
-from tests.faults import kills, spoiled, table
+from tests.faults import kills, resources, spoiled, table
 
 SEED = 16
 TWO = "distributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 2\nmain_process_port: 0\nuse_cpu: true\n"
@@ -34,8 +35,8 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def killed(number: int, folder: Path):
-    """Kills in the chapters of smoke, in its sweep, and in a training of two processes; notes what became of each.
+def killed(number: int, folder: Path) -> list[dict]:
+    """Kills in the chapters of smoke, in its sweep, and in a training of two processes; what became of each, noted too.
 
     An eighth of the kills goes to the sweep and the processes each, four are of runs whose cache is empty.
     """
@@ -59,18 +60,19 @@ def killed(number: int, folder: Path):
 
     sweeping = again(sweep, "sweeps")
     swept = kills.undisturbed(sweeping("whole"))
-    kills.torment(sweeping, swept, few, draw, ["", "training step", "model", "record"], 40, told=told("a sweep"))
+    found = [kills.torment(sweeping, swept, few, draw, ["", "training step", "model", "record"], 40, told=told("a sweep"))]
     subprocess.run(["rm", "-rf", whole.output / "runs/smoke/sweeps"], check=True)
     (root / "two.yaml").write_text(TWO)
     (root / "params/smoke/launch.yaml").write_text("accelerate: two.yaml\n")
     sharing = again(["lib.engine.run", "05_sft", "--profile", "smoke"], "05_sft")
-    kills.torment(sharing, kills.undisturbed(sharing("whole")), few, draw, ["", "training step", "checkpoint", "model"],
-                  told=told("two processes"))
+    shared = kills.undisturbed(sharing("whole"))
+    found.append(kills.torment(sharing, shared, few, draw, ["", "training step", "checkpoint", "model"], told=told("two processes")))
     (root / "params/smoke/launch.yaml").unlink()
-    kills.torment(lambda turn: kills.Life(root, folder / f"life-{turn}", chapters, whole.cache), expected,
-                  number - first - 2 * few, draw, ANY, 75, each=18, told=told("14 chapters"))
-    kills.torment(lambda turn: kills.Life(root, folder / f"empty-{turn}", chapters), expected, first, draw, FIRST,
-                  told=told("14 chapters, with an empty cache"))
+    found.append(kills.torment(lambda turn: kills.Life(root, folder / f"life-{turn}", chapters, whole.cache), expected,
+                               number - first - 2 * few, draw, ANY, 75, each=18, told=told("14 chapters")))
+    found.append(kills.torment(lambda turn: kills.Life(root, folder / f"empty-{turn}", chapters), expected, first, draw, FIRST,
+                               told=told("14 chapters, with an empty cache")))
+    return found
 
 
 def note(name: str, found: dict):
@@ -93,7 +95,8 @@ def main() -> int:
     one = kinds.add_parser("kills")
     one.add_argument("number", type=int)
     one.add_argument("folder", type=Path)
-    kinds.add_parser("spoiled").add_argument("folder", type=Path)
+    for name in ("spoiled", "resources"):
+        kinds.add_parser(name).add_argument("folder", type=Path)
     kinds.add_parser("table")
     given = parser.parse_args()
     revision()
@@ -101,6 +104,8 @@ def main() -> int:
         killed(given.number, given.folder.resolve())
     elif given.kind == "spoiled":
         note("spoiled", spoiled.survey(given.folder.resolve()))
+    elif given.kind == "resources":
+        note("resources", resources.survey(given.folder.resolve()))
     else:
         table.write()
     return 0

@@ -32,8 +32,10 @@ LLAMA_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' 
                   "{% endif %}{% endfor %}")
 
 
-def pytest_collection_modifyitems(items):
-    """What takes longest begins first, so that no process waits for it alone in the end."""
+def pytest_collection_modifyitems(config, items):
+    """What takes longest begins first, so that no process waits for it alone in the end; faults are made on demand."""
+    if "faults" not in config.getoption("-m"):
+        items[:] = [item for item in items if item.get_closest_marker("faults") is None]
     items.sort(key=lambda item: item.get_closest_marker("chain") is None)
 
 

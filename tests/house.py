@@ -10,10 +10,10 @@ from lib.engine import paths
 
 PARAMETERS = 'profile = "laptop"  # profile\nseed = 0  # seed [0..9]\nrows = 3  # rows to count [1..9]\nfile = ""  # a text'
 # No chapter.begin: it loads torch, and the engine does not care.
-BEGIN = ('from lib import exhibits\nfrom lib.engine import keys, records\n\n'
+BEGIN = ('from lib import exhibits\nfrom lib.engine import keys, records, run\n\n'
          'values = {{"profile": profile, "seed": seed, "rows": rows, "file": file}}\n'
          'record = records.Record("{0}", values, {{}})\n'
-         'record.content["key"] = keys.of_chapter("{0}", values)\n'
+         'record.content |= {{"key": keys.of_chapter("{0}", values), "rests": run.rests(profile, "{0}")}}\n'
          'print("hello from", rows)')
 END = "record.write(seconds=0)"
 CHAPTERS = ("01_corpus", "02_tokenizer")

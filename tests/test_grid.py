@@ -98,7 +98,7 @@ def exam(english, persian):
 
 
 def test_plain_sentences_are_asked_too(exam, tmp_path, english):
-    assert {*exam.texts["text"], *exam.choices["text"], "Un perro."} - grid.asked(exam, tmp_path) == {"Un perro."}
+    assert {*exam.texts["text"], *exam.choices["text"], "Un perro."} - grid.asked(exam) == {"Un perro."}
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
         return {"task": "dialogue", "language": "id", "text": text, "answer": answer, "bytes": 9, **more}
     told = pandas.DataFrame([{"task": "translation", "language": "en", "to": "fa", "text": "The cat sat on the mat today.",
                               "choices": None, "answer": persian[1]}])
-    asked = multilingual.asked(told, ["id"], [], tmp_path, [persian[0]])
+    asked = multilingual.asked(told, ["id"], [], [persian[0]])
     pool = pandas.DataFrame([
         instruction("Apa sebabnya?\norang itu membuka keran air di dapur"), instruction("Tulis sesuatu.", persian[0]),
         instruction("Siapa?", f"{persian[1]} و بس"), instruction("Mengapa langit biru?"),

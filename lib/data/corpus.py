@@ -64,12 +64,13 @@ def path(profile: str, name: str) -> Path:
 
 
 def read(profile: str, name: str) -> pandas.DataFrame:
-    """An artefact as a frame. Raises FileNotFoundError when chapter 01 has not run."""
+    """An artefact as a frame. Raises FileNotFoundError when chapter 01 has not run, store.SpoiledError when the file is
+    not as that wrote it."""
     file = path(profile, name)
+    command = f"`python -m lib.engine.run {CHAPTER} --profile {profile}`"
     if not file.exists():
-        raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, "
-                                f"`python -m lib.engine.run {CHAPTER} --profile {profile}`.")
-    return pandas.read_parquet(file)
+        raise FileNotFoundError(f"{file} is not there: run chapter {CHAPTER} first, {command}.")
+    return records.read_frame(file, f"run chapter {CHAPTER} again, {command}")
 
 
 def column(texts: Iterable[str]) -> Sequence[str]:

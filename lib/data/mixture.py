@@ -22,7 +22,7 @@ from datasets.arrow_dataset import Column
 from datasets.arrow_writer import ArrowWriter
 from tokenizers import Tokenizer
 
-from lib.engine import pool
+from lib.engine import pool, store
 
 EXCERPT = 4000  # characters; longer documents are read in parts, so that a small budget still reads many of them
 BATCH, WRITTEN = 100, 200  # texts that are read or tokenised at a time, blocks that are written at a time
@@ -53,7 +53,7 @@ def blocks(documents: Iterable[tuple[str, str]], tokenizer, length: int) -> data
     Columns input_ids, labels, bytes (of the text in the block) and stream, in a temporary file that goes with the process.
     Prints the streams' shares and how many tokens were left over. Raises ValueError when not one block can be filled.
     """
-    file = Path(tempfile.mkdtemp(dir=_scratch().name)) / "blocks.arrow"
+    file = Path(tempfile.mkdtemp(dir=store.passing())) / "blocks.arrow"
     sizes, buffers = Counter(), {}
     with ArrowWriter(features=ROW, path=str(file), writer_batch_size=1000) as writer:
         filled = _filled(documents, tokenizer, length, buffers)
@@ -72,12 +72,6 @@ def blocks(documents: Iterable[tuple[str, str]], tokenizer, length: int) -> data
     parts = ", ".join(f"{name} {size / total:.1%}" for name, size in sorted(sizes.items()))
     print(f"{count:,} blocks of {length} tokens, {total:,} bytes: {parts}; {left} tokens left over.")
     return datasets.Dataset.from_file(str(file))
-
-
-@functools.cache
-def _scratch() -> tempfile.TemporaryDirectory:
-    """A folder that is removed when this process ends."""
-    return tempfile.TemporaryDirectory(prefix="blocks-")
 
 
 def _draw(name: str, texts: Sequence[str], quota: int, seed: int):
@@ -144,7 +138,7 @@ def _filled(documents, tokenizer, length: int, buffers: dict):
 
 def _tokens(documents, tokenizer):
     """(stream, ids, bytes) of every document: its token ids with EOS behind, and the bytes of text each token brings."""
-    file = Path(tempfile.mkdtemp(dir=_scratch().name)) / "tokenizer.json"
+    file = Path(tempfile.mkdtemp(dir=store.passing())) / "tokenizer.json"
     file.write_text(tokenizer.backend_tokenizer.to_str(), "utf8")
     coder = functools.partial(_coded, str(file), tokenizer.eos_token_id)
     return itertools.chain.from_iterable(pool.batches(coder, documents, "tokens", BATCH))

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ from urllib.parse import quote
 import pooch
 import yaml
 
-from lib.engine import paths, reach
+from lib.engine import paths, reach, store
 
 DOWNLOADS = 8  # public files that are fetched side by side
 ONLINE = "connect once (later runs work offline), or copy a filled cache and name it in COMPANION_CACHE"
@@ -63,9 +62,13 @@ def fetch(name: str) -> Path:
     asset = entry(name)
     if asset["kind"] == "hub":
         return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
-    if not (_home(name) / "provenance.json").exists():
+    home = _home(name)
+    if wrong := store.spoiled(home):
+        print(f"{store.told(wrong)}: {name} is fetched again.")
+        shutil.rmtree(home)
+    if not (home / "provenance.json").exists():
         _install(name, asset)
-    return _home(name) / "content"
+    return home / "content"
 
 
 def file(name: str, path: str) -> Path:
@@ -139,6 +142,9 @@ def hub(identifier: str, kind: str = "model", patterns: list[str] | None = None)
     except Exception as error:  # the client raises its own, httpx's and the system's errors alike
         raise AssetError(f"The hub {kind} {identifier} could not be fetched ({_first_line(error)}); check its name and "
                          f"revision, run `hf auth login` if it is gated, and {ONLINE}.") from error
+    for blob in sorted({path.resolve() for path in Path(folder).rglob("*") if path.is_file()}):
+        if len(blob.name) == 64 and store.digest(blob) != blob.name:  # how the hub's cache names large files
+            raise AssetError(f"{blob}, of the hub {kind} {identifier}, is not as it was fetched: delete it and try again.")
     return Path(folder)
 
 
@@ -152,15 +158,14 @@ def _install(name: str, asset: dict):
     home = _home(name)
     print(f"Fetching {name} {asset['version']} ({asset['kind']}, {asset['licence']}) …", flush=True)
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{name}-") as scratch:
-            file, version = PACKAGES[asset["kind"]](name, asset, Path(scratch))
+        with store.scratch(home.parent) as scratch:
+            file, version = PACKAGES[asset["kind"]](name, asset, scratch)
             found = {"version": version, "sha256": _verify(name, asset, file, version)}
-            staged = Path(scratch) / "staged"
+            staged = scratch / "staged"
             staged.mkdir()
             _unpack(file, staged / "content", asset.get("keep", ["*"]))
             (staged / "provenance.json").write_text(json.dumps(found), encoding="utf8")
-            staged.rename(home)
+            store.seal(staged).rename(home)
     except OSError as error:
         if (home / "provenance.json").exists():
             return  # another process was faster
@@ -242,11 +247,16 @@ def _unpack(file: Path, folder: Path, keep: list[str]):
 def _url(name: str, place: Path, sha256: str) -> Path:
     """A file of a public repository in the cache, downloaded when missing or damaged; its sha256 is checked."""
     target = paths.cache() / "files" / place
-    if not target.exists() and not reach.reaches("files"):
+    if store.digest(target) == sha256:
+        return target
+    if not reach.reaches("files"):
         raise NotAvailable(f"{name} is a public file, and no server of these is in reach; {ONLINE}, "
                            "or name a folder that holds it in COMPANION_DATA.")
     try:
-        return Path(pooch.retrieve(f"{reach.RAW}/{quote(place.as_posix())}", sha256, target.name, target.parent))
+        with store.scratch(target.parent) as scratch:
+            pooch.retrieve(f"{reach.RAW}/{quote(place.as_posix())}", sha256, target.name, scratch)
+            (scratch / target.name).replace(target)
+        return target
     except ValueError as error:  # how pooch says that the hash differs
         raise AssetError(f"{name} is damaged or was replaced ({_first_line(error)}); try again, "
                          "and if it stays so report it.") from error

@@ -26,7 +26,7 @@ def begin(chapter: str, variables: dict) -> records.Record:
     values = {name: variables[name] for name in params.defaults(chapter) | params.injected(variables)}
     values = params.check(chapter, values, "the notebook's parameters")
     record = records.Record(chapter, values, machine.describe() | launch.settle(values["profile"]).describe())
-    record.content["key"] = keys.of_chapter(chapter, values)
+    record.content |= {"key": keys.of_chapter(chapter, values), "rests": run.rests(values["profile"], chapter)}
     _settle(values["seed"])
     _announce(record.content["environment"], values["seed"])
     if needed := run.offer(values["profile"], chapter):

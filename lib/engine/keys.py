@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas
 
-from lib.engine import machine, paths, records
+from lib.engine import machine, paths, records, store
 
 BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
@@ -72,7 +72,11 @@ def kept(file: Path, key: str, make) -> pandas.DataFrame:
     That may have been in a sweep's cell (`paths.twins`). `attrs` of the frame are kept too.
     """
     for place in filter(Path.exists, paths.twins(file)):
-        found = pandas.read_parquet(place)
+        try:
+            found = records.read_frame(place, "it is made again")
+        except store.SpoiledError as error:
+            print(error)
+            continue
         if found.attrs.get("key") == key:
             print(f"{paths.shown(place)}: made before from the same code, settings and data, not repeated.")
             return found

@@ -13,9 +13,10 @@ import pandas
 import pyarrow
 from pyarrow import parquet
 
-from lib.engine import paths
+from lib.engine import paths, store
 from lib.engine.statistics import Difference, Estimate
 
+REMEDY = "delete it, and run the command that made it again"
 ROWS = 2 ** 17  # rows of a table that are held in memory until they are written
 _open: dict[tuple[str, str], dict] = {}
 refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
@@ -28,7 +29,7 @@ COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit",
            "facts": ["chapter", "fact", "value", "unit"]}
 
 
-class RecordError(ValueError):
+class RecordError(store.SpoiledError):
     """A record that this version cannot use; one sentence says what it lacks and the command that makes it anew."""
 
 
@@ -41,7 +42,7 @@ class Part(dict):
 
     def __missing__(self, name):
         raise RecordError(f"{paths.shown(self.path)} has no {name!r}, so another version of the companion wrote it: "
-                          f"{remedy(self.path)}.")
+                          f"{anew(self.path)}.")
 
 
 class Record:
@@ -89,33 +90,29 @@ class Record:
         """Adds what was measured around the chapter (seconds, kWh, peak memory) and writes the record."""
         self.content["measured"] = measured
         _open.pop((self.profile, self.chapter), None)
-        return write_json(paths.run(self.profile, self.chapter) / "record.json", self.content)
+        return write_json(paths.run(self.profile, self.chapter) / "record.json", self.content, sealed=True)
 
 
-def write_json(path: Path, content) -> Path:
-    """Writes JSON, atomically."""
+def write_json(path: Path, content, sealed: bool = False) -> Path:
+    """Writes JSON as `store.atomically` does."""
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False, default=_plain)
-    return atomically(path, lambda temporary: temporary.write_text(text, encoding="utf8"))
+    return store.atomically(path, lambda temporary: temporary.write_text(text, encoding="utf8"), sealed)
 
 
 def write_frame(path: Path, frame: pandas.DataFrame) -> Path:
-    """Writes a frame as parquet, atomically; the bytes do not depend on the pieces that it was put together from."""
+    """Writes a frame as parquet, sealed; the bytes do not depend on the pieces that it was put together from."""
     table = pyarrow.Table.from_pandas(frame)
 
     def write(temporary: Path):
         with parquet.ParquetWriter(temporary, table.schema, compression="snappy") as file:
             for start in range(0, max(1, len(table)), ROWS):
                 file.write_table(table.slice(start, ROWS).combine_chunks())
-    return atomically(path, write)
+    return store.atomically(path, write, sealed=True)
 
 
-def atomically(path: Path, write) -> Path:
-    """Writes (`write` takes a path) through a temporary file and a rename, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    os.replace(temporary, path)
-    return path
+def read_frame(path: Path, remedy: str = "run what made it again") -> pandas.DataFrame:
+    """The frame of a parquet file. Raises store.SpoiledError with the remedy for one that is not as it was written."""
+    return pandas.read_parquet(store.whole(path, remedy))
 
 
 def known(value):
@@ -134,8 +131,7 @@ def digest(path: Path) -> str:
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             total.update(file.relative_to(path).as_posix().encode())
-            with open(file, "rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
+            total.update(bytes.fromhex(store.digest(file)))
     return total.hexdigest()
 
 
@@ -148,28 +144,28 @@ def load(profile: str, chapter: str) -> dict:
 
 def made(path: Path) -> dict:
     """The content of a chapter's record, whatever version wrote it; RecordError for what is none."""
-    try:
-        content = read(path)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(f"{paths.shown(path)} is no record ({error}): {remedy(path)}.") from error
+    content = read(path, anew(path))
     parts = content if isinstance(content, dict) else {}
     wrong = [name for name, kind in SHAPE.items() if not isinstance(parts.get(name, kind()), kind)]
     lists = [parts.get("metrics", []), parts.get("facts", []), *parts.get("rows", {}).values()] if not wrong else []
     if wrong or not parts or not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
         raise RecordError(f"{paths.shown(path)} is no record, or of another version (its {wrong or 'rows'} are of another "
-                          f"kind): {remedy(path)}.")
+                          f"kind): {anew(path)}.")
     return Part({name: Part(part, path) if isinstance(part, dict) else part for name, part in parts.items()}, path)
 
 
-def remedy(path: Path) -> str:
+def anew(path: Path) -> str:
     """The command that makes a record anew, from the record's place."""
     chapter = path.parent.name if path.name == "record.json" else path.stem
     return f"make it anew by `python -m lib.engine.run {chapter} --profile {path.parents[1].name}`"
 
 
-def read(path: Path) -> dict:
-    """The content of a record's file."""
-    return json.loads(path.read_text(encoding="utf8"))
+def read(path: Path, remedy: str = REMEDY) -> dict:
+    """The content of a record's file. Raises store.SpoiledError with the remedy for one that is not as it was written."""
+    try:
+        return json.loads(store.whole(path, remedy).read_text(encoding="utf8"))
+    except (ValueError, RecursionError) as error:
+        raise store.SpoiledError(f"{paths.shown(path)} is no whole JSON file ({error}): {remedy}.") from error
 
 
 def place(profile: str, chapter: str) -> Path:

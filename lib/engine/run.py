@@ -11,12 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import yaml
 
-from lib.engine import assets, keys, params, paths, reach, records
+from lib.engine import assets, keys, params, paths, reach, records, store
 from lib.engine.markup import printable
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
@@ -29,6 +30,7 @@ COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
+EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
 
@@ -74,17 +76,27 @@ def stale(profile: str) -> dict[str, list[str]]:
 
 
 def why(place: Path, values: dict, before: list[Path]) -> list[str]:
-    """Why a record has to be made, each reason in a few words: it is not there, was made with, or without, what is
-    otherwise now, or is older than one `before` it."""
+    """Why a record has to be made, each reason in a few words: it or a file beside it is not there or spoiled, it was made
+    with, or without, what is otherwise now, or rests on another than one `before` it."""
     if not place.exists():
         return ["it has no record yet"]
+    if any(place.parent.glob(f"{store.MAKING}*{EXECUTED}")):
+        return ["it was stopped before its end"]
+    if wrong := store.spoiled(place.parent, quickly=True):
+        return [store.told(wrong)]
     try:
-        made, written = records.made(place), place.stat().st_mtime
-    except records.RecordError as error:
+        made = records.made(place)
+    except store.SpoiledError as error:
         return [str(error).partition(": ")[0]]
     return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
             *keys.outdated(made, values),
-            *(f"{file.parent.name} is new" for file in before if file.exists() and file.stat().st_mtime > written)]
+            *(f"{file.parent.name} is new" for file in before
+              if file.exists() and store.digest(file) != made.get("rests", {}).get(file.parent.name))]
+
+
+def rests(profile: str, chapter: str) -> dict[str, str]:
+    """Chapter → sha256 of its record as it is now, of those that this one rests on: no clock says which is newer."""
+    return {name: store.digest(record(profile, name)) for name in before(chapter) if record(profile, name).exists()}
 
 
 def run(profile: str, chapter: str, given: dict | None = None):
@@ -97,11 +109,14 @@ def run(profile: str, chapter: str, given: dict | None = None):
     import papermill
     from papermill.exceptions import PapermillExecutionError
     given = given or params.load(profile, chapter)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(store.passing())  # what tools leave of a killed kernel goes with the run
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
-    executed, began = paths.run(profile, chapter) / "notebook.ipynb", time.time()
+    written, executed = record(profile, chapter), paths.run(profile, chapter) / EXECUTED
+    store.discard(executed.parent)
+    making, last = store.making(executed), _written(written)
     try:
-        papermill.execute_notebook(paths.notebook(chapter), executed, given, kernel_name="python3", progress_bar=False,
+        papermill.execute_notebook(paths.notebook(chapter), making, given, kernel_name="python3", progress_bar=False,
                                    cwd=paths.NOTEBOOKS, stdout_file=_Told(chapter[:2]), autosave_cell_every=0,
                                    extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
@@ -109,10 +124,17 @@ def run(profile: str, chapter: str, given: dict | None = None):
     except RuntimeError as error:
         raise ChapterError(f"The kernel of chapter {chapter} died ({error}), most often for want of memory: "
                            "free some, or lower the batch size in its parameter file.") from error
-    written = record(profile, chapter)
-    if not written.exists() or written.stat().st_mtime < began:
+    finally:
+        if making.exists():
+            making.replace(executed)
+    if _written(written) in (None, last):
         raise ChapterError(f"Chapter {chapter} ran to its end without writing its record: its last cell has to call "
                            "chapter.finish(record).")
+
+
+def _written(file: Path) -> tuple | None:
+    """What another writing of a file changes, whatever the clock does; None when there is none."""
+    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.exists() else None
 
 
 class ChapterError(RuntimeError):
@@ -127,7 +149,7 @@ def left(profile: str, done: str) -> str:
 
 def minutes(profile: str, chapter: str) -> float | None:
     """Minutes of the chapter's last run here, else those of `params/minutes.yaml`; None when neither was measured."""
-    with contextlib.suppress(FileNotFoundError, records.RecordError, TypeError):
+    with contextlib.suppress(FileNotFoundError, store.SpoiledError, TypeError):
         return records.made(record(profile, chapter))["measured"]["seconds"] / 60
     return params.read(MINUTES).get(profile, {}).get(chapter)
 
@@ -204,15 +226,17 @@ def locked(profile: str):
         lock.write(str(os.getpid()))
         lock.flush()
         yield lock
+        store.clear(paths.run(profile, "."), below=True)
 
 
 def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
     """Starts Snakemake on the graph of chapters; it holds the lock too."""
     # Targets come first: an option with many values would take them for its own.
     command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
-               "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime",
-               "input", "--quiet", "all"]
-    return subprocess.Popen(command, pass_fds=[lock.fileno()], **streams)
+               "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "input",
+               "--quiet", "all"]
+    own = {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
+    return subprocess.Popen(command, pass_fds=[lock.fileno()], env=os.environ | own, **streams)
 
 
 class _Told:
@@ -249,7 +273,9 @@ def _made(profile: str, chapter: str) -> bool:
 
 def _announced(profile: str) -> dict[str, str]:
     """The plan of the run in progress: chapter → why it runs."""
-    return records.read(_plan(profile)) if _plan(profile).exists() else {}
+    with contextlib.suppress(store.SpoiledError):
+        return records.read(_plan(profile)) if _plan(profile).exists() else {}
+    return {}
 
 
 def listed(names: list[str]) -> str:
@@ -281,13 +307,27 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a stop by hand: no child stays behind
     try:
         paths.settle()
+        _house()
         return act(values, options) or 0
-    except (params.ParameterError, paths.FolderError, records.RecordError, ChapterError) as error:
+    except (params.ParameterError, paths.FolderError, ChapterError, store.SpoiledError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename or 'A file'} could not be read or written ({error.strerror or error}): make room or get the "
+              "right to it, or name other folders in COMPANION_OUTPUT and COMPANION_CACHE.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; the same command continues.", file=sys.stderr)
         return 130
+
+
+def _house():
+    """Gives the tools that write into a home another one for this run, where the home cannot be written."""
+    try:
+        tempfile.TemporaryFile(dir=Path.home()).close()
+    except OSError as error:
+        print(f"The home {Path.home()} cannot be written ({error.strerror}): what tools keep there goes with this run.")
+        os.environ |= {"COMPANION_CACHE": str(paths.cache()), "HOME": str(store.passing())}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -307,11 +347,13 @@ def _act(values: argparse.Namespace, options: list[str]) -> int | None:
         return all_chapters(profile, options)
     for chapter in values.chapters:
         params.load(profile, chapter)
-    for chapter in values.chapters:
-        began = time.monotonic()
-        print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
-        run(profile, chapter)
-        print(f"Chapter {chapter} done in {span((time.monotonic() - began) / 60)}; {left(profile, chapter)}.", flush=True)
+    with contextlib.nullcontext() if values.child else locked(profile):
+        for chapter in values.chapters:
+            began = time.monotonic()
+            print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
+            run(profile, chapter)
+            took = span((time.monotonic() - began) / 60)
+            print(f"Chapter {chapter} done in {took}; {left(profile, chapter)}.", flush=True)
 
 
 if __name__ == "__main__":

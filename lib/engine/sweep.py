@@ -153,7 +153,8 @@ def prepare(cell: Cell, cores: int) -> Path:
     for chapter in run.before(cell.chapter):
         if not (own / chapter).is_symlink():
             (own / chapter).symlink_to(os.path.relpath(run.record(profile, chapter).parent, own))
-    records.write_json(folder / "cell.json", {"chapter": cell.chapter, "parameters": cell.parameters, "cores": cores})
+    content = {"chapter": cell.chapter, "parameters": cell.parameters, "cores": cores}
+    records.write_json(folder / "cell.json", content, sealed=True)
     for old in (folder / "log.txt", cell.record):
         old.unlink(missing_ok=True)
     return folder

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from lib.data import likeness, minimal, prompts, public
-from lib.engine import params, paths
+from lib.engine import params, paths, store
 from lib.evaluate import packing, scoring
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded, start_token
@@ -225,10 +225,10 @@ def asked(names: list[str], own: dict[str, dict] | None = None, folders: list | 
                 if len(string) >= likeness.SECRET}
 
 
-def files(paths_by_split: dict[str, str], folder) -> dict:
-    """Settings that point a task of the harness at JSON lines, a file a split; the cache of these lies in `folder`."""
+def files(paths_by_split: dict[str, str]) -> dict:
+    """Settings that point a task of the harness at JSON lines, a file a split."""
     return {"dataset_path": "json", "dataset_name": None,
-            "dataset_kwargs": {"data_files": dict(paths_by_split), "cache_dir": str(folder / "cache")}}
+            "dataset_kwargs": {"data_files": dict(paths_by_split), "cache_dir": str(store.passing())}}
 
 
 def known(names: list[str], folders: list | None = None) -> TaskManager:
@@ -421,7 +421,7 @@ def _task(name: str, rows, tokenizer, folder, prompt: str) -> dict:
     file = paths.TASKS / f"{'chat' if prompt == 'chat' else rows['task'].iloc[0]}.yaml"
     file = file if file.exists() else paths.TASKS / "multiple_choice.yaml"  # a user's own task
     documents = [_document(row, tokenizer, prompt) for row in rows.to_dict("records")]
-    data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))}, folder)
+    data = files({"test": str(_write_lines(folder / f"{name}.items.jsonl", documents))})
     return {**yaml.safe_load(file.read_text("utf8")), **data, "task": name}
 
 

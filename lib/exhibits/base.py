@@ -13,7 +13,7 @@ import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from lib.engine import keys, markup, params, paths, records, run
+from lib.engine import keys, markup, params, paths, records, run, store
 from lib.engine.markup import Markup
 from lib.exhibits.panels import STYLE
 from lib.exhibits.units import FEW, LEAST
@@ -97,7 +97,7 @@ def _register(group: dict, kind: str, id: str, chapter: str, title: str, files: 
 
 def _of_before(profile: str, chapter: str, error: Exception) -> Exception:
     """The error of an exhibit as Lacking, with the way out, where a record of another version may be why."""
-    if isinstance(error, records.RecordError):
+    if isinstance(error, store.SpoiledError):
         return Lacking(str(error).rstrip("."))
     found = {name: records.load(profile, name) for name in {*run.before(chapter), chapter} & {*records.available(profile)}}
     old = sorted(name for name, made in found.items() if keys.outdated(made, made["parameters"]))

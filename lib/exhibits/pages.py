@@ -13,7 +13,7 @@ import pandas
 from IPython.display import Image, Markdown
 
 from lib import exhibits
-from lib.engine import keys, markup, paths, records, run
+from lib.engine import keys, markup, paths, records, run, store
 from lib.exhibits.base import Exhibit
 
 CHAPTER = "14_paper"
@@ -116,7 +116,7 @@ def _obstacle(profile: str, path: Path) -> str:
     """Why a record is not kept, as the end of a sentence; else empty."""
     try:
         unclean = _unclean(records.made(path)) if profile == CLEAN else records.made(path) and ""
-    except records.RecordError as error:
+    except store.SpoiledError as error:
         return str(error)
     return f"it was {unclean}: commit what was changed and run the chapter again." if unclean else ""
 
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         made = make(profile)
         page = index(profile, made)
-    except records.RecordError as error:
+    except store.SpoiledError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from transformers import (
 )
 
 from lib.data import prompts
-from lib.engine import assets, machine, paths, records
+from lib.engine import assets, machine, paths, records, store
 from lib.model.tokenizer import from_sentencepiece
 
 EMBEDDED = ("smollm2-135m", "gemma3-270m")
@@ -33,6 +32,7 @@ SIZES = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_att
 STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned": "04_alignment", "instructed": "05_sft"}
 # What a folder from elsewhere is opened with: no code of its own is run, and no pickled weights are read.
 SAFE = {"trust_remote_code": False, "use_safetensors": True}
+REMEDY = "run the chapter that writes it again, or fetch the model again"
 WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 
 
@@ -72,9 +72,9 @@ def load(folder: Path, dtype: torch.dtype | None = None, **options) -> PreTraine
     Of a multimodal model only the part that reads and writes text is taken. Head and embeddings are tied if the files
     hold one matrix or two equal ones, whatever the config says, which is corrected. What ends an answer (`ends`) is
     all that stays of the generation settings. Raises FileNotFoundError when the folder holds no model, ValueError when
-    weights are missing or of another shape than the config says.
+    weights are missing or of another shape than the config says, store.SpoiledError when a file is not as it was written.
     """
-    folder = _place(folder)
+    folder = store.whole(_place(folder), REMEDY)
     if (folder / "adapter_config.json").exists():
         if not (folder / "adapter_model.safetensors").exists():
             raise FileNotFoundError(f"{folder} holds an adapter without adapter_model.safetensors, the only kind that is "
@@ -98,7 +98,7 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     is a new token added, and said so. A template that may ask for thoughts asks for none. Raises ValueError for a
     tokenizer without EOS, or one that is a `tokenizer.model` alone and cannot be converted.
     """
-    folder = _place(folder)
+    folder = store.whole(_place(folder), REMEDY)
     alone = (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists()
     loaded = from_sentencepiece(folder) if alone else AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if loaded.eos_token_id is None:
@@ -126,18 +126,18 @@ def generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, lengt
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
-    """Writes model (fp32 safetensors) and tokenizer to `folder`, by a rename; ValueError unless each token has a row."""
+    """Writes model (fp32 safetensors) and tokenizer to `folder`, sealed; ValueError unless each token has a row."""
     rows = model.get_input_embeddings().weight.shape[0]
     if not len(tokenizer) <= rows == model.config.vocab_size:
         raise ValueError(f"Tokenizer length {len(tokenizer)}, embedding rows {rows} and config.vocab_size "
                          f"{model.config.vocab_size} differ: resize the model to the tokenizer before saving it.")
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
-        model.to(torch.float32).save_pretrained(Path(parent) / "model")
-        tokenizer.save_pretrained(Path(parent) / "model")
+    with store.scratch(folder.parent) as scratch:
+        model.to(torch.float32).save_pretrained(scratch / "model")
+        tokenizer.save_pretrained(scratch / "model")
+        store.seal(scratch / "model")
         shutil.rmtree(folder, ignore_errors=True)
-        (Path(parent) / "model").rename(folder)
+        (scratch / "model").rename(folder)
     return folder
 
 
@@ -169,12 +169,14 @@ def _place(folder: Path) -> Path:
 def _converted(name: str) -> Path:
     """The embedded model, or the toy, as fp32 safetensors; made at its first use."""
     folder = paths.cache() / "models" / name
+    if wrong := store.spoiled(folder):
+        print(f"{store.told(wrong)}: {name} is made again.")
+        shutil.rmtree(folder)
     if not (folder / "config.json").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            model, tokenizer = _toy() if name == TOY else _dequantised(_gguf(name, Path(scratch)), name)
+        with store.scratch(folder.parent) as scratch:
+            model, tokenizer = _toy() if name == TOY else _dequantised(_gguf(name, scratch), name)
             model.config.name_or_path = name
-            made = save(model, tokenizer, Path(scratch) / "made")
+            made = save(model, tokenizer, scratch / "made")
             try:
                 made.rename(folder)
             except OSError:

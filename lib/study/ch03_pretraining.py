@@ -85,7 +85,7 @@ def own_text(base: Path, mixtures: list[tuple[dict[str, float], int]], seed: int
     if not file.exists():
         texts = measure.sample(folders.load(base), folders.tokenizer(base), size, seed=seed)
         records.write_frame(file, pandas.DataFrame({"text": texts}))
-    return {"generated": corpus.column(pandas.read_parquet(file)["text"])}
+    return {"generated": corpus.column(records.read_frame(file, "delete it, and it is sampled again")["text"])}
 
 
 def in_parts(arm: str) -> bool:

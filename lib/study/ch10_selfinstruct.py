@@ -17,7 +17,7 @@ import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from lib.data import prompts, text
-from lib.engine import assets, records, statistics
+from lib.engine import assets, records, statistics, store
 from lib.study import novelty
 from lib.study.journal import Journal
 
@@ -120,7 +120,7 @@ def released(language: str) -> list[dict]:
 
 def read(path: Path) -> list[dict]:
     """The objects of a JSONL file; in the release format each is a task."""
-    with open(path, encoding="utf8") as stream:
+    with open(store.whole(path, "run chapter 10_multialpaca again"), encoding="utf8") as stream:
         return [json.loads(line) for line in stream if line.strip()]
 
 
@@ -222,7 +222,7 @@ def write(path: Path, tasks: pandas.DataFrame) -> Path:
     """The kept tasks in the release format, a JSON object a line, input null when empty."""
     kept = tasks.loc[tasks["reason"] == "", list(PARTS)].itertuples(index=False)
     lines = "".join(json.dumps(_task(*row), ensure_ascii=False) + "\n" for row in kept)
-    return records.atomically(path, lambda temporary: temporary.write_text(lines, encoding="utf8"))
+    return store.atomically(path, lambda temporary: temporary.write_text(lines, encoding="utf8"), sealed=True)
 
 
 def survey(tasks: list[dict], settings: Settings, rows: int = 0) -> pandas.DataFrame:

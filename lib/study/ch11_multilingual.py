@@ -214,9 +214,9 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
     return tuple(_translations(part, languages) for part in parts)
 
 
-def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], folder: Path, more=()) -> set[str]:
-    """Strings of everything asked: task rows, XCOPA (copied to `folder`), `names` of the harness, and `more` texts."""
-    tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names, folder)]
+def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], more=()) -> set[str]:
+    """Strings of everything asked: task rows, XCOPA, `names` of the harness, and `more` texts."""
+    tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names)]
     return benchmarks.asked(rows).union(more, *tasks)
 
 
@@ -237,7 +237,7 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
     found, shots = [], [(0, items)] + [(1, one_shot)] * (one_shot > 0 and run.instructions == "none")
     for number, limit in shots:
         place = folder / run.name / ASKED[number]
-        for own, places in _tasks(languages, names, folder):
+        for own, places in _tasks(languages, names):
             rows = measure.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
             found.append(_wide(rows).assign(asked=ASKED[number]))
     if len(made):
@@ -357,9 +357,9 @@ SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.
           "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}
 
 
-def _tasks(languages: list[str], names: list[str], folder: Path) -> list[tuple]:
+def _tasks(languages: list[str], names: list[str]) -> list[tuple]:
     """(settings by name, folders to look in): XCOPA in the languages from its files, and `names` of the harness by hub."""
-    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code), folder / "xcopa"), **ACCURACIES}
+    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code)), **ACCURACIES}
              for code in languages}
     found = (local, [measure.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)
     return [(own, places) for own, places in found if own]

@@ -137,10 +137,10 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
     return drawn
 
 
-def asked(exam: Exam, folder: Path) -> set[str]:
+def asked(exam: Exam) -> set[str]:
     """Strings of everything that the exam asks (`multilingual.asked`), plain sentences too."""
     rows = pandas.concat([exam.made, exam.choices, exam.spoken])
-    return multilingual.asked(rows, exam.xcopa, exam.harness_tasks, folder, exam.texts["text"])
+    return multilingual.asked(rows, exam.xcopa, exam.harness_tasks, exam.texts["text"])
 
 
 def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,

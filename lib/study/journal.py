@@ -11,7 +11,8 @@ REPLY = ("prompt", "round", "text", "finish", "error", "seconds", "tokens")
 class Journal:
     """Replies in a JSONL file: a crash loses those in flight and no other.
 
-    A half-written last line is cut off, other lines that are no reply are passed over; `damaged` counts both.
+    A half-written last line is cut off, other lines that are no reply, or not as they were written, are passed over;
+    `damaged` counts both.
     """
 
     def __init__(self, path: Path):
@@ -49,7 +50,7 @@ class Journal:
 
     def _write(self, row: dict):
         # Half a surrogate pair, which a truncated reply may end in, cannot be written.
-        line = json.dumps(row, ensure_ascii=False).encode("utf8", "replace")
+        line = json.dumps({**row, "sum": _sum(row)}, ensure_ascii=False).encode("utf8", "replace")
         with open(self.path, "ab") as stream:
             stream.write(line + b"\n")
             stream.flush()
@@ -59,9 +60,16 @@ class Journal:
     def _read(self, line: bytes):
         try:
             row = json.loads(line)
+            if row.pop("sum", None) not in (None, _sum(row)):
+                raise ValueError("another line than was written")
             if "closed" in row:
                 self._closed.add(row["closed"])
             else:
                 self.replies[row["prompt"]] = {name: row[name] for name in REPLY}
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             self.damaged += 1
+
+
+def _sum(row: dict) -> str:
+    """What a line keeps of its content, by which it is known again; half a surrogate pair counts as it is written."""
+    return corpus.digest(json.dumps(row, ensure_ascii=False).encode("utf8", "replace").decode("utf8"))

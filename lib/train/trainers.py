@@ -257,7 +257,7 @@ def _arguments(kind, job, processes: int, accumulation: int, **more):
                 gradient_accumulation_steps=accumulation, learning_rate=settings.learning_rate,
                 lr_scheduler_type=settings.scheduler, warmup_steps=settings.warmup,
                 max_grad_norm=settings.gradient_clip, seed=settings.seed, logging_steps=every, logging_first_step=False,
-                save_strategy="steps", save_steps=-(-settings.checkpoint_steps // every) * every, save_total_limit=1,
+                save_strategy="steps", save_steps=-(-settings.checkpoint_steps // every) * every,
                 bf16=mixed and machine.dtype()[0] == torch.bfloat16, fp16=False, activation_checkpointing=False,
                 report_to="none", disable_tqdm=True, remove_unused_columns=False, use_cpu=machine.device() == "cpu",
                 ddp_find_unused_parameters=False, dataloader_pin_memory=machine.device() == "cuda", **more)

@@ -26,7 +26,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
 
-from lib.engine import energy, keys, launch, machine, paths, records
+from lib.engine import energy, keys, launch, machine, paths, records, store
 from lib.model import adapters, folders, formats
 from lib.train import spikes, trainers
 
@@ -34,6 +34,7 @@ METHODS = ("lora", "frozen", "full")
 KEPT = (keys.PRESENTATION, "lib/engine/")  # code that trains nothing
 QUICK = 30  # seconds: a log is told nothing of a training that is over so soon
 COMPILED = 1e16  # weights × tokens from which compiling pays: some minutes of a large GPU
+CHECKPOINTS = 2  # that are kept: a torn one costs steps, and not the run
 PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for the main one to load, tokenise or save
 
 
@@ -167,6 +168,17 @@ class _Progress(TrainerCallback):
         self.bar.close()
 
 
+class _Checkpoints(TrainerCallback):
+    """Seals every checkpoint once all of it is written, and keeps the newest; the Trainer's own count goes by the clock."""
+
+    def on_save(self, args, state, control, **rest):
+        if state.is_world_process_zero:
+            home = Path(args.output_dir)
+            store.seal(home / f"checkpoint-{state.global_step}")
+            for old in _sealed(home)[:-CHECKPOINTS]:
+                shutil.rmtree(old)
+
+
 class _Milestones(TrainerCallback):
     """Keeps the adapter as it is after some shares of the steps."""
 
@@ -222,7 +234,7 @@ def _metered(folder: Path, spent: dict) -> dict:
     result = records.read(folder / "result.json")
     here = 1 - result.pop("resumed") / result["seconds"]
     result["energy"] = energy.times(spent, 1 / here) if here else {}
-    records.write_json(folder / "result.json", result)
+    records.write_json(folder / "result.json", result, sealed=True)
     energy.rest_on(folder, result["energy"], result["tokens"], spent)
     return result
 
@@ -240,6 +252,7 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
         adapters.compile_layers(model)
     progress = _Progress(tokens, sizes, job.settings.batch_size)
     trainer.add_callback(progress)
+    trainer.add_callback(_Checkpoints())
     if hasattr(model, "peft_config"):
         trainer.add_callback(_Milestones(job))
     if processes > 1:
@@ -253,8 +266,10 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
     trainer.accelerator.wait_for_everyone()  # behind the last checkpoint of every process
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
+        (job.folder / store.SUMS).unlink(missing_ok=True)
         _write(job.folder, trainer.model, trainer.processing_class or tokenizer, job.merge, weights)
-        records.write_json(job.folder / "result.json", result)
+        store.seal(job.folder, without=("checkpoints", "job"))
+        records.write_json(job.folder / "result.json", result, sealed=True)
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
@@ -290,6 +305,9 @@ def _finished(folder: Path, key: str, merge: bool) -> dict | None:
     """The result of the training with this key, if it was finished; the folder becomes a link to a sweep's."""
     for place in paths.twins(folder):
         path, complete = place / "result.json", (place / "model" / "config.json").exists() or not merge
+        if wrong := store.spoiled(place) if path.exists() else ():
+            print(f"{store.told(wrong)}, so {folder.name} is trained again.")
+            continue
         result = records.read(path) if path.exists() and complete else {}
         if result.get("key") == key:
             if place != folder:
@@ -307,7 +325,8 @@ def _empty(folder: Path):
 
 
 def _prepare(folder: Path, key: str, kind: str):
-    """Empties the folder unless it holds checkpoints of this very run, of a kind that can be read here."""
+    """Empties the folder unless it holds checkpoints of this very run, of a kind that can be read here; what is left of
+    those that are not whole goes too."""
     mark, words = folder / "checkpoints" / "key", f"{key} {kind}".strip()
     found = mark.read_text() if mark.exists() else ""
     if found != words:
@@ -315,14 +334,24 @@ def _prepare(folder: Path, key: str, kind: str):
             print(f"{folder.name}: its checkpoints are of another kind of launch, {found[len(key) + 1:] or 'plain'} "
                   f"instead of {kind or 'plain'}, so it begins anew.")
         _empty(folder)
-        mark.parent.mkdir(parents=True)
-        mark.write_text(words)
+        store.atomically(mark, lambda temporary: temporary.write_text(words))
+    for place in mark.parent.glob("checkpoint-*"):
+        wrong = store.spoiled(place)
+        if wrong or not (place / store.SUMS).exists():
+            print(f"{folder.name}: {store.told(wrong) if wrong else f'{place.name} was not written to its end'}, so an "
+                  "earlier checkpoint serves, or the beginning.")
+            shutil.rmtree(place)
+
+
+def _sealed(home: Path) -> list[Path]:
+    """The checkpoints that were written to their end, the newest last."""
+    found = [path.parent for path in home.glob(f"checkpoint-*/{store.SUMS}")]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
 def _checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes its state last."""
-    found = [path.parent for path in (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")]
-    newest = max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+    """The newest checkpoint that was written to its end."""
+    newest = next(iter(_sealed(folder / "checkpoints")[::-1]), None)
     if newest:
         print(f"{folder.name}: goes on from step {newest.name.split('-')[1]}.")
     return str(newest) if newest else None

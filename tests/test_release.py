@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lib.data import prompts
-from lib.engine import assets, keys, paths, records
+from lib.engine import assets, keys, markup, paths, records
 from lib.engine.statistics import Estimate
 from lib.evaluate import measure
 from lib.exhibits import card

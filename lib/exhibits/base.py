@@ -6,7 +6,6 @@ and `@figure` register it under its ID, so that its chapter shows it and 14_pape
 reshaping: matplotlib ≥ 3.11 shapes it itself.
 """
 import functools
-import html
 from typing import Callable, NamedTuple
 
 import pandas

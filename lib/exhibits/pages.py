@@ -3,7 +3,6 @@
     python -m lib.exhibits.pages full     rebuilds figures/full/ from its records alone
 """
 import argparse
-import html
 import shutil
 import sys
 from collections.abc import Iterator

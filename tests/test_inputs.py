@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -501,3 +502,57 @@ def test_a_record_of_another_shape_is_read_or_refused(output, data):
     outcome("records of another shape", data.draw(st.sampled_from(uses)))
     shutil.rmtree(output / "figures", ignore_errors=True)
     shutil.rmtree(output / "runs")
+
+
+# Cases that failed once
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_how_lines_end_changes_no_document_and_no_split(mine, end):
+    found = []
+    for content in (ENOUGH, ENOUGH.replace(b"\n", end.encode())):
+        with written("mine.txt", content) as place:
+            through(settings_of(corpus_files=[str(place)]))
+        found.append(corpus.read("mine", "documents"))
+    assert found[0].equals(found[1]) and len(found[0]) > 10
+
+
+def test_a_line_separator_within_a_text_is_no_end_of_a_row(mine):
+    rows = [json.dumps({"text": f"{line}\u2028{line[::-1]}"}, ensure_ascii=False) for line in ENOUGH.decode().split("\n\n")]
+    with written("mine.jsonl", "\n".join(rows).encode()) as place:
+        content = through(settings_of(corpus_files=[str(place)]))
+    assert len(content.units) == len(rows) and not content.left_out
+
+
+@pytest.mark.parametrize("line, words", [
+    ("seed: !!int x", ["invalid literal", "one `key: value` a line"]), ("seed: 2024-13-45", ["month must be in 1..12"]),
+    ("seed: " + "[" * 5000, ["recursion"]), ("seed: &a 1\nscript: *a", ["an alias, *name, is not read"]),
+    ("seed: " + "x" * 9999, ["key `seed` is 'xxxx", "…", "whole number"]),
+])
+def test_an_odd_line_of_a_parameter_file_is_refused(mine, line, words):
+    (mine / "01_corpus.yaml").write_text(f"profile: mine\n{line}\n")
+    with pytest.raises(params.ParameterError) as refusal:
+        params.load("mine", "01_corpus")
+    assert all(word in str(refusal.value) for word in words) and len(str(refusal.value)) < LONGEST
+
+
+@pytest.mark.parametrize("value, words", [
+    ("{no: [a.txt]}", "its key False is true/false where a text is needed: quote it"), ("{fa: 2024-01-01}", "datetime.date(2024, 1, 1) in it is a date"),
+    ("{fa: .nan}", "nan is not a finite number"), ("{1: [a], b: [c]}", "its key 1 is a whole number where a text is needed")])
+def test_what_a_record_could_not_hold_is_refused_before_anything_runs(mine, value, words):
+    (mine / "09_curriculum.yaml").write_text(f"profile: mine\ncorpora: {value}\n")
+    with pytest.raises(params.ParameterError, match=re.escape(words)):
+        params.load("mine", "09_curriculum")
+
+
+def test_a_name_too_long_for_a_file_is_no_file(mine):
+    (mine / "01_corpus.yaml").write_text(f"profile: mine\ncorpus_files: [{'x' * 300}.txt]\n")
+    found = params.load("mine", "01_corpus")
+    assert keys.of_chapter("01_corpus", found)
+    with pytest.raises(files.SourceError, match="There is no file .*xxx"):
+        corpus.gather(found | {"sources": [], "outside": []})
+
+
+def test_a_lone_pair_of_a_split_gives_no_question(mine):
+    from lib.data import items
+    pairs = pandas.DataFrame({"id": ["a"], "english": ["The fox."], "target": [LINES[0]], "split": ["test"]})
+    assert items.verify(pairs, corpus.Settings()) == []

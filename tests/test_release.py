@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lib.data import prompts
-from lib.engine import assets, records
+from lib.engine import assets, markup, records
 from lib.engine.statistics import Estimate
 from lib.evaluate import measure
 from lib.exhibits import card

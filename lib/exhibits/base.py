@@ -6,7 +6,6 @@ and `@figure` register it under its ID, so that its chapter shows it and 14_pape
 reshaping: matplotlib ≥ 3.11 shapes it itself.
 """
 import functools
-import html
 from typing import Callable, NamedTuple
 
 import pandas
@@ -111,6 +110,13 @@ def need(found, lack: str = ""):
     """`found`, rows that an exhibit is made of. Raises Lacking when there is none: `lack` is a key of `params.LACKS`."""
     if len(found) == 0:
         raise Lacking(params.LACKS[lack] if lack else NOT_RUN)
+    return found
+
+
+def renewed(found, profile: str, chapter: str):
+    """`found`, rows that every record of today has. Raises Lacking, with the command, where an earlier version left none."""
+    if len(found) == 0:
+        raise Lacking(f"the record is of an earlier version: {records.remedy(records.place(profile, chapter))}")
     return found
 
 

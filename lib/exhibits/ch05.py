@@ -1,5 +1,5 @@
 """Exhibits of instruction tuning."""
-from lib.exhibits.base import measured, table
+from lib.exhibits.base import measured, renewed, table
 from lib.exhibits.units import printed, span, wide
 
 CHAPTER = "05_sft"
@@ -10,11 +10,9 @@ SHARES = ("valid", "right", "repeated", "wrong_language")
 def answers(profile: str):
     """Shares of greedy answers to held-out prompts before and after, by start, language and task, `estimate [low, high]`.
 
-    Raises FileNotFoundError for a record from before answers were judged.
+    Raises Lacking for a record from before answers were judged.
     """
-    found = measured(profile, CHAPTER, *(f"answers_{share}" for share in SHARES))
-    if found.empty:
-        raise FileNotFoundError("Chapter 05 has to run again: what its answers are worth has no record.")
+    found = renewed(measured(profile, CHAPTER, *(f"answers_{share}" for share in SHARES)), profile, CHAPTER)
     found = printed(found.assign(share=found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %",
                                  heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),

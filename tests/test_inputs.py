@@ -21,6 +21,7 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import fake_server
 import pandas
@@ -33,7 +34,7 @@ from hypothesis import strategies as st
 
 from lib import exhibits
 from lib.data import corpus, files
-from lib.engine import assets, keys, params, paths, records, run
+from lib.engine import assets, keys, launch, params, paths, records, run, sweep
 from lib.exhibits import pages
 from lib.model import basecheck
 from lib.study import ch10_selfinstruct as selfinstruct
@@ -170,6 +171,31 @@ def test_a_parameter_file_is_taken_or_refused(mine, case):
     (mine / f"{chapter}.yaml").unlink()
 
 
+SWEPT = st.dictionaries(st.sampled_from(["size", "start", "seed", "profile", "nothing"]), values | st.lists(values, max_size=3) | st.just([0, 1]), max_size=3)
+asked = st.fixed_dictionaries({}, optional={
+    "profile": st.just("mine") | values, "chapter": st.sampled_from(["02_tokenizer", "x" * 300, "2_tokenizer", "..", "a\0b"]) | values, "grid": SWEPT | values,
+    "zip": SWEPT | values, "set": SWEPT, "cores": values, "memory": values, "gpus": values, "accelerate": st.sampled_from(["", "x" * 300, "a.yaml", "cpu2", "/", ".."]) | values,
+    "at_once": values})
+
+
+@few(25)
+@given(asked, st.sampled_from(ODD), st.integers(0, 4), st.booleans())
+def test_a_sweep_or_a_launch_is_taken_or_refused(mine, content, odd, which, launching):
+    text = odd if which == 0 else yaml.dump(content if which < 3 else {"profile": "mine", "chapter": "02_tokenizer", **content})
+    (mine / "02_tokenizer.yaml").write_text("profile: mine\n")
+    (mine / "launch.yaml").write_text(yaml.dump({name: content[name] for name in ("accelerate", "at_once") if name in content}) if which else odd, "utf8")
+    (mine / "sweep.yaml").write_text(text, "utf8", "replace")
+    outcome("sweeps and launches", lambda: launch.load("mine") if launching else sweep.load(mine / "sweep.yaml"))
+
+
+def test_a_grid_that_no_machine_could_run_is_refused(mine):
+    (mine / "02_tokenizer.yaml").write_text("profile: mine\n")
+    lists = "".join(f"  {name}: [{', '.join(map(str, range(200)))}]\n" for name in ("seed", "size", "measured_documents", "start_bits_documents"))
+    (mine / "sweep.yaml").write_text(f"profile: mine\nchapter: 02_tokenizer\ngrid:\n{lists}")
+    with pytest.raises(params.ParameterError, match="make 1600000000 cells, more than 10000: shorten the lists"):
+        sweep.load(mine / "sweep.yaml")
+
+
 # Texts, pairs and tests of one's own
 
 LINES = ["می‌خواهم کتاب‌های تازه را بخوانم و درباره‌ی آن‌ها بنویسم.", "این پرونده را باز کنید، خط‌ها را بخوانید و پرونده را ببندید.",
@@ -202,6 +228,10 @@ def dumped(kind, rows):
     return frame.to_csv(index=False, sep="," if kind == ".csv" else "\t", quoting=0)
 
 
+ENTITIES = ('<!DOCTYPE tmx [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">'
+            '<!ENTITY e SYSTEM "file:///etc/passwd">]><tmx><body><tu><tuv xml:lang="en"><seg>&c;</seg></tuv><tuv xml:lang="fa"><seg>&e;</seg></tuv></tu>')
+
+
 def spoiled(draw, content):
     """The bytes as they are, or cut, or with a byte changed, or with more of them."""
     place = draw(st.integers(0, max(0, len(content) - 1)))
@@ -214,7 +244,11 @@ def own_files(draw, good, bad, kinds):
     """Name and bytes of a user's file of rows: good ones, and in some files bad ones among them."""
     kind, packing = draw(st.sampled_from(kinds)), draw(st.sampled_from(["", "", "", ".gz", ".zst"]))
     rows = draw(st.lists(good, max_size=12) | st.lists(good, min_size=1, max_size=12) | st.lists(good | bad, max_size=12))
-    if kind in (".txt", ".tmx"):
+    if kind == ".tmx":
+        content = draw(st.sampled_from(["<tmx><body>", "<?xml version='1.0'?><tmx><body>", ENTITIES])) + "".join(
+            "<tu>" + "".join(f"<tuv xml:lang='{code}'><seg>{escape(str(found))}</seg></tuv>" for code, found in row.items()) + "</tu>"
+            for row in rows if isinstance(row, dict)) + "&e;</body></tmx>" * draw(st.booleans()) + "</body></tmx>"
+    elif kind == ".txt":
         content = draw(st.sampled_from(["\n", "\n\n", "\r\n\r\n", "\r"])).join(str(row.get("text") if isinstance(row, dict) else row) for row in rows)
     else:
         content = dumped(kind, rows)
@@ -284,7 +318,7 @@ def test_a_corpus_is_taken_or_refused(mine, case, alone, language, column, limit
 
 @few(25)
 @given(own_files(st.fixed_dictionaries({"en": sentences, "fa": sentences}),
-                 st.fixed_dictionaries({}, optional={"english": shapes, "target": shapes, "en": shapes, "fa": shapes}) | shapes, [".jsonl", ".json", ".csv", ".tsv", ".parquet"]))
+                 st.fixed_dictionaries({}, optional={"english": shapes, "target": shapes, "en": shapes, "fa": shapes}) | shapes, [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".tmx", ".tmx"]))
 def test_pairs_are_taken_or_refused(mine, case):
     def act():
         with written(*case) as place, written("enough.txt", ENOUGH) as enough:

@@ -373,7 +373,7 @@ def memory(name: str, stream: IO[bytes], language: str) -> Iterator[tuple]:
             yield found.get("en"), found.get(language)
             node.clear()
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"{name} is not well-formed XML ({error}); export it again.") from error
+        raise SourceError(f"{name} is not well-formed XML ({beginning(str(error))}); export it again.") from error
 
 
 def _segment(node) -> str | None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ("numpy", "torch")  # whatever their age
 LIGHT = ("packaging", "psutil", "python-dateutil", "typing-extensions")  # whole in memory once loaded: new files do no harm
 # What runs the notebook already, and what only tests and clusters need.
-ELSEWHERE = re.compile("ipykernel|ipywidgets|jupyterlab|pytest|ruff|import-linter|fastapi|uvicorn|snakemake-")
+ELSEWHERE = re.compile("ipykernel|ipywidgets|jupyterlab|pytest|hypothesis|ruff|import-linter|fastapi|uvicorn|snakemake-")
 
 
 def settle():

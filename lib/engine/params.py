@@ -7,6 +7,7 @@ is flat and overrides the defaults.
 import ast
 import difflib
 import functools
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -53,7 +54,7 @@ def defaults(chapter: str) -> dict:
 def stated(chapter: str) -> type[pydantic.BaseModel]:
     """The model of the notebook's tagged cell; ParameterError when there is no such notebook or cell."""
     path = paths.notebook(chapter)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib errs for a long name
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
         raise ParameterError(f"There is no chapter {chapter!r}; {_nearest(chapter, known, 'chapter')}.")
     return _stated(path, path.stat().st_mtime_ns)
@@ -63,7 +64,7 @@ def load(profile: str, chapter: str) -> dict:
     """Every parameter of the chapter in a profile: the profile's file over the notebook's defaults, checked."""
     path = paths.parameters(profile, chapter)
     stated(chapter)
-    if not path.exists():
+    if not os.path.exists(path):
         known = sorted(file.parent.name for file in paths.PARAMS.glob(f"*/{chapter}.yaml"))
         raise ParameterError(f"There is no parameter file {paths.shown(path)} for profile {profile!r} of chapter "
                              f"{chapter}; profiles that have one: {', '.join(known) or 'none'}.")

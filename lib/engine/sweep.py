@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ set = {}  # parameter → value, the same in every cell
 grid = {}  # parameter → list of values, every combination is a cell
 zip = {}  # parameter → list of values, taken together: first with first, second with second …
 """
+MOST = 10_000  # cells of a sweep
 
 
 class Cell(NamedTuple):
@@ -112,7 +114,8 @@ def load(path: Path) -> Sweep:
     except ParameterError as error:
         raise ParameterError(f"{source}: {error}") from error
     cells = [Cell(chapter, params.check(chapter, base | fixed | chosen, source), chosen) for chosen in varied]
-    twice = next((cell for place, cell in enumerate(cells) if cell in cells[:place]), None)
+    first = {cell.key: cell for cell in reversed(cells)}
+    twice = next((cell for cell in cells if first[cell.key] is not cell), None)
     if twice:
         raise ParameterError(f"{source}: the cell {twice} stands twice; name every value of a list once.")
     needs = {"mem_mb": round(values["memory"] * 1024), "gpu": values["gpus"], "runtime": values["minutes"]}
@@ -250,11 +253,16 @@ def _combinations(grid: dict, together: dict, source: str) -> list[dict]:
     """Every cell's varied parameters: the grid's cross product, times the lists that go together."""
     for name, values in [*grid.items(), *together.items()]:
         if not isinstance(values, list) or not values:
-            raise ParameterError(f"{source}: key `{name}` is {values!r}, but it needs a list of one value or more.")
+            raise ParameterError(f"{source}: key `{name}` is {params.beginning(repr(values))}, but it needs a list of one "
+                                 "value or more.")
     lengths = {name: len(values) for name, values in together.items()}
     if len(set(lengths.values())) > 1 or set(grid) & set(together) or not {**grid, **together}:
-        raise ParameterError(f"{source}: `grid` names {', '.join(grid) or 'nothing'} and the lists of `zip` have lengths "
-                             f"{lengths or 'none'}; name each parameter once, and give those lists one length.")
+        named = params.beginning(", ".join(grid)) or "nothing"
+        raise ParameterError(f"{source}: `grid` names {named} and the lists of `zip` have lengths {lengths or 'none'}; name "
+                             "each parameter once, and give those lists one length.")
+    count = math.prod(map(len, grid.values())) * max(lengths.values(), default=1)
+    if count > MOST:
+        raise ParameterError(f"{source}: `grid` and `zip` make {count} cells, more than {MOST}: shorten the lists.")
     rows = [dict(zip(together, values)) for values in zip(*together.values())] or [{}]
     return [dict(zip(grid, values)) | row for *values, row in itertools.product(*grid.values(), rows)]
 

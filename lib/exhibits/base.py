@@ -113,6 +113,13 @@ def need(found, lack: str = ""):
     return found
 
 
+def renewed(found, profile: str, chapter: str):
+    """`found`, rows that every record of today has. Raises Lacking, with the command, where an earlier version left none."""
+    if len(found) == 0:
+        raise Lacking(f"the record is of an earlier version: {records.remedy(records.place(profile, chapter))}")
+    return found
+
+
 def show(id: str, profile: str, where: str = "", rows: int | None = None) -> Markup | Figure | None:
     """A table or a figure's drawing for display in a notebook, its title and reading printed above.
 

@@ -3,7 +3,7 @@ import pandas
 
 from lib.engine import records
 from lib.exhibits.architecture import Architecture
-from lib.exhibits.base import figure, measured, need, noted, reported, table
+from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
 from lib.exhibits.panels import PALETTE, axes, curves, level
 
 CHAPTER = "03_pretraining"
@@ -72,11 +72,9 @@ def gain_and_loss(profile: str):
 def scaled_adapters(profile: str):
     """A line an arm, a point a scale of its adapter, against the base on text from outside, where there is any.
 
-    Raises FileNotFoundError for a record from before adapters were scaled.
+    Raises Lacking for a record from before adapters were scaled.
     """
-    found = measured(profile, CHAPTER, "bits_per_byte_scaled_difference").query("against == 'base'")
-    if found.empty:
-        raise FileNotFoundError("Chapter 03 has to run again: what an adapter does in part has no record.")
+    found = renewed(measured(profile, CHAPTER, "bits_per_byte_scaled_difference").query("against == 'base'"), profile, CHAPTER)
     found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
     wide, language = _beside_english(found, ["arm", "scale"], ["value", "low", "high", "n", "trainings"])
     drawing, panel = _gains(wide, language)

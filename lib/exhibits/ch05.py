@@ -1,5 +1,5 @@
 """Exhibits of instruction tuning."""
-from lib.exhibits.base import measured, table
+from lib.exhibits.base import measured, renewed, table
 from lib.exhibits.units import printed, span, wide
 
 CHAPTER = "05_sft"
@@ -11,11 +11,10 @@ COST = "right answer, bits/byte"
 def answers(profile: str):
     """Shares of greedy answers to held-out prompts before and after, by start, language and task, `estimate [low, high]`.
 
-    Raises FileNotFoundError for a record from before answers were judged.
+    Raises Lacking for a record from before answers were judged.
     """
     found = measured(profile, CHAPTER, *(f"answers_{share}" for share in (*SHARES, "bits_per_byte")))
-    if found.empty:
-        raise FileNotFoundError("Chapter 05 has to run again: what its answers are worth has no record.")
+    found = renewed(found, profile, CHAPTER)
     shares = found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %"
     found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),

@@ -2,7 +2,7 @@
 import pandas
 
 from lib.engine import params, statistics
-from lib.exhibits.base import figure, measured, need, noted, table
+from lib.exhibits.base import figure, measured, need, noted, renewed, table
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
 from lib.exhibits.units import cells, interval, printed, span, wide
@@ -62,11 +62,9 @@ def forgetting(profile: str):
 def registers(profile: str):
     """One row a language and register, `estimate [low, high]` a stage; `outside` is text unlike the training text.
 
-    Raises FileNotFoundError for a record from before texts had a register.
+    Raises Lacking for a record from before texts had a register.
     """
-    found = printed(measured(profile, CHAPTER, "bits_per_byte_register"))
-    if found.empty:
-        raise FileNotFoundError("Chapter 06 has to run again: bits per byte by kind of text has no record.")
+    found = renewed(printed(measured(profile, CHAPTER, "bits_per_byte_register")), profile, CHAPTER)
     frame = wide(found.sort_values(["language", "register"], kind="stable"), ["language", "register", "n"], "stage")
     first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
     values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")

@@ -45,8 +45,8 @@ def stale(profile: str) -> dict[str, str]:
     found = {}
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)
-        earlier = [f"{name} is stale" for name in run.before(chapter) if name in found]
-        reasons = keys.outdated(made, made["parameters"]) or earlier
+        reasons = keys.outdated(made, made["parameters"])
+        reasons = reasons or [f"{name} is stale" for name in run.before(chapter) if name in found]
         if _unclean(made) or reasons:
             found[chapter] = _unclean(made) or run.listed(reasons)
     return found

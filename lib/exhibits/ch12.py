@@ -14,7 +14,6 @@ FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca
 MEASURES = {"accuracy": "accuracy %", "f1": "F1×100", "bits_per_byte": "bits/byte"}
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ["high", "mid", "low", LOWER, OTHERS]
-LANGUAGES = 3  # a model of a task has at least, as in lib/study/factors
 SCALE = 3  # half-widths at the ends of the heat maps' colours
 CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
@@ -202,10 +201,10 @@ def factors(profile: str):
 
 
 def _factors(profile: str) -> pandas.DataFrame:
-    """Terms of the model, of tasks in LANGUAGES languages at least: through two points goes a line, whatever they are."""
+    """Terms of the model, of tasks in levels.FEWEST languages at least."""
     found, gains = measured(profile, CHAPTER, "factor"), _scores(profile, "gain")
     gains = gains[~gains["language"].isin([*LEVELS, "en"])]
-    few = gains.groupby("benchmark")["language"].nunique() < LANGUAGES
+    few = gains.groupby("benchmark")["language"].nunique() < levels.FEWEST
     return found[~found["benchmark"].isin(few.index[few])]
 
 

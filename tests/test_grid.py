@@ -10,6 +10,7 @@ from lib import exhibits
 from lib.data import levels
 from lib.engine import params, records
 from lib.evaluate import benchmarks
+from lib.exhibits import ch12
 from lib.model import folders, formats
 from lib.study import ch11_multilingual as multilingual
 from lib.study import ch12_grid as grid
@@ -126,6 +127,16 @@ def test_a_cell_is_tuned_in_its_format_asked_everything_and_not_repeated(start, 
     again = grid.cell(record, run, folder, start, rows, settings, exam)
     assert "not repeated" in capsys.readouterr().out and again.equals(answers[run])
     assert not grid.cell(record, run, folder, start, rows, replace(settings, learning_rate=1e-3), exam).equals(again)
+
+
+def test_each_rank_takes_the_rate_whose_held_back_answers_cost_least(start, output, english):
+    record, runs = records.Record(CHAPTER, {"profile": "smoke"}, {}), [Run("tiny", "derived", 2, 16, 0), Run("tiny", "none", 0, 16, 0)]
+    rows = pandas.DataFrame([{"task": "dialogue", "language": "en", "text": f"{line} {at}", "answer": "yes", "bytes": len(line)}
+                             for at, line in enumerate(english[:10])])
+    asked = (record, runs, output, {"tiny": start}, {"derived": {"en": rows}}, 10)
+    assert grid.rates(*asked, [1e-2], SETTINGS, "chat") == {} and grid.rates(*asked, [1e-9, 1e-2], SETTINGS, "chat") == {("tiny", 2): 1e-2}
+    noted = pandas.DataFrame(record.content["rows"]["rates"])
+    assert noted["taken"].tolist() == [False, True] and noted["bits_per_byte"].is_monotonic_decreasing
 
 
 def test_what_a_sweep_finished_is_taken(start, exam, output, english, capsys):
@@ -275,3 +286,8 @@ def test_sets_come_from_the_files_the_corpus_and_chapter_10(monkeypatch, output)
     found = grid.pools("smoke", [], ["multialpaca", "made", "alpaca"], "seed tasks", 50, 0)
     assert {name: list(pool) for name, pool in found.items()} == {"multialpaca": ["es", "pt"], "made": ["de"], "alpaca": ["en"]}
     assert found["made"]["de"]["text"].tolist() == ["Sag hallo"] and found["alpaca"]["en"]["bytes"].tolist() == [8]
+
+
+def test_the_most_bits_of_a_quantised_base_are_named_for_what_they_are():
+    assert ch12._width(16, "smollm2-135m") == "16 bits of a dequantised 4-bit file" and ch12._width(8, "smollm2-135m") == "8 bits"
+    assert ch12._width(16, "org/name@main") == "16 bits"

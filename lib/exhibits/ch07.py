@@ -13,6 +13,7 @@ FILES = ("llama-persian-tests", "parsinlu", "xquad")
 # Which answers a row of C07-F1 counts.
 KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "margin": "all, margin of the right letter",
          "generated_accuracy": "in words, read as a choice",
+         "probe_accuracy": "probe of frozen states", "probe_transfer": "probe fitted on the other language",
          "invalid": "in words, invalid answers", "rouge_l": "in words, ROUGE-L", "chrf": "in words, chrF++"}
 # What a metric of C07-F2 sets against each other.
 CHOICES = {"accuracy_difference": "{stage} − {against}", "accuracy_gain_by_base": "{base} − {against}",

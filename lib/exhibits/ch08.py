@@ -2,8 +2,8 @@
 import pandas
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lib.engine import params
-from lib.exhibits.base import figure, measured, need, noted, reported, table
+from lib.engine import params, records
+from lib.exhibits.base import figure, measured, need, noted, reported, table, unpacked
 from lib.exhibits.differences import corrected
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points, slant
 from lib.exhibits.units import cells, interval, listed, printed, span, wide
@@ -42,13 +42,15 @@ def precision_cost(profile: str):
     kinds = ("format", "n", "accuracy", "Δ acc", "Δ mar", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
     frame = frame[[name for kind in kinds for name in frame if name.startswith(kind)]]
     frame.attrs["printed"] = [name for name in frame if not name.startswith(("chrF", "peak", "paper GB", "paper tokens"))]
-    return frame, _precision_reading(facts, found)
+    return frame, _precision_reading(profile, facts, found)
 
 
-def _precision_reading(facts: pandas.DataFrame, found: pandas.DataFrame) -> str:
+def _precision_reading(profile: str, facts: pandas.DataFrame, found: pandas.DataFrame) -> str:
     changes, skipped = found[found["metric"] == "accuracy_difference"], facts.query("fact == 'not_run'")
     paper = reported("P2-T1").query("quantity == 'accuracy' and system.str.contains('−')")
-    ours = (f"Against {facts['precision'].iloc[0]} accuracy changes by {listed(changes, '{precision}')} points "
+    known = "02_tokenizer" in records.available(profile)
+    base = unpacked(records.load(profile, "02_tokenizer")["parameters"]["base"]) if known else ""
+    ours = (f"Against {facts['precision'].iloc[0]}{base} accuracy changes by {listed(changes, '{precision}')} points "
             f"(n = {span(changes['n'])} questions, paired)" if len(changes) else "No accuracy was compared")
     said = ", ".join(f"{row.system} {row.value}" for row in paper.itertuples())
     left = f"; {len(skipped)} formats not run" if len(skipped) else ""

@@ -4,7 +4,7 @@ import pandas
 from matplotlib import patheffects
 
 from lib.data import levels
-from lib.exhibits.base import figure, measured, need, noted, reported, table
+from lib.exhibits.base import figure, measured, need, noted, reported, table, unpacked
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import GREY, PALETTE, errorbars, legend, level, tiles
 from lib.exhibits.units import LEAST, cells, in_print, interval, listed, p_value, printed, span, wide
@@ -14,7 +14,6 @@ FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca
 MEASURES = {"accuracy": "accuracy %", "f1": "F1×100", "bits_per_byte": "bits/byte"}
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ["high", "mid", "low", LOWER, OTHERS]
-LANGUAGES = 3  # a model of a task has at least, as in lib/study/factors
 SCALE = 3  # half-widths at the ends of the heat maps' colours
 CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
@@ -87,12 +86,17 @@ def cost_of_cells(profile: str):
 def _cost_reading(found: pandas.DataFrame) -> str:
     tuned = found[found["rank"] > 0]
     share = 100 * tuned["trainable"] / tuned["total"]
-    mean = tuned.groupby("bits")[["weights", "tokens_per_second"]].mean()
-    parts = [f"{bits:.0f} bits {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
+    mean, base = tuned.groupby("bits")[["weights", "tokens_per_second"]].mean(), tuned["base"].iloc[0]
+    parts = [f"{_width(bits, base)} {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
              for bits, row in mean.iloc[::-1].iterrows()]
     return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters, and "
             f"weights in {', in '.join(parts)} (mean over the ranks, one measurement a cell and seed; the paper's rows are "
             "formulas).")
+
+
+def _width(bits: float, base: str) -> str:
+    """`8 bits`; the most are no more than a base's file has, where that was quantised."""
+    return f"{bits:.0f} bits{unpacked(base) * (bits == max(MARKERS))}"
 
 
 def _by_formula() -> pandas.DataFrame:
@@ -202,10 +206,10 @@ def factors(profile: str):
 
 
 def _factors(profile: str) -> pandas.DataFrame:
-    """Terms of the model, of tasks in LANGUAGES languages at least: through two points goes a line, whatever they are."""
+    """Terms of the model, of tasks in levels.FEWEST languages at least."""
     found, gains = measured(profile, CHAPTER, "factor"), _scores(profile, "gain")
     gains = gains[~gains["language"].isin([*LEVELS, "en"])]
-    few = gains.groupby("benchmark")["language"].nunique() < LANGUAGES
+    few = gains.groupby("benchmark")["language"].nunique() < levels.FEWEST
     return found[~found["benchmark"].isin(few.index[few])]
 
 
@@ -246,7 +250,7 @@ def score_by_rank(profile: str):
         for place, (bits, line) in enumerate(rows.groupby("bits", sort=False)):
             tuned, untuned = line[line["rank"] > 0].sort_values("rank"), line[line["rank"] == 0]
             errorbars(panel, tuned["rank"] * 2 ** (0.14 * (place - 1)), tuned, fmt=MARKERS[int(bits)] + "-",
-                      color=COLOURS[int(bits)], linewidth=1, label=f"{bits:.0f} bits")
+                      color=COLOURS[int(bits)], linewidth=1, label=_width(bits, rows["base"].iloc[0]))
             for value, n in zip(untuned["value"], untuned["n"]):
                 panel.axhline(value, color=COLOURS[int(bits)] if n >= LEAST else GREY, linestyle="--", linewidth=0.8)
         ranks = sorted(set(rows["rank"]) - {0})
@@ -287,7 +291,7 @@ def gain_grid(profile: str):
         panel.set_title(f"{panel.get_title()} ({_unit(rows)})")
         panel.set_xticks(range(len(ranks)), [f"{rank:.0f}" for rank in ranks])
         panel.set_yticks(range(len(widths)), [f"{bits:.0f}" for bits in widths])
-        panel.set(xlabel="LoRA rank", ylabel="bits")
+        panel.set(xlabel="LoRA rank", ylabel="bits" + " (16: of a 4-bit file)" * bool(unpacked(rows["base"].iloc[0])))
         panel.spines[:].set_visible(False)
     bar = drawing.colorbar(image, ax=drawing.axes, label="change in half-widths\nof its interval (blue: better)", extend="both")
     bar.outline.set_visible(False)
@@ -370,7 +374,7 @@ def memory_and_gain(profile: str):
     for panel, benchmark, rows in panels:
         for bits, part in rows.groupby("bits", sort=False):
             errorbars(panel, part["held"], part, fmt=MARKERS[int(bits)], color=COLOURS[int(bits)], elinewidth=0.5, capsize=0,
-                      label=f"{bits:.0f} bits")
+                      label=_width(bits, rows["base"].iloc[0]))
         for row in rows.to_dict("records"):
             _label(panel, f"{row['rank']:.0f}", (row["held"], row["value"]), LABELS_AT[int(row["bits"])], fontsize=6,
                    color=COLOURS[int(row["bits"])] if row["n"] >= LEAST else GREY)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas
 
 from lib.data import corpus, mixture, prompts, text
-from lib.evaluate import benchmarks, derived
+from lib.evaluate import benchmarks, derived, probes
 from lib.model import embeddings, folders, tokenizer
 from lib.study import ch04_bilingual as bilingual
 from lib.study import contrast, tuning
@@ -93,6 +93,33 @@ def unasked(frames, known: pandas.DataFrame, record) -> list[pandas.DataFrame]:
     asked = benchmarks.asked(known)
     return [corpus.unasked(frame, columns, asked, record, artefact=name)
             for (name, columns), frame in zip(corpus.TEXTS.items(), frames)]
+
+
+def probed(rows: dict[str, pandas.DataFrame], known: pandas.DataFrame, count: int, longest: int, seed: int):
+    """Task rows that probes are fitted on, and test rows that they are asked: at most `count` of a task and language, two
+    frames. No training row gives a test away."""
+    train = probes.labelled(pandas.concat(rows.values())).sample(frac=1, random_state=seed)
+    train = train[train["text"].str.len() <= longest].groupby(["task", "language"]).head(count)
+    test = draw(probes.labelled(known[known["setting"] != "translate-test"]), count, longest, seed)
+    return benchmarks.clean(train.reset_index(drop=True), known)[0], test
+
+
+def note_probes(record, found: pandas.DataFrame, stages: list[str]):
+    """What probes find in frozen states by base, stage, language and task, fitted on the same language (`probe_accuracy`) or
+    on the other (`probe_transfer`), and paired differences of stages and bases. Nothing is tuned: the n are items."""
+    for name, rows in (("probe_accuracy", found[found["trained_on"] == found["language"]]),
+                       ("probe_transfer", found[found["trained_on"] != found["language"]])):
+        contrast.note(record, name, rows, contrast.CORRECT, ["base", "stage", "language", TASKS])
+        for base, part in rows.groupby("base", sort=False):
+            for before, after in contrast.comparisons(stages):
+                contrast.between(record, f"{name}_difference", part, contrast.CORRECT, ["language", TASKS], "stage", before,
+                                 after, base=base)
+        bases = rows["base"].unique()
+        if len(bases) > 1:
+            contrast.between(record, f"{name}_gain_by_base", rows[rows["stage"] == stages[-1]], contrast.CORRECT,
+                             ["language", TASKS], "base", *bases[:2])
+    for where, rows in contrast.groups(found, ["language", TASKS]):
+        record.fact("probe_chance", (1 / rows["choices"].astype(float)).mean(), "share", **where)
 
 
 def own(profile: str, base: str) -> bool:

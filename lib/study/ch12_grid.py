@@ -5,6 +5,7 @@ an item and run, as in `multilingual`; the tasks are choice (XCOPA, and the rele
 reading_comprehension (XQuAD) and text (held-out sentences, in bits per byte). Languages are also taken together by
 their resource level (`levels`).
 """
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from lib.train import training
 CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
 LOWER, OTHERS = "mid and low", "non-English"
+HELD = 0.2  # share of a set's rows that rates are compared on, and not trained on meanwhile
 UNTUNED = "none"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
 MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}
@@ -172,6 +174,33 @@ def by_level(exam: Exam) -> dict[str, list[str]]:
     asked |= {code for frame in (exam.made, exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
     found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}
     return {name: codes for name, codes in found.items() if codes}
+
+
+def rates(record, runs: list[Run], folder: Path, starts: dict[str, Path], pools: dict, count: int, tried: list[float],
+          settings: training.Settings, style: str) -> dict[tuple[str, int], float]:
+    """The learning rate of each base and rank that `runs` tune: of those tried the one with which the right answers of rows
+    held back cost least, after a training on the others of the first set in the most bits. No test item is looked at.
+
+    Two ranks at one rate differ in the size of their steps too. With fewer than two rates to try there is nothing to choose.
+    """
+    if len(tried) < 2:
+        return {}
+    name, found, most = next(iter(pools)), {}, max(run.bits for run in runs)
+    rows = sets({name: pools[name]}, count, settings.seed, record)[name]
+    kept = rows.head(round((1 - HELD) * len(rows)))
+    for base, rank in dict.fromkeys((run.base, run.rank) for run in runs if run.rank):
+        costs = {}
+        for rate in tried:
+            place = folder / f"rate-{Path(base).name}-{rank}-{rate:g}"
+            own = dataclasses.replace(settings, learning_rate=rate, lora_rank=rank, bits=most,
+                                      lora_alpha=round(rank * settings.lora_alpha / settings.lora_rank))
+            tuning.tune(place, starts[base], kept, own, style)
+            cost = measure.gold(*tuning.ready(place, style), rows.iloc[len(kept):]).sum()
+            costs[rate] = float(cost["bits"] / cost["bytes"])
+        found[base, rank] = min(costs, key=costs.get)
+        record.rows("rates", [{"base": base, "rank": rank, "rate": rate, "bits_per_byte": cost,
+                               "taken": rate == found[base, rank]} for rate, cost in costs.items()])
+    return found
 
 
 def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: Exam) -> pandas.DataFrame:

@@ -14,10 +14,10 @@ import pandas
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
+from lib.data import levels
 from lib.engine.statistics import CONFIDENCE, POWER, Difference
 
 LEAST = 6  # runs: below, nothing is left to tell the runs' own variance from
-LANGUAGES = 3  # at least: two are a line through two points
 TINY = 1e-12  # gains closer than that are the same
 CELL = ["rank", "bits", "seed", "language", "share"]
 RANK, BITS, SHARE = "rank, doubled", "{} bits, not {}", "share of the web, tenfold"
@@ -29,13 +29,13 @@ def fit(scores: pandas.DataFrame) -> tuple[dict[str, Difference], dict[str, floa
 
     `scores` is a row a run, language and item: rank, bits, seed, language, share (%), item, gain. Terms of a factor that
     does not vary are left out. The n of an estimate is that of the items, its trainings are the runs. Raises ValueError
-    below LEAST runs or LANGUAGES languages, or when all gains are the same.
+    below LEAST runs or levels.FEWEST languages, or when all gains are the same.
     """
     by_item, scores = scores, scores.groupby(CELL, sort=False, as_index=False)["gain"].mean()
     run = scores[["rank", "bits", "seed"]].astype(str).agg("/".join, axis=1)
-    if run.nunique() < LEAST or scores["language"].nunique() < LANGUAGES:
+    if run.nunique() < LEAST or scores["language"].nunique() < levels.FEWEST:
         raise ValueError(f"{run.nunique()} runs in {scores['language'].nunique()} languages are too few for a model: "
-                         f"it takes {LEAST} runs and {LANGUAGES} languages.")
+                         f"it takes {LEAST} runs and {levels.FEWEST} languages.")
     if numpy.ptp(scores["gain"]) < TINY:
         raise ValueError(f"Every run gains {scores['gain'].iloc[0]:.3g} in every language: there is nothing to model.")
     columns = design(scores)

@@ -99,6 +99,7 @@ def test_beginnings_are_the_first_words_of_long_enough_texts():
     texts = pandas.DataFrame({"language": ["fa", "fa", "zh", "en"], "text": ["یک دو سه چهار پنج شش هفت\nب", "یک دو", "今天天气很好我们出去玩吧", "a b"]})
     assert pretraining.beginnings(texts, "fa") == ["یک دو سه چهار پنج"]
     assert pretraining.beginnings(texts, "zh") == ["今天天气很好我们出去"]
+    assert pretraining.beginnings(pandas.concat([texts] * 3), "fa") == ["یک دو سه چهار پنج"], "each once"
 
 
 def test_any_model_is_scored_on_the_tests_of_a_profile(byte_tokenizer, tiny_model, english, persian, tmp_path, monkeypatch, capsys):

@@ -158,10 +158,11 @@ def continuations(start: Path, run: Path, prompts: list[str], length: int) -> pa
 
 
 def beginnings(texts: pandas.DataFrame, language: str, count: int = 5, words: int = 5) -> list[str]:
-    """The first words of held-out texts in a language, to be gone on with; in scripts without spaces the first letters."""
+    """Different first words of held-out texts in a language, to be gone on with; in scripts without spaces first letters."""
     strings = texts.loc[texts["language"] == language, "text"].str.split("\n").str[0]
     long = strings[strings.map(lambda string: len(text.words(string)) > words)]
-    return [" ".join(string.split()[:words]) if " " in string else string[:2 * words] for string in long.head(count)]
+    found = (" ".join(string.split()[:words]) if " " in string else string[:2 * words] for string in long)
+    return list(dict.fromkeys(found))[:count]
 
 
 def cost(record, arm: str, seed: int, result: dict):

@@ -62,7 +62,7 @@ def told():
         (paths.ROOT / "docs" / "reliability-inputs.md").write_text(text, "utf8")
 
 
-HEAD = f"""## Inputs
+HEAD = f"""# Inputs tried
 
 Generated cases (`COMPANION_CASES={CASES} make test ARGS=tests/test_inputs.py`): each came to a result or to one sentence with the value and
 the way out, within a minute; a traceback, a hang, or a row that no count knows fails the test. Of texts and pairs the whole of chapter 01

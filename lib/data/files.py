@@ -212,7 +212,7 @@ def _json(path: Path, language: str) -> Iterator[tuple[int, dict]]:
             raise SourceError(f"{path}, line {number} is not JSON ({error}); write one object a line, or an array of "
                               "objects.") from error
         if not isinstance(row, dict):
-            raise SourceError(f"{path}, {place} {number} holds {beginning(repr(row))}, which is no object; write "
+            raise SourceError(f"{path}, {place} {number} holds {beginning(str(row))!r}, which is no object; write "
                               'an object a line, like {"text": "…"}, or an array of objects.')
         yield number, row
 

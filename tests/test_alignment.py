@@ -4,6 +4,7 @@ import pytest
 
 from lib import exhibits
 from lib.engine import records
+from lib.model import folders
 from lib.study import ch04_bilingual as bilingual
 
 
@@ -65,3 +66,22 @@ def test_scores_reach_the_record_and_equal_arms_do_not_differ(corpus, byte_token
     assert found.loc[found["metric"] == "chrf", "signature"].str.contains("nw:2").all()
     differences = found[found["metric"].str.endswith("_difference")]
     assert len(differences) == 5 and differences["value"].abs().max() < 1e-9 and (differences["p"] == 1).all()
+
+
+def test_start_and_pairs_are_crossed_at_equal_tokens_and_their_effects_add_up(corpus, byte_tokenizer, tiny_model, output, tmp_path):
+    documents, pairs = corpus
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    streams = bilingual.streams(documents, pairs, "fa")
+    runs = list(bilingual.factorial(streams, {"extended": start, "mean-start": tmp_path}, "fa", [1500], [0, 1], 0.5, 0.1, 16))
+    assert len(runs) == 8 and len({len(blocks) for labels, _, blocks in runs if labels["seed"] == 0}) == 1
+    assert {(labels["arm"], place) for labels, place, _ in runs} == {
+        ("mean", tmp_path), ("mean-pairs", tmp_path), ("translations", start), ("translations-pairs", start)}
+    # Pairs make 4 of 20 more right from mean rows, and 1 more from rows that know their translations.
+    right = {"mean": 5, "mean-pairs": 9, "translations": 12, "translations-pairs": 13}
+    hits = pandas.DataFrame([{"size": 1500, "arm": arm, "seed": seed, "language": "fa", "item": item, "correct": item < right[arm],
+                              "bits": 20.0, "bytes": 10} for arm in bilingual.CELLS for seed in (0, 1, 2) for item in range(20)])
+    record = records.Record("04_alignment", {"profile": "test"}, {})
+    bilingual.note_factorial(record, hits, hits)
+    found = pandas.DataFrame(record.content["metrics"]).query("metric == 'factorial_retrieval_effect'").set_index("effect")["value"]
+    assert found.to_dict() == pytest.approx({"start": 0.275, "pairs": 0.125, "pairs from mean": 0.2, "pairs from translations": 0.05,
+                                             "interaction": -0.075})

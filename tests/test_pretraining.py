@@ -116,9 +116,9 @@ def test_any_model_is_scored_on_the_tests_of_a_profile(byte_tokenizer, tiny_mode
     corpus.write("smoke", {"documents": documents, "items": items, "pairs": pairs})
     command.main([str(folder), "--profile", "smoke", "--csv", str(tmp_path / "scores.csv")])
     found = pandas.read_csv(tmp_path / "scores.csv").set_index(["measure", "language"])
-    assert list(found.index) == [("text: own", "fa"), ("text: outside", "en"), ("word_order", "en"),
+    assert list(found.index) == [("text: own", "fa"), ("text: outside", "en"), ("word_order", "en"), ("word_order, margin", "en"),
                                  ("retrieval, all layers", "en-fa")]
-    assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all() and found["n"].tolist() == [20, 20, 4, 5]
+    assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all() and found["n"].tolist() == [20, 20, 4, 4, 5]
     assert "bits/byte" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="'nowhere' is not known: give one of"):
         command.main(["nowhere", "--profile", "smoke"])

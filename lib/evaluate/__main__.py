@@ -17,7 +17,8 @@ EXCERPT, LONGEST = 1000, 400  # characters of a text, and of an item or a senten
 def scores(model, tokenizer, profile: str, sizes: dict[str, int], folder: Path) -> pandas.DataFrame:
     """What a model scores on the tests of a profile's chapter 01: measure, language, value, low, high, n, unit.
 
-    Bits per byte by kind of text, choice and minimal pairs by likelihood, and retrieval of translations over all layers.
+    Bits per byte by kind of text, choice and minimal pairs by likelihood with their margins (`measure.harness`), and retrieval
+    of translations over all layers.
     """
     language = corpus.language(profile)
     documents, items, pairs = (corpus.read(profile, name) for name in ("documents", "items", "pairs"))
@@ -28,8 +29,9 @@ def scores(model, tokenizer, profile: str, sizes: dict[str, int], folder: Path) 
              for (code, register), part in read.groupby(["language", "register"], sort=False)]
     asked = measure.choose(items, [], sizes["items"], LONGEST)
     answers = measure.harness(model, tokenizer, asked, folder)
-    found += [(task, code, statistics.wilson(part["correct"].sum(), len(part)), "share")
-              for (task, code), part in answers.groupby(["task", "language"])]
+    for (task, code), part in answers.groupby(["task", "language"]):
+        found += [(task, code, statistics.wilson(part["correct"].sum(), len(part)), "share"),
+                  (f"{task}, margin", code, statistics.mean(part["margin"]), "bits/byte")]
     sentences = measure.sentences(pairs, sizes["pairs"], LONGEST)
     if len(sentences) > 1:
         near = measure.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())

@@ -4,6 +4,7 @@ from lib.exhibits.panels import WIDE, axes, legend, level
 from lib.exhibits.units import interval, p_value
 
 CHAPTER = "04_alignment"
+FROM = ("pairs from mean", "pairs from translations")  # what pairs do from either start of new rows
 
 
 @figure("C04-F1", CHAPTER, "Retrieval of translations by layer")
@@ -27,9 +28,13 @@ def _retrieval_reading(profile: str, best) -> str:
     """What the pairs change, the mean over the layers; where no arms are compared the best layer alone."""
     changes = measured(profile, CHAPTER, "retrieval_accuracy_mean_difference")
     changes = changes.query("arm == 'pairs' and against == 'no-pairs'")
+    crossed = measured(profile, CHAPTER, "factorial_retrieval_effect")
+    crossed = crossed[crossed["effect"].isin(FROM) & (crossed["size"] == crossed["size"].max())]
+    each = "".join(f"; {row['effect']} at {row['size'] / 1000:.0f} kB {interval(row)} points" for row in
+                   crossed.to_dict("records"))
     told = "The best layer finds"
     if len(changes):
         told = (f"Translation pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} points against as "
                 f"many tokens without (p {p_value(changes.iloc[0]['p'])}); the best layer finds")
     return (f"{told} {100 * best['value']:.1f} % ({best['arm']}, layer {best['layer']:.0f}) of {best['n']:.0f} held-out pairs, "
-            f"where chance finds {100 / best['n']:.1f} % (demonstration scale).")
+            f"where chance finds {100 / best['n']:.1f} %{each} (demonstration scale).")

@@ -125,8 +125,8 @@ def chosen(record, language: str, own: float | None) -> float:
     """How much of the main run's adapter goes into the stage's model: `own`, or without it what the curve of `note_scales`
     says, that of the most gain among the scales that cost English HARM at most; where none does, of the least cost.
 
-    Gain and cost are on text from outside, where there is any. The record has the scale as a fact, with the reason. Choosing
-    among a few scales on the texts that they are scored on flatters by less than a scale's standard error.
+    Gain and cost are on text from outside, where there is any. The record has the scale as a fact, with the reason. It is
+    chosen on the texts that it is scored on, which flatters it a little.
     """
     scale, reason = own, "given"
     if own is None:

@@ -1,12 +1,25 @@
 """Bilingual pretraining: its streams of text, and the scores that tell whether two languages have moved together."""
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas
 
-from lib.data import corpus, prompts
+from lib.data import corpus, mixture, prompts
 from lib.evaluate import measure
+from lib.model import folders
 from lib.study import ch03_pretraining as pretraining
 from lib.study import contrast
+
+# The design start × pairs: where new rows begin (a stage of `pretraining.starts`) and what is read.
+CELLS = {"mean": ("mean-start", "no-pairs"), "mean-pairs": ("mean-start", "pairs"), "translations": ("extended", "no-pairs"),
+         "translations-pairs": ("extended", "pairs")}
+# Cells before and after; of an interaction half of what pairs do more where rows know their translations.
+EFFECTS = {"start": (("mean", "mean-pairs"), ("translations", "translations-pairs")),
+           "pairs": (("mean", "translations"), ("mean-pairs", "translations-pairs")),
+           "pairs from mean": (("mean",), ("mean-pairs",)),
+           "pairs from translations": (("translations",), ("translations-pairs",)),
+           "interaction": (("mean-pairs", "translations"), ("mean", "translations-pairs"))}
 
 
 def streams(documents, pairs, language: str) -> dict[str, Sequence[str]]:
@@ -35,6 +48,28 @@ def score(model, tokenizer, sentences, translated: int, texts: pandas.DataFrame,
         found = measure.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
     answers = measure.translate(model, tokenizer, sentences.head(translated), language, "document", max_new_tokens)
     return found, measure.read(model, tokenizer, texts), answers
+
+
+def factorial(streams, starts: dict[str, Path], language: str, sizes: list[int], seeds: list[int], pair_share: float,
+              replay: float, length: int):
+    """Runs of CELLS at each size (bytes of text) and seed: labels, model to start from, and blocks of `length` tokens, of a
+    size and seed as many in each cell."""
+    for size, seed in itertools.product(sizes, seeds):
+        packed = {arm: mixture.blocks(mixture.documents(streams, shares(arm, language, pair_share, replay), size, seed),
+                                      folders.tokenizer(starts["extended"]), length) for arm in ("no-pairs", "pairs")}
+        fewest = min(map(len, packed.values()))
+        for name, (start, arm) in CELLS.items():
+            yield {"size": size, "arm": name, "seed": seed}, starts[start], packed[arm].select(range(fewest))
+
+
+def note_factorial(record, retrieved: pandas.DataFrame, bits: pandas.DataFrame):
+    """Retrieval over all layers and bits per byte of each cell and size, and the EFFECTS."""
+    for name, rows, score, by in (("factorial_retrieval", retrieved, contrast.CORRECT, ["size"]),
+                                  ("factorial_bits_per_byte", bits, contrast.BITS, ["size", "language"])):
+        contrast.note(record, name, rows, score, ["arm", *by])
+        for effect, sides in EFFECTS.items():
+            before, after = (rows[rows["arm"].isin(side)] for side in sides)
+            contrast.compare(record, f"{name}_effect", before, after, score, by, effect=effect)
 
 
 def note(record, retrieved, bits, translated, couples):

@@ -22,14 +22,15 @@ FULL = 1.5  # work of a step in which all weights are trained, against one in wh
 
 
 class Training(NamedTuple):
-    """Trainings of a kind: chapter, what they train (see training.Settings), how many, tokens of each, tokens of a row, and
-    the largest rank of their adapters."""
+    """Trainings of a kind: chapter, what they train (see training.Settings), how many, tokens of each, tokens of a row, rows
+    of a step, and the largest rank of their adapters."""
 
     chapter: str
     method: str
     runs: int
     tokens: float
     length: int
+    batch: int
     rank: int
 
 
@@ -54,12 +55,12 @@ def trainings(profile: str) -> list[Training]:
 
 
 def _read(chapter: str, given: dict, runs: int, tokens: float, method: str = "lora") -> Training:
-    return Training(chapter, method, runs, tokens, given["block_length"], given["lora_rank"])
+    return Training(chapter, method, runs, tokens, given["block_length"], given["batch_size"], given["lora_rank"])
 
 
 def _tuned(chapter: str, given: dict, runs: int, method: str = "lora") -> Training:
-    rank = max(given.get("ranks", [given.get("lora_rank")]))
-    return Training(chapter, method, runs, given["examples"] * given["max_length"], given["max_length"], rank)
+    batch, rank = given.get("instruction_batch_size", given["batch_size"]), max(given.get("ranks", [given.get("lora_rank")]))
+    return Training(chapter, method, runs, given["examples"] * given["max_length"], given["max_length"], batch, rank)
 
 
 def bytes_per_token() -> float:
@@ -90,7 +91,7 @@ def trained(model, method: str, rank: int, pieces: int) -> int:
 
 
 def needs(profile: str, rate: float = 0.0, watts: float = WATTS) -> pandas.DataFrame:
-    """A row a kind of training: runs, tokens of all, memory of a GPU in GiB, hours on the profile's GPUs, and kWh.
+    """A row a chapter and what is trained: runs, tokens of all, most memory of a GPU in GiB, hours on the profile's GPUs, kWh.
 
     `rate` is tokens/s of a GPU training the base with adapters, instead of the scaled one.
     """
@@ -106,17 +107,18 @@ def needs(profile: str, rate: float = 0.0, watts: float = WATTS) -> pandas.DataF
         count = trained(model, kind.method, kind.rank, pieces)
         stored = (2 if kind.method == "lora" else 4) * weights + (MASTER * (kind.method == "lora") + SHARED / gpus) * count
         tokens, work = kind.runs * kind.tokens, FULL if kind.method == "full" else 1
-        hours = tokens * work / rate / gpus / 3600
+        hours, rows_at_once = tokens * work / rate / gpus / 3600, launched.at_once or -(-kind.batch // gpus)
         rows.append({"chapter": kind.chapter, "trains": kind.method, "runs": kind.runs, "million tokens": tokens / 1e6,
-                     "GiB a GPU": (stored + activation * kind.length * (launched.at_once or bench["batch"])) / GIB,
+                     "GiB a GPU": (stored + activation * kind.length * rows_at_once) / GIB,
                      "hours": hours, "kWh": hours * gpus * watts / 1000})
-    return pandas.DataFrame(rows)
+    sums = {"runs": "sum", "million tokens": "sum", "GiB a GPU": "max", "hours": "sum", "kWh": "sum"}
+    return pandas.DataFrame(rows).groupby(["chapter", "trains"], sort=False, as_index=False).agg(sums)
 
 
 def tell(profile: str, rate: float = 0.0, watts: float = WATTS):
     """Prints `needs`, its sums, and what it leaves out."""
     found, gpus = needs(profile, rate, watts), launch.load(profile).processes
-    print(found.to_string(index=False, float_format=lambda value: f"{value:,.1f}"))
+    print(found.to_string(index=False, float_format=lambda value: f"{value:,.{1 if value > 1 else 3}f}"))
     total = found[["million tokens", "hours", "kWh"]].sum().map("{:,.0f}".format)
     print(f"In all {total['million tokens']} million tokens: {total['hours']} hours on {gpus} GPU{'s' * (gpus > 1)} with "
           f"{found['GiB a GPU'].max():.0f} GiB or more, {total['kWh']} kWh at {watts:g} W each.\n"

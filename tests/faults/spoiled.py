@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import time
-import types
 from collections import Counter, defaultdict
 from pathlib import Path
 from unittest import mock
@@ -98,24 +97,12 @@ def _noticed(file: Path) -> bool:
 
 
 def _refetched(file: Path) -> bool:
-    """Whether the cache throws away what holds the file, and makes it again."""
-    kind, home = file.relative_to(paths.cache()).parts[:2]
-    home = paths.cache() / kind / home
-    kept = home.with_name(f"{home.name}.kept")
-    shutil.copytree(home, kept)
-    made = []
-    try:
+    """Whether the cache throws away what holds the file: it makes it again then."""
+    kind, name = file.relative_to(paths.cache()).parts[:2]
+    home, gone = paths.cache() / kind / name, []
+    with mock.patch.object(shutil, "rmtree", gone.append):
         if kind == "models":
-            blank = types.SimpleNamespace(config=types.SimpleNamespace()), None
-            with (mock.patch.multiple(folders, _toy=lambda: blank, _dequantised=lambda *_: blank),
-                  mock.patch.object(folders, "save", lambda *_: made.append(1) or shutil.copytree(kept, paths.cache() / "again"))):
-                folders.base(home.name)
+            folders.base(name)
         else:
-            name = next(name for name in assets.registry() if assets._home(name) == home)
-            with mock.patch.object(assets, "_install", lambda *_: made.append(1)):
-                assets.fetch(name)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(paths.cache() / "again", ignore_errors=True)
-        kept.rename(home)
-    return bool(made)
+            assets.fetch(next(name for name in assets.registry() if assets._home(name) == home))
+    return gone == [home]

@@ -14,6 +14,7 @@ from unittest import mock
 
 from lib.engine import assets, params, paths, run, store
 from lib.model import folders
+from lib.study.journal import Journal
 
 WAYS = ("torn", "emptied", "one other byte", "an older one")
 MOST = 3  # files of a kind that are spoiled
@@ -64,10 +65,11 @@ def survey(folder: Path) -> dict:
             unread[kind] = len(found)
             continue
         for file in found[::max(1, len(found) // MOST)][:MOST]:
+            replies = _replies(file)
             for way in WAYS:
                 with spoiled(file, way):
                     tried[kind] += 1
-                    noticed[kind] += _noticed(file)
+                    noticed[kind] += _replies(file) < replies if replies else _noticed(file)
     return {"kinds": len(tried), "tried": tried, "noticed": noticed, "unread": unread, "ways": WAYS,
             "files": sum(map(len, files.values())), "seconds": round(time.monotonic() - began)}
 
@@ -79,10 +81,15 @@ def _kind(file: Path) -> str:
         return "cache: " + (file.name if file.name in (store.SUMS, "provenance.json") else "a package's file")
     name = re.sub(r"-\d{5}-of-\d{5}|^(samples_|generated-).*(?=\.)", "", file.name)
     if file.suffix in (".parquet", ".jsonl") and not SHOWN.match(file.name):
-        name = f"*{file.suffix}"
+        name = f"{'replies-' * file.name.startswith('replies-')}*{file.suffix}"
     elif SHOWN.match(file.name) and file.suffix == ".jsonl":
         name = "*.samples.jsonl, *.items.jsonl"
     return f"{top}: {name}"
+
+
+def _replies(file: Path) -> int:
+    """Teachers' replies in a file that are as they were written: others are asked for again."""
+    return len(Journal(file).replies) if file.name.startswith("replies-") else 0
 
 
 def _noticed(file: Path) -> bool:

@@ -44,6 +44,13 @@ def test_fetched_once_unpacked_and_noted(wheel):
     assert assets.provenance("tiny") == {"version": "1.0", "sha256": entry["sha256"], "licence": "MIT"}
 
 
+def test_a_spoiled_file_is_fetched_again_and_told(wheel, capsys):
+    file = assets.fetch("tiny") / "tiny/data.txt"
+    file.write_text("another")
+    assert (assets.fetch("tiny") / "tiny/data.txt").read_text(encoding="utf8") == "سلام" and len(wheel[1]) == 2
+    assert "data.txt is not as it was written (torn, damaged or replaced): tiny is fetched again." in capsys.readouterr().out
+
+
 def test_wrong_hash_is_refused_and_leaves_nothing(wheel, tmp_path):
     wheel[0]["sha256"] = "0" * 64
     with pytest.raises(assets.AssetError, match="tiny 1.0 has sha256 .* expects 0000"):

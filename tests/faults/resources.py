@@ -34,9 +34,9 @@ def survey(folder: Path) -> dict:
 
 
 def full_disk(house: Path) -> str:
-    """disk of the results full (a tmpfs of 1 MB), then more room"""
+    """disk of the results full (a tmpfs of 600 kB), then more room"""
     write(house, "01_corpus", FRAMES + END)
-    with _mounted(house / "out", "1m"):
+    with _mounted(house / "out", "600k"):
         status, printed = _run(house, *ALL, COMPANION_OUTPUT=str(house / "out"))
         whole = store.spoiled(house / "out")
         subprocess.run(["mount", "-o", "remount,size=64m", str(house / "out")], check=True)

@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import time
-import types
 from collections import Counter, defaultdict
 from pathlib import Path
 from unittest import mock
 
 from lib.engine import assets, params, paths, run, store
 from lib.model import folders
+from lib.study.journal import Journal
 
 WAYS = ("torn", "emptied", "one other byte", "an older one")
 MOST = 3  # files of a kind that are spoiled
@@ -65,10 +65,11 @@ def survey(folder: Path) -> dict:
             unread[kind] = len(found)
             continue
         for file in found[::max(1, len(found) // MOST)][:MOST]:
+            replies = _replies(file)
             for way in WAYS:
                 with spoiled(file, way):
                     tried[kind] += 1
-                    noticed[kind] += _noticed(file)
+                    noticed[kind] += _replies(file) < replies if replies else _noticed(file)
     return {"kinds": len(tried), "tried": tried, "noticed": noticed, "unread": unread, "ways": WAYS,
             "files": sum(map(len, files.values())), "seconds": round(time.monotonic() - began)}
 
@@ -80,10 +81,15 @@ def _kind(file: Path) -> str:
         return "cache: " + (file.name if file.name in (store.SUMS, "provenance.json") else "a package's file")
     name = re.sub(r"-\d{5}-of-\d{5}|^(samples_|generated-).*(?=\.)", "", file.name)
     if file.suffix in (".parquet", ".jsonl") and not SHOWN.match(file.name):
-        name = f"*{file.suffix}"
+        name = f"{'replies-' * file.name.startswith('replies-')}*{file.suffix}"
     elif SHOWN.match(file.name) and file.suffix == ".jsonl":
         name = "*.samples.jsonl, *.items.jsonl"
     return f"{top}: {name}"
+
+
+def _replies(file: Path) -> int:
+    """Teachers' replies in a file that are as they were written: others are asked for again."""
+    return len(Journal(file).replies) if file.name.startswith("replies-") else 0
 
 
 def _noticed(file: Path) -> bool:
@@ -98,24 +104,12 @@ def _noticed(file: Path) -> bool:
 
 
 def _refetched(file: Path) -> bool:
-    """Whether the cache throws away what holds the file, and makes it again."""
-    kind, home = file.relative_to(paths.cache()).parts[:2]
-    home = paths.cache() / kind / home
-    kept = home.with_name(f"{home.name}.kept")
-    shutil.copytree(home, kept)
-    made = []
-    try:
+    """Whether the cache throws away what holds the file: it makes it again then."""
+    kind, name = file.relative_to(paths.cache()).parts[:2]
+    home, gone = paths.cache() / kind / name, []
+    with mock.patch.object(shutil, "rmtree", gone.append):
         if kind == "models":
-            blank = types.SimpleNamespace(config=types.SimpleNamespace()), None
-            with (mock.patch.multiple(folders, _toy=lambda: blank, _dequantised=lambda *_: blank),
-                  mock.patch.object(folders, "save", lambda *_: made.append(1) or shutil.copytree(kept, paths.cache() / "again"))):
-                folders.base(home.name)
+            folders.base(name)
         else:
-            name = next(name for name in assets.registry() if assets._home(name) == home)
-            with mock.patch.object(assets, "_install", lambda *_: made.append(1)):
-                assets.fetch(name)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(paths.cache() / "again", ignore_errors=True)
-        kept.rename(home)
-    return bool(made)
+            assets.fetch(next(name for name in assets.registry() if assets._home(name) == home))
+    return gone == [home]

@@ -117,7 +117,7 @@ def test_spoiled_records_frames_and_replies_are_noticed(way, output, tmp_path, c
     records.write_json(place, {"chapter": "01_corpus", "metrics": [{"value": 3.25}], "measured": {"seconds": 60}}, sealed=True)
     spoil(place, way)
     assert "record.json is not as it was written" in run.why(place, {}, [])[0]
-    with pytest.raises(store.SpoiledError, match="record.json is not as it was written .*: delete it, and run"):
+    with pytest.raises(store.SpoiledError, match="record.json is not as it was written .*: make it anew by"):
         records.load("smoke", "01_corpus")
     assert run.minutes("smoke", "01_corpus") != 1  # told from the file of the project instead
     file = tmp_path / "kept.parquet"

@@ -84,6 +84,13 @@ def test_the_minutes_add_up_to_about_the_hours():
         assert list(took) == CORE and 0.75 * hours < sum(took.values()) / 60 < 1.25 * hours
 
 
+@pytest.mark.parametrize("rate, over", [(1000.0, False), (20.0, True)])
+def test_hours_that_tests_alone_would_take_are_told(rate, over, capsys):
+    found, here = _text(10**7), HERE._replace(rate=rate)
+    plan.tell("xx", plan.choose("smollm2-135m", found, here, 0.5), found, here, 0.5)
+    assert ("That is more than you gave" in capsys.readouterr().out) == over
+
+
 def test_pairs_bring_a_second_arm_and_their_file():
     chosen = plan.choose("smollm2-135m", _text(10**7), HERE, 1, [paths.ROOT / "texts/pairs.tsv"])
     alone = plan.choose("smollm2-135m", _text(10**7), HERE, 1)

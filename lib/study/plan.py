@@ -263,13 +263,13 @@ def minutes(chosen: dict[str, Chosen], found: Text, here: Machine) -> dict[str, 
     scored = third["text_bytes"] / a_minute / READING
     return {"01_corpus": 0.3 + megabytes / 20, "02_tokenizer": 0.7 + megabytes / 25 + 0.2 * slow,
             "03_pretraining": 0.7 + third["main_runs"] * third["budget_bytes"] / a_minute + (2 + third["main_runs"]) * scored,
-            "04_alignment": 0.7 + arms * given["04_alignment"]["budget_bytes"] / a_minute + slow + 4 * scored,
+            "04_alignment": 0.7 + arms * given["04_alignment"]["budget_bytes"] / a_minute + (arms - 0.8) * slow + 4 * scored,
             "05_sft": 0.7 + tuned + 0.5 * slow,
             "06_evaluation": 1 + 4 * scored + 4 * given["06_evaluation"]["items"] / 600 * slow}
 
 
-def tell(name: str, chosen: dict[str, Chosen], found: Text, here: Machine):
-    """Says what was measured, what was written, and what to expect of it."""
+def tell(name: str, chosen: dict[str, Chosen], found: Text, here: Machine, hours: float):
+    """Says what was measured, what was written, and what to expect of it, also where that is more than the hours."""
     took, third = minutes(chosen, found, here), chosen["03_pretraining"]
     unit, later = text.unit(found.script), sum(run.minutes("laptop", chapter) or 0 for chapter in LATER) * LAPTOP / here.rate
     memory = "" if math.isnan(here.memory) else f", {here.memory:.1f} GiB of memory"
@@ -280,8 +280,10 @@ def tell(name: str, chosen: dict[str, Chosen], found: Text, here: Machine):
           f"Main training, {third['main_runs'][0]} × {third['budget_bytes'][0] / 1e6:.1f} MB: {third['budget_bytes'][1]}.")
     for chapter, value in took.items():
         print(f"  {chapter:16} {run.span(value):>7}")
+    over = "That is more than you gave, for loading and tests: give more hours, or a smaller base.\n"
+    over = over if sum(took.values()) > 80 * hours else ""
     print(f"Chapters 01 to 06 should take {run.span(sum(took.values()))}, give or take a third; 07 to 14 about "
-          f"{run.span(later)} more.\nNo plan knows how much is learned: chapters 03 and 06 measure it.\n"
+          f"{run.span(later)} more.\n{over}No plan knows how much is learned: chapters 03 and 06 measure it.\n"
           f"Written: {paths.shown(paths.PARAMS / name)}. Next: make reproduce PROFILE={name}, or without the later chapters\n"
           f"  .venv/bin/python -m lib.engine.run {' '.join(took)} --profile {name}")
 
@@ -317,7 +319,7 @@ def _plan(values: argparse.Namespace):
     here = measure(values.base, found, values.rate)
     chosen = choose(values.base, found, here, values.hours, values.pairs)
     write(name, chosen, f"Planned for {values.hours:g} hours, {here.rate:,.0f} tokens/s and {found.size / 1e6:.1f} MB of text.")
-    tell(name, chosen, found, here)
+    tell(name, chosen, found, here, values.hours)
 
 
 if __name__ == "__main__":

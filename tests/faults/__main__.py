@@ -22,12 +22,12 @@ from lib.engine import paths
 from tests.faults import kills, resources, spoiled, table
 
 SEED = 16
+CHAPTERS = ["lib.engine.run", "all", "--profile", "smoke"]
 TWO = "distributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 2\nmain_process_port: 0\nuse_cpu: true\n"
 ANY = ["", "", "", "training step", "checkpoint", "model", "record", "data set", "drawing", "other file"]
 # Chapters that a run has to make, and with them all that rest on them.
 LEFT_OUT = [["08_phases_and_transfer"], ["09_curriculum"], ["06_evaluation", "07_base_strength"], ["12_rank_and_precision"],
             ["03_pretraining"], ["10_multialpaca"], ["01_corpus"]]
-FIRST = ["download", "unpacking", "making the base", ""]
 
 
 def checkout(folder: Path) -> Path:
@@ -38,53 +38,65 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def killed(number: int, folder: Path) -> list[dict]:
-    """Kills in a sweep, in a training of two processes, in a run whose cache is empty, and in runs of the 14 chapters; what
-    became of each, noted too. A second time in the same folder the undisturbed run is not repeated."""
-    draw, root = random.Random(SEED), checkout(folder / "checkout")
-    chapters, sweep = ["lib.engine.run", "all", "--profile", "smoke"], ["lib.engine.sweep", "params/sweeps/smoke.yaml"]
-    whole = kills.Life(root, folder / "whole", chapters)
-    expected, few = kills.undisturbed(whole), max(1, number // 8)
-    seconds = sum(json.loads((whole.output / place).read_text("utf8"))["measured"]["seconds"] for place in expected)
-    note("undisturbed", {"seconds": round(seconds), "records": len(expected), "metrics": sum(map(len, expected.values()))})
+class Kills:
+    """Kills in a sweep, in a training of two processes, in a run whose cache is empty, and in runs of the 14 chapters.
 
-    def told(name):
-        return lambda report: note(f"kills-{name}", {"kind": name, **report})
+    A second time in the same folder the undisturbed run is not repeated.
+    """
 
-    def without(turn: str, *left_out: str) -> Path:
-        """The output of the undisturbed run without some of it, as a run's own."""
-        place = folder / turn / "output"
+    PARTS = {"sweep": "a sweep of four cells", "two": "a training of two processes", "first": "chapter 01, with an empty cache",
+             "some": "14 chapters, some of them made before"}
+
+    def __init__(self, number: int, folder: Path):
+        self.folder, self.root, self.few = folder, checkout(folder / "checkout"), max(1, number // 8)
+        self.number, self.draw = number, random.Random(SEED)
+        self.whole = kills.Life(self.root, folder / "whole", CHAPTERS)
+        self.expected = kills.undisturbed(self.whole)
+        records = [json.loads((self.whole.output / place).read_text("utf8")) for place in self.expected]
+        note("undisturbed", {"seconds": round(sum(record["measured"]["seconds"] for record in records)),
+                             "records": len(records), "metrics": sum(map(len, self.expected.values()))})
+
+    def part(self, name: str) -> dict:
+        """One of PARTS; what became of it, noted too."""
+        kind = self.PARTS[name]
+        return getattr(self, name)(told=lambda report: note(f"kills-{name}", {"kind": kind, **report}))
+
+    def sweep(self, told):
+        def cells(turn):
+            return self.life(f"sweep-{turn}", ["lib.engine.sweep", "params/sweeps/smoke.yaml"])
+        return kills.torment(cells, kills.undisturbed(cells("whole")), self.few, self.draw,
+                             ["", "training step", "model", "record"], 40, told=told)
+
+    def two(self, told):
+        def shared(turn):
+            return self.life(f"two-{turn}", ["lib.engine.run", "05_sft", "--profile", "smoke"], "05_sft")
+        (self.root / "two.yaml").write_text(TWO)
+        (self.root / "params/smoke/launch.yaml").write_text("accelerate: two.yaml\n")
+        try:
+            return kills.torment(shared, kills.undisturbed(shared("whole")), self.few, self.draw,
+                                 ["", "training step", "checkpoint", "model"], told=told)
+        finally:
+            (self.root / "params/smoke/launch.yaml").unlink()
+
+    def first(self, told):
+        def empty(turn):
+            return kills.Life(self.root, self.folder / f"first-{turn}", ["lib.engine.run", "01_corpus", "--profile", "smoke"])
+        early = {place: rows for place, rows in self.expected.items() if "01_corpus" in place}
+        return kills.torment(empty, early, self.few, self.draw, ["download", "unpacking", "unpacking", ""], told=told)
+
+    def some(self, told):
+        def partly(turn):
+            return self.life(f"some-{turn}", CHAPTERS, *LEFT_OUT[turn % len(LEFT_OUT)])
+        return kills.torment(partly, self.expected, self.number - 3 * self.few, self.draw, ANY, 75, each=6, told=told)
+
+    def life(self, turn: str, command: list[str], *left_out: str) -> kills.Life:
+        """A run in a copy of the undisturbed run's output, but for the chapters `left_out`."""
+        place = self.folder / turn / "output"
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(whole.output, place, symlinks=True)
+        shutil.copytree(self.whole.output, place, symlinks=True)
         for name in left_out:
-            shutil.rmtree(place / "runs/smoke" / name, ignore_errors=True)
-        return place
-
-    def cells(turn):
-        return kills.Life(root, folder / f"sweep-{turn}", sweep, whole.cache, without(f"sweep-{turn}"))
-
-    def shared(turn):
-        own = ["lib.engine.run", "05_sft", "--profile", "smoke"]
-        return kills.Life(root, folder / f"two-{turn}", own, whole.cache, without(f"two-{turn}", "05_sft"))
-
-    def first(turn):
-        return kills.Life(root, folder / f"first-{turn}", ["lib.engine.run", "01_corpus", "02_tokenizer", "--profile", "smoke"])
-
-    def some(turn):
-        place = without(f"some-{turn}", *LEFT_OUT[turn % len(LEFT_OUT)])
-        return kills.Life(root, folder / f"some-{turn}", chapters, whole.cache, place)
-
-    found = [kills.torment(cells, kills.undisturbed(cells("whole")), few, draw, ["", "training step", "model", "record"], 40,
-                           told=told("a sweep of four cells"))]
-    (root / "two.yaml").write_text(TWO)
-    (root / "params/smoke/launch.yaml").write_text("accelerate: two.yaml\n")
-    found.append(kills.torment(shared, kills.undisturbed(shared("whole")), few, draw,
-                               ["", "training step", "checkpoint", "model"], told=told("a training of two processes")))
-    (root / "params/smoke/launch.yaml").unlink()
-    early = {place: rows for place, rows in expected.items() if re.search("01_corpus|02_tokenizer", place)}
-    found.append(kills.torment(first, early, few, draw, FIRST, told=told("chapters 01 and 02, with an empty cache")))
-    found.append(kills.torment(some, expected, number - 3 * few, draw, ANY, 75, each=6, told=told("14 chapters, some of them made")))
-    return found
+            shutil.rmtree(place / "runs/smoke" / name)
+        return kills.Life(self.root, self.folder / turn, command, self.whole.cache, place)
 
 
 def note(name: str, found: dict):
@@ -107,13 +119,16 @@ def main() -> int:
     one = kinds.add_parser("kills")
     one.add_argument("number", type=int)
     one.add_argument("folder", type=Path)
+    one.add_argument("parts", nargs="*", help=f"of {', '.join(Kills.PARTS)}; default: all")
     for name in ("spoiled", "resources"):
         kinds.add_parser(name).add_argument("folder", type=Path)
     kinds.add_parser("table")
     given = parser.parse_args()
     revision()
     if given.kind == "kills":
-        killed(given.number, given.folder.resolve())
+        made = Kills(given.number, given.folder.resolve())
+        for name in given.parts or made.PARTS:
+            made.part(name)
     elif given.kind == "spoiled":
         note("spoiled", spoiled.survey(given.folder.resolve()))
     elif given.kind == "resources":

@@ -150,5 +150,6 @@ def _outcome(status: int, printed: str) -> str:
     if not status:
         return "a result"
     words = "stopped|could not|cannot|already|died"
-    told = [line.strip() for line in printed.splitlines() if re.search(words, line)] or ["NOTHING TOLD"]
+    told = [re.sub(r"(/[\w.-]+){2,}/", "…/", line.strip()) for line in printed.splitlines() if re.search(words, line)]
+    told = told or ["NOTHING TOLD"]
     return f"“{told[0][:150]}{'…' if len(told[0]) > 150 else ''}”".replace("|", "/")

@@ -1,5 +1,6 @@
 """docs/reliability.md, from what the harness found."""
 import json
+from collections import Counter
 from pathlib import Path
 
 from lib.engine import paths
@@ -35,18 +36,17 @@ def write():
 
 def _kills(whole: dict, parts: list[dict]) -> str:
     """Kills by what was run, and by what was going on."""
-    moments, manners = ({name: sum(part[kind].get(name, 0) for part in parts) for part_ in parts for name in part_[kind]}
-                        for kind in ("moments", "manners"))
+    moments, manners = (sum((Counter(part[kind]) for part in parts), Counter()) for kind in ("moments", "manners"))
     rows = [[part["kind"], f"{part['survived']} of {part['kills']}", part["runs"], len(part["wrong"]), f"{part['seconds']:,}"]
             for part in parts]
     killed, survived = (sum(part[name] for part in parts) for name in ("kills", "survived"))
     asked = sum(part["asked"] for part in parts)
-    told = "" if killed == asked else f" (of {asked} planned; the harness was stopped before the others)"
+    told = "" if killed == asked else f" ({asked} were planned)"
     return f"""## Kills
 
 SIGKILL at seeded moments, then the same command again, until the run is finished; compared are all metrics of all records
 ({whole["metrics"]:,} in {whole["records"]} records of smoke) but for speeds, with those of a run that nobody disturbed
-({whole["seconds"]} s; {whole["cores"]} cores shared with other work; commit {whole["revision"]}). **{survived} of {killed} kills{told} gave
+(its chapters took {whole["seconds"]:,} s, on {whole["cores"]} cores shared with other work; commit {whole["revision"]}). **{survived} of {killed} kills{told} gave
 identical metrics and left no lock, no half file and no process.** {_listed(manners)} were killed: the latter is what a
 container that stops, or a machine that goes down, does.
 

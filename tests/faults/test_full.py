@@ -8,7 +8,8 @@ pytestmark = pytest.mark.faults
 
 
 def test_fifty_kills_give_the_metrics_of_an_undisturbed_run_and_every_spoiled_file_is_noticed(tmp_path, monkeypatch):
-    reports = faults.killed(50, tmp_path)
+    made = faults.Kills(50, tmp_path)
+    reports = [made.part(name) for name in made.PARTS]
     assert sum(report["survived"] for report in reports) == 50 and not any(report["wrong"] for report in reports)
     for name in ("COMPANION_OUTPUT", "COMPANION_CACHE", "COMPANION_DATA"):
         monkeypatch.setenv(name, "")  # `survey` sets them

@@ -32,6 +32,16 @@ def test_a_probe_finds_a_label_in_both_languages(states):
     assert len(found) == 80 and set(found["choices"]) == {2} and found["item"].is_unique
 
 
+def test_lists_of_labels_may_be_cut_short_and_a_label_that_was_not_learned_is_not_asked(states):
+    three = [{**row, "id": f"x{row['id']}", "choices": [*LABELS["fa"], "خنثی"], "answer": 2 * (number < 5) or row["answer"]}
+             for number, row in enumerate(rows("fa", 40))]
+    test = pandas.DataFrame([*rows("fa", 20), *three])
+    found = probes.score(None, None, pandas.DataFrame(rows("en", 60)), test)
+    assert len(found) == 55 and set(found["choices"]) == {2} and found["correct"].mean() > 0.9
+    other = test.assign(choices=[[*row["choices"][::-1]] if at == 3 else row["choices"] for at, row in enumerate(test.to_dict("records"))])
+    assert probes.labelled(other).empty
+
+
 def test_tasks_without_labels_or_with_too_few_rows_have_no_probe(states):
     own = pandas.DataFrame([{**row, "task": "emoji_mcq", "choices": [row["text"], "x"]} for row in rows("en", 20)])
     told = pandas.DataFrame([{**row, "task": "translation", "choices": None} for row in rows("en", 3)])

@@ -13,31 +13,35 @@ FOLDS = 3
 
 
 def labelled(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of tasks that have the same options, labels, in every row of a language."""
-    rows = rows[rows["choices"].notna()]
-    kinds = rows["choices"].map(tuple).groupby([rows["task"], rows["language"]])
-    return rows[kinds.transform("nunique") == 1]
+    """The rows of tasks whose options are labels: in every row of a language the same list, or the beginning of it."""
+    lists = {key: [tuple(options) for options in found] for key, found in
+             rows[rows["choices"].notna()].groupby(["task", "language"])["choices"]}
+    known = [key for key, found in lists.items() if all(own == max(found, key=len)[:len(own)] for own in set(found))]
+    return rows[pandas.MultiIndex.from_frame(rows[["task", "language"]]).isin(known) & rows["choices"].notna()]
 
 
 def score(model, tokenizer, train: pandas.DataFrame, test: pandas.DataFrame) -> pandas.DataFrame:
     """Whether a probe finds the label of each test row: task, trained_on, language, item, choices, correct.
 
-    A probe is fitted on each task and language of the training rows that has FOLDS rows of each label, and asked in every
-    language whose rows of the task have as many labels, in the same order.
+    A probe is fitted on each task and language of the training rows, on labels with FOLDS rows each, and asked in every
+    language about the rows that have one of these; lists of labels have one order in all languages. Of a row's options the
+    likeliest counts.
     """
     asked = {key: (_states(model, tokenizer, rows), rows) for key, rows in labelled(test).groupby(["task", "language"])}
     found = []
     for (task, code), rows in labelled(train).groupby(["task", "language"], sort=False):
-        labels, counts = numpy.unique(rows["answer"].astype(int), return_counts=True)
-        if len(labels) < 2 or counts.min() < FOLDS:
+        rows = rows.assign(answer=rows["answer"].astype(int))
+        rows = rows[rows.groupby("answer")["answer"].transform("size") >= FOLDS]
+        if rows["answer"].nunique() < 2:
             continue
-        probe = _fitted(_states(model, tokenizer, rows), rows["answer"].astype(int))
-        for (other, language), (states, test_rows) in asked.items():
-            size = len(test_rows["choices"].iloc[0])
-            if other == task and size == len(rows["choices"].iloc[0]):
-                found.append(pandas.DataFrame({
-                    "task": task, "trained_on": code, "language": language, "item": test_rows["id"], "choices": size,
-                    "correct": probe.predict(states) == test_rows["answer"].astype(int)}))
+        probe = _fitted(_states(model, tokenizer, rows), rows["answer"])
+        for (_, language), (states, told) in ((key, value) for key, value in asked.items() if key[0] == task):
+            offered = probe.classes_ < told["choices"].map(len).to_numpy()[:, None]
+            answers = told["answer"].astype(int).to_numpy()
+            best = probe.classes_[numpy.where(offered, probe.predict_proba(states), -1).argmax(1)]
+            told = pandas.DataFrame({"task": task, "trained_on": code, "language": language, "item": told["id"].to_numpy(),
+                                     "choices": offered.sum(1), "correct": best == answers})
+            found.append(told[numpy.isin(answers, probe.classes_)])
     columns = ["task", "trained_on", "language", "item", "choices", "correct"]
     return pandas.concat(found, ignore_index=True) if found else pandas.DataFrame(columns=columns)
 

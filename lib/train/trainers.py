@@ -64,7 +64,7 @@ class _Fast:
     def create_scheduler(self, num_training_steps, optimizer=None):
         """The Trainer's schedule; what waits for the rows has a rate of 0 meanwhile, then the whole schedule in fewer steps."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        for place, group in enumerate(self.optimizer.param_groups):
+        for place, group in enumerate(scheduler.optimizer.param_groups if self.settings.rows_first else ()):
             if first := round(group["waits"] * num_training_steps):
                 course, stretch = scheduler.lr_lambdas[place], num_training_steps / max(1, num_training_steps - first)
                 scheduler.lr_lambdas[place] = functools.partial(_late, course, first, stretch)

@@ -1,7 +1,6 @@
 """What comes from elsewhere stays what it is: weights and text, never code, and never a file outside its folder."""
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -264,13 +263,3 @@ def test_what_a_model_writes_stays_text_in_tables_pages_and_book(output, monkeyp
 def test_what_a_notebook_prints_commands_no_terminal(capsys):
     run._Told("05").write(f"{HOSTILE}\n")
     assert "\x1b" not in capsys.readouterr().out
-
-
-def test_folders_of_this_project_can_be_written_by_their_owner_alone(output):
-    """What one user of a machine writes, another cannot change: the process's own mask is kept."""
-    old = os.umask(0o022)
-    try:
-        place = records.write_json(output / "a.json", {})
-    finally:
-        os.umask(old)
-    assert not place.stat().st_mode & 0o022 and not Path(place).is_symlink()

@@ -227,7 +227,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[dict]:
         here = [column for column in columns if any(f"{name}.".startswith(f"{column}.") for name in names)]
         for batch in file.iter_batches(columns=here or None):
             yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # of text and dates that are none, too
         raise SourceError(f"{path} is not a readable parquet file ({beginning(str(error))}); write it again.") from error
 
 

@@ -103,7 +103,7 @@ def note(name: str, found: dict):
     """Keeps what was found under a name, with the revision that it was found at."""
     place = table.FOUND / f"{re.sub(r'[^a-z0-9]+', '-', name)}.json"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps({"revision": revision(), "cores": os.cpu_count(), **found}, indent=1) + "\n", "utf8")
+    place.write_text(json.dumps({"revision": revision(), "cores": os.cpu_count(), **found}, indent=1, ensure_ascii=False) + "\n", "utf8")
     print(name, json.dumps(found)[-400:], flush=True)
 
 

@@ -149,7 +149,7 @@ def _outcome(status: int, printed: str) -> str:
         return "TRACEBACK"
     if not status:
         return "a result"
-    words = "stopped|could not|cannot|already|died"
+    words = "^Chapter .* stopped in|^The kernel|could not|cannot|already"
     told = [re.sub(r"(/[\w.-]+){2,}/", "…/", line.strip()) for line in printed.splitlines() if re.search(words, line)]
     told = told or ["NOTHING TOLD"]
     return f"“{told[0][:150]}{'…' if len(told[0]) > 150 else ''}”".replace("|", "/")

@@ -26,6 +26,9 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
         config, cutter = _config(folder), folders.tokenizer(folder)
         tokenizer.check(cutter)
         model = folders.load(folders.base(name))
+        _read_from_the_left(model)
+        found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
+                 *_chat(model, cutter)]
     except SafetensorError as error:
         raise ValueError(f"{name} cannot be a base here: a file of its weights is damaged ({error}); fetch it again."
                          ) from error
@@ -33,9 +36,6 @@ def inspect(name: str, sentences: dict[str, str]) -> pandas.DataFrame:
         reason = beginning(str(error) or type(error).__name__)
         way = "" if reason.endswith(".") else "; fetch it again, or choose another base."
         raise ValueError(f"{beginning(name)} cannot be a base here: {reason}{way}") from error
-    _read_from_the_left(name, model)
-    found = [*_files(model, config), *_texts(cutter, sentences), *_matrices(model, cutter, config),
-             *_chat(model, cutter)]
     return pandas.DataFrame(found, columns=["check", "found", "verdict"])
 
 
@@ -54,13 +54,13 @@ def _config(folder: Path):
 
 
 @torch.inference_mode()
-def _read_from_the_left(name: str, model):
+def _read_from_the_left(model):
     """Raises ValueError for an encoder, whose reading of a token changes with the tokens behind it."""
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=model.device)
     first, second = model(input_ids=ids).logits[:, :3].float()
     if not torch.allclose(first, second, atol=1e-3, rtol=1e-3):
-        raise ValueError(f"{name} cannot be a base here: it reads what stands behind a token too, as encoders do, and "
-                         "so cannot write; take a decoder, like Llama, Qwen or Gemma.")
+        raise ValueError("it reads what stands behind a token too, as encoders do, and so cannot write; take a decoder, like "
+                         "Llama, Qwen or Gemma.")
 
 
 def _files(model, config):

@@ -71,9 +71,8 @@ def beginning(rows, ids):
 
 
 def asked(rows, tokenizer):
-    """The rows but those of a choice alone, which say what the question adds to it."""
-    alone = [plain(tokenizer, f" {choice}")[:-1] for choice in ITEMS.loc[0, "choices"]]
-    return [row for row in rows if not any(row[:len(one)] == one for one in alone)]
+    """The rows that hold the question; others are of a choice alone, which say what the question adds to it."""
+    return [row for row in rows if plain(tokenizer, ITEMS.loc[0, "question"])[-1] in row]
 
 
 def test_a_choice_as_a_document_stands_behind_the_start_token(model, tokenizer, seen, packed, tmp_path):

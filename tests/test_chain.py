@@ -113,14 +113,14 @@ def test_with_the_files_what_lacked_them_is_stale_and_the_rest_gives_the_same_me
         assert same == (chapter not in LACKING or not published), chapter
 
 
-def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, monkeypatch):
+def test_a_cell_run_alone_gives_the_metrics_of_its_record(chain, alone, monkeypatch):
     """One rank of chapter 12, from the parameters that its record keeps, trained anew in a folder of its own."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(chain))
     whole = _records(chain)["12_rank_and_precision"]
     cell = sweep.Cell("12_rank_and_precision", whole["parameters"] | {"ranks": [8]}, {"ranks": [8]})
     folder = sweep.prepare(cell, 1)  # core, as a chapter of smoke has one: several round otherwise
-    done = _run("lib.engine.sweep", "--cell", str(folder), COMPANION_OUTPUT=str(chain))
+    done = _run("lib.engine.sweep", "--cell", str(folder), COMPANION_OUTPUT=str(chain), **alone)
     assert done.returncode == 0, done.stdout
-    alone = json.loads(cell.record.read_text("utf8"))
-    expected, found = ([row for row in record["metrics"] if row.get("rank") == 8] for record in (whole, alone))
+    made = json.loads(cell.record.read_text("utf8"))
+    expected, found = ([row for row in record["metrics"] if row.get("rank") == 8] for record in (whole, made))
     assert expected and found == expected

@@ -102,8 +102,8 @@ def whole(path: Path, remedy: str) -> Path:
 def told(wrong: list[Path]) -> str:
     """What to say of spoiled files."""
     more = f", and {len(wrong) - 1} more are not either" if len(wrong) > 1 else ""
-    state = "as it was written (torn, damaged or replaced)" if wrong[0].exists() else "there any more"
-    return f"{paths.shown(wrong[0])} is not {state}{more}"
+    state = " is not as it was written (torn, damaged or replaced)" if wrong[0].exists() else " is not there any more"
+    return f"{paths.shown(wrong[0])}{state}{more}"
 
 
 def digest(file: Path) -> str:

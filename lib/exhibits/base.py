@@ -116,7 +116,7 @@ def need(found, lack: str = ""):
 def renewed(found, profile: str, chapter: str):
     """`found`, rows that every record of today has. Raises Lacking, with the command, where an earlier version left none."""
     if len(found) == 0:
-        raise Lacking(f"the record is of an earlier version: {records.remedy(records.place(profile, chapter))}")
+        raise Lacking(f"the record is of an earlier version: {records.anew(records.place(profile, chapter))}")
     return found
 
 

@@ -224,7 +224,7 @@ def test_the_committed_figures_follow_from_the_committed_records(tmp_path):
     page = (tmp_path / "figures/full/README.md").read_text("utf8")
     absent = [line for line in page.partition("## Not made here")[2].splitlines() if line]
     known = [path.stem for path in (COMMITTED / "records").glob("*.json")]
-    assert written and all(line.endswith("has no record.") for line in absent), absent
+    assert written and all("has no record" in line or "is of an earlier version" in line for line in absent), absent
     assert not any(f" {chapter} has no record" in line for chapter in known for line in absent), absent
     for name, path in written.items():
         # To the last digits only: numpy's vectorised powers differ there between processors.

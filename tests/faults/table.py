@@ -81,6 +81,8 @@ def _resources(found: dict) -> str:
     return f"""## Disk, memory, network, clock
 
 {_table(["fault", "what came of it", "seconds"], found["rows"])}
+
+What users hand in (parameter files, texts, bases, replies …) is tried in [reliability-inputs.md](reliability-inputs.md).
 """
 
 

@@ -63,9 +63,7 @@ def fetch(name: str) -> Path:
     if asset["kind"] == "hub":
         return hub(f"{asset['repository']}@{asset['version']}", asset.get("type", "model"))
     home = _home(name)
-    if wrong := store.spoiled(home):
-        print(f"{store.told(wrong)}: {name} is fetched again.")
-        shutil.rmtree(home)
+    store.drop(home, f"{name} is fetched again")
     if not (home / "provenance.json").exists():
         _install(name, asset)
     return home / "content"

@@ -88,6 +88,13 @@ def discard(folder: Path):
             shutil.rmtree(home, ignore_errors=True)
 
 
+def drop(folder: Path, then: str):
+    """Removes a folder in which anything is spoiled, and says so, and what comes of it `then`."""
+    if wrong := spoiled(folder):
+        print(f"{told(wrong)}: {then}.")
+        shutil.rmtree(folder)
+
+
 def whole(path: Path, remedy: str) -> Path:
     """The file or folder, as it was written; SpoiledError with the remedy when that is no longer so."""
     if path.is_dir():

@@ -452,7 +452,7 @@ def _margin(sample: dict) -> float:
     Not a number where the sample's target is no place among the options.
     """
     nats = numpy.array([answer[0] for answer in sample["filtered_resps"]])
-    count = len(nats) // (1 + ("acc_mutual_info" in sample["metrics"]))
+    count = _options(sample)
     sizes = [max(1, len(option.strip().encode("utf8"))) for _, option in sample["arguments"][:count]]
     told = (nats[:count] - (nats[count:] if len(nats) > count else 0)) / sizes / numpy.log(2)
     if not isinstance(sample["target"], int) or count < 2:
@@ -472,16 +472,20 @@ def _strings(value):
     yield from [value] if isinstance(value, str) else (string for part in parts for string in _strings(part))
 
 
+def _options(sample: dict) -> int:
+    """How many options a sample has: `acc_mutual_info` asks for each a second time, without the question."""
+    return len(sample["filtered_resps"]) // (1 + ("acc_mutual_info" in sample["metrics"]))
+
+
 def _named(task: str, sample: dict):
     """The rows of a sample of a task of the harness: one a metric."""
     written = isinstance(sample["filtered_resps"][0], str)
     texts = {"answer": sample["filtered_resps"][0], "reference": sample["target"]} if written else {}
-    options = len(sample["filtered_resps"]) // (1 + ("acc_mutual_info" in sample["metrics"]))
     for metric, found in {**{name: sample[name] for name in sample["metrics"]},
                           **({} if written else {"margin": _margin(sample)})}.items():
         value = float(found) if isinstance(found, (bool, int, float)) else None
         yield {"task": task, "item": sample["doc_id"], "metric": metric, "value": value,
-               "choices": None if written else options,
+               "choices": None if written else _options(sample),
                **{"answer": None, "reference": None, **texts}}
 
 

@@ -6,6 +6,8 @@ import html
 import re
 import sys
 
+import pandas
+
 from lib.engine import paths, records, run
 from lib.exhibits import ch02, ch14, claims, lesson
 from lib.exhibits.units import in_print, interval
@@ -34,6 +36,8 @@ def results(profile: str) -> str:
     rows = ["| claim | seen | verdict |", "|---|---|---|"]
     for test in (ledger[ledger["id"] == name].iloc[0] for name in FIVE):
         seen = f"{test['label']}: {interval(test)} {in_print(test['unit'])[2]}, n = {test['n']:.0f}"
+        seen += "" if pandas.isna(test["trainings"]) else f", {test['trainings']:.0f} trainings"
+        seen += f" ({test['remark']})" if test["remark"] else ""
         seen = test["remark"] if test["test_verdict"] == claims.ABSENT else seen
         rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
     count = ch14.reading(ledger).partition("; ")[0]

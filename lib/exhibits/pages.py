@@ -114,9 +114,10 @@ def _chapters(profile: str) -> list[str]:
 def _obstacle(profile: str, path: Path) -> str:
     """Why a record is not kept, as the end of a sentence; else empty."""
     try:
-        unclean = _unclean(records.made(path)) if profile == CLEAN else records.made(path) and ""
+        made = records.made(path)
     except store.SpoiledError as error:
         return str(error)
+    unclean = profile == CLEAN and _unclean(made)
     return f"it was {unclean}: commit what was changed and run the chapter again." if unclean else ""
 
 

@@ -169,9 +169,7 @@ def _place(folder: Path) -> Path:
 def _converted(name: str) -> Path:
     """The embedded model, or the toy, as fp32 safetensors; made at its first use."""
     folder = paths.cache() / "models" / name
-    if wrong := store.spoiled(folder):
-        print(f"{store.told(wrong)}: {name} is made again.")
-        shutil.rmtree(folder)
+    store.drop(folder, f"{name} is made again")
     if not (folder / "config.json").exists():
         with store.scratch(folder.parent) as scratch:
             model, tokenizer = _toy() if name == TOY else _dequantised(_gguf(name, scratch), name)

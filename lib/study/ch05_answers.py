@@ -8,6 +8,7 @@ from lib.study import contrast
 NGRAM, MOST = 4, 0.3  # words of a run, and the share of runs said before from which an answer repeats itself
 SHARES = ("valid", "right", "repeated", "wrong_language")
 SCORES = {**{share: contrast.mean(share) for share in SHARES}, "bits_per_byte": contrast.BITS}
+COLUMNS = {"bits_per_byte": "bits"}  # in which a row has the score, where it is not named as that
 READ = {"en": 0.1, "instructions": 0.2}  # shares of bytes of English text and English instructions
 
 
@@ -51,15 +52,10 @@ def note(record, before: pandas.DataFrame, after: pandas.DataFrame, start: str):
     """The SCORES of both, and their paired differences, by task and language, and of all tasks together in a language."""
     by = ["language", contrast.unions("task", {"all": lambda tasks: tasks.notna()})]
     for name, score in SCORES.items():
-        sides = [_known(side, name) for side in (before, after)]
+        sides = [contrast.known(side, COLUMNS.get(name, name)) for side in (before, after)]
         for moment, rows in zip(("before", "after"), sides):
             contrast.note(record, f"answers_{name}", rows, score, by, start=start, moment=moment)
         contrast.compare(record, f"answers_{name}_difference", *sides, score, by, start=start)
-
-
-def _known(rows: pandas.DataFrame, score: str) -> pandas.DataFrame:
-    """The rows that have a score."""
-    return rows[rows[score].notna()] if score in rows else rows
 
 
 def chats(tokenizer, rows: pandas.DataFrame):
@@ -78,7 +74,8 @@ def in_order(streams: dict, language: str, arm: str, budget_bytes: int, seed: in
 
 def note_order(record, judged: pandas.DataFrame, texts: pandas.DataFrame):
     """The SCORES of answers in each arm and language, bits per byte of plain text, and one stage against two."""
-    parts = {f"order_answers_{name}": (_known(judged, name), score) for name, score in SCORES.items()}
+    parts = {f"order_answers_{name}": (contrast.known(judged, COLUMNS.get(name, name)), score)
+             for name, score in SCORES.items()}
     for name, (rows, score) in {**parts, "order_bits_per_byte": (texts, contrast.BITS)}.items():
         contrast.note(record, name, rows, score, ["arm", "language"])
         if rows["arm"].nunique() > 1:

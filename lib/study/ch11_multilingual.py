@@ -275,7 +275,7 @@ def note(record, answers: pandas.DataFrame):
     """Every score by model, benchmark, language and over the languages, with n and interval; chance as a fact."""
     for where, rows in contrast.groups(answers, ["base", "instructions", "task", "benchmark", "asked", PARTS]):
         for name in MEASURES[where["task"]]:
-            if len(_known(rows, name)) == len(rows):
+            if len(contrast.known(rows, SHARES.get(name))) == len(rows):
                 contrast.note(record, name, rows, SCORES[name], [], **where)
     for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
         record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
@@ -297,14 +297,8 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
         for task, measures in MEASURES.items():
             rows = sides[1][sides[1]["task"] == task]
             for score in [score for score in measures if score != "invalid"]:
-                contrast.compare(record, f"{score}_difference", sides[0], _known(rows, score), SCORES[score],
-                                 ["task", "benchmark", "asked", PARTS], **labels)
-
-
-def _known(rows: pandas.DataFrame, name: str) -> pandas.DataFrame:
-    """The rows that have a measure."""
-    column = SHARES.get(name)
-    return rows if column is None else rows[rows[column].notna()] if column in rows else rows[:0]
+                contrast.compare(record, f"{score}_difference", sides[0], contrast.known(rows, SHARES.get(score)),
+                                 SCORES[score], ["task", "benchmark", "asked", PARTS], **labels)
 
 
 def contrasts(runs: list[Run]) -> list[tuple[str, tuple, tuple]]:

@@ -52,6 +52,11 @@ CHRF_PLUS = corpus("chrF++", CHRF(word_order=2))  # Popović 2017
 BLEU_INTL = corpus("BLEU", BLEU(tokenize="intl"))  # the tokenizer parts Persian punctuation as well as English
 
 
+def known(rows: pandas.DataFrame, column: str | None) -> pandas.DataFrame:
+    """The rows that have a value in a column: none where the column lacks, all where no column is named."""
+    return rows if column is None else rows[rows[column].notna()] if column in rows else rows[:0]
+
+
 def estimate(rows: pandas.DataFrame, score: Score) -> statistics.Estimate:
     """The score of rows, all their runs pooled: n is the number of items, `trainings` that of seeds.
 

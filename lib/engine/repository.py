@@ -1,6 +1,6 @@
-"""Where the repository lies: `repository-code` of CITATION.cff says it once, for badges, notebooks, README and book.
+"""Where the repository lies: `repository-code` of CITATION.cff says it once, for badges, notebooks, README, book and citations.
 
-    python -m lib.engine.repository     writes it into the notebooks and the README
+    python -m lib.engine.repository     writes it into the files that name it
 """
 import re
 import sys
@@ -13,8 +13,9 @@ from lib.engine import paths
 HOST = "https://github.com/"  # what Colab opens notebooks from
 BRANCH = "main"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-# Owner and name in the badges' links; the address that a notebook's first code cell clones.
+# Owner and name in the badges' links; the address that a notebook's first code cell clones, and that BibTeX has.
 OPENED, CLONED = r"(?<=research\.google\.com/github/)[^/\s]+/[^/\s]+(?=/)", r"(?<=clone --depth 1 )\S+(?= companion)"
+CITED = r"(?<=url    = {)[^}]+"
 
 
 def url() -> str:
@@ -32,13 +33,13 @@ def badge(chapter: str) -> str:
 
 
 def told(text: str) -> str:
-    """A text, or a notebook's file, with this address in its badges and in what it clones."""
-    return re.sub(CLONED, url(), re.sub(OPENED, url().removeprefix(HOST), text))
+    """A text, or a notebook's file, with this address in its badges, in what it clones and in how it is cited."""
+    return re.sub(f"{CLONED}|{CITED}", url(), re.sub(OPENED, url().removeprefix(HOST), text))
 
 
 def files() -> list[Path]:
     """The files that name the address."""
-    return [paths.ROOT / "README.md", *sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
+    return [paths.ROOT / "README.md", paths.ROOT / "docs/citing.md", *sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
 
 
 def main() -> int:

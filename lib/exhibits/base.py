@@ -102,7 +102,8 @@ def _of_before(profile: str, chapter: str, error: Exception) -> Exception:
     old = sorted(name for name, made in found.items() if keys.outdated(made, made["parameters"]))
     if not old:
         return error
-    return Lacking(f"it cannot be made from records of earlier versions ({', '.join(old)}): make them anew by "
+    return Lacking(f"it cannot be made from records of earlier versions ({', '.join(old)}; {type(error).__name__}: "
+                   f"{params.beginning(str(error))}): make them anew by "
                    f"`python -m lib.engine.run {' '.join(old)} --profile {profile}`")
 
 

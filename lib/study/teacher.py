@@ -23,6 +23,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from lib.data import prompts as turns
+from lib.engine import params
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded
 from lib.train import training
@@ -262,4 +263,4 @@ def _said(error: openai.APIStatusError) -> str:
 
 def _shown(error) -> str:
     """The beginning of an error or its text on one line, without the key."""
-    return " ".join(_hidden(str(error) or type(error).__name__).split())[:200]
+    return params.beginning(_hidden(str(error) or type(error).__name__))

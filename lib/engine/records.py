@@ -3,6 +3,7 @@
 A record holds *metrics* (estimates, each with n and a 95 % interval), *facts* (exact counts and measurements: rows,
 seconds, bytes) and *rows* (curves and samples). Tables and figures are made from records alone.
 """
+import functools
 import hashlib
 import json
 import math
@@ -143,7 +144,13 @@ def load(profile: str, chapter: str) -> dict:
 
 
 def made(path: Path) -> dict:
-    """The content of a chapter's record, whatever version wrote it; RecordError for what is none."""
+    """The content of a chapter's record, whatever version wrote it, not to be changed; RecordError for what is none."""
+    store.whole(path, anew(path))
+    return _made(path, store.digest(path))
+
+
+@functools.lru_cache(maxsize=32)
+def _made(path: Path, _digest: str) -> dict:
     content = read(path, anew(path))
     parts = content if isinstance(content, dict) else {}
     wrong = [name for name, kind in SHAPE.items() if not isinstance(parts.get(name, kind()), kind)]

@@ -166,7 +166,8 @@ def save(id: str, profile: str) -> str:
     if drawn:
         with pyplot.rc_context(STYLE):
             drawn[0].draw_without_rendering()
-            drawn[0].set_layout_engine("none")  # it is laid out now, once for both files
+            pyplot.rcParams["figure.constrained_layout.use"] = False
+            drawn[0].set_layout_engine(None)  # it is laid out now, once for both files, which "none" would draw twice each
             drawn[0].savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
             drawn[0].savefig(stem.with_suffix(".png"))
         return reading

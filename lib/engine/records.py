@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pandas
@@ -17,13 +18,14 @@ from pyarrow import parquet
 from lib.engine import paths, store
 from lib.engine.statistics import Difference, Estimate
 
+LEFT = re.compile(r"model|[a-z]+\.(parquet|jsonl)")  # of what a chapter leaves in its folder, what later chapters read
 REMEDY = "delete it, and run the command that made it again"
 ROWS = 2 ** 17  # rows of a table that are held in memory until they are written
 _open: dict[tuple[str, str], dict] = {}
 refused: set[tuple[str, str]] = set()  # (profile, chapter) whose run is passed over for the committed record
 # The parts of a record; an old one may lack some.
-SHAPE = {"chapter": str, "parameters": dict, "environment": dict, "key": dict, "lacking": dict, "measured": dict,
-         "metrics": list, "facts": list, "rows": dict}
+SHAPE = {"chapter": str, "parameters": dict, "environment": dict, "key": dict, "lacking": dict, "leaves": dict,
+         "measured": dict, "metrics": list, "facts": list, "rows": dict}
 # Columns that a reader may count on, blank where no row has such a label.
 COLUMNS = {"metrics": ["chapter", "metric", "value", "n", "low", "high", "unit", "language", "task", "against", "p",
                        "trainings", "least"],
@@ -88,10 +90,11 @@ class Record:
         self.content["rows"].setdefault(name, []).extend(rows)
 
     def write(self, **measured) -> Path:
-        """Adds what was measured around the chapter (seconds, kWh, peak memory) and writes the record."""
-        self.content["measured"] = measured
+        """Adds what was measured around the chapter (seconds, kWh, peak memory) and what it leaves, and writes the record."""
+        folder = paths.run(self.profile, self.chapter)
+        self.content |= {"measured": measured, "leaves": leaves(folder)}
         _open.pop((self.profile, self.chapter), None)
-        return write_json(paths.run(self.profile, self.chapter) / "record.json", self.content, sealed=True)
+        return write_json(folder / "record.json", self.content, sealed=True)
 
 
 def write_json(path: Path, content, sealed: bool = False) -> Path:
@@ -134,6 +137,11 @@ def digest(path: Path) -> str:
             total.update(file.relative_to(path).as_posix().encode())
             total.update(bytes.fromhex(store.digest(file)))
     return total.hexdigest()
+
+
+def leaves(folder: Path) -> dict[str, str]:
+    """What later chapters read of a chapter's folder (its corpus, tasks, or model with tokenizer): name → sha256."""
+    return {path.name: digest(path) for path in sorted(folder.iterdir()) if LEFT.fullmatch(path.name)}
 
 
 def load(profile: str, chapter: str) -> dict:

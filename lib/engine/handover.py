@@ -1,0 +1,87 @@
+"""A committed run goes on elsewhere: its records are taken from figures/, and what later chapters read is made again.
+
+    python -m lib.engine.handover full     then `make reproduce PROFILE=full` runs the chapters that are left
+
+Corpora, tokenizers and models are not committed. Since a run is deterministic they need not be: a chapter's notebook runs
+again, with no more trainings than what it leaves needs (`params/<profile>/handover.yaml`), and what it leaves must have the
+sha256 that its record names. A record that today's code or parameters would not make is not taken up.
+"""
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from lib.engine import keys, params, paths, records, run, store
+
+
+def take_up(profile: str):
+    """Takes up every committed record that `current` names, and makes again what the chapters left read of them.
+
+    Raises run.ChapterError when that comes out otherwise than in the committed run.
+    """
+    taken, waiting = current(profile), run.stale(profile)
+    left = [chapter for chapter in waiting if chapter not in {*taken, *run.COLLECTING}]
+    needed = {name for chapter in left for name in run.before(chapter)}
+    for chapter in taken:
+        told = "its record" if chapter not in needed else _again(profile, chapter)
+        store.atomically(run.record(profile, chapter), lambda place: shutil.copyfile(committed(profile, chapter), place), True)
+        print(f"{chapter}: {told} as committed.", flush=True)
+    print(f"{len(taken)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: {', '.join(left) or 'none'}.")
+
+
+def committed(profile: str, chapter: str) -> Path:
+    """Where the repository has a chapter's record."""
+    return paths.figures(profile) / "records" / f"{chapter}.json"
+
+
+def current(profile: str) -> list[str]:
+    """The chapters to run here whose committed record would be the same today, and rests on what is here or is taken up too."""
+    waiting, found, taken = run.stale(profile), {}, []
+    for chapter in run.chapters():
+        place = committed(profile, chapter) if chapter in waiting else run.record(profile, chapter)
+        if chapter in run.COLLECTING or not place.exists():
+            continue
+        made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter)}
+        if chapter not in waiting or made["rests"] == rests and not keys.outdated(made, params.load(profile, chapter)):
+            found[chapter] = store.digest(place)
+            taken += [chapter] * (chapter in waiting)
+    return taken
+
+
+def _again(profile: str, chapter: str) -> str:
+    """Makes again what a chapter left, unless it is here, and says what; ChapterError when it comes out otherwise."""
+    made, folder = records.made(committed(profile, chapter)), paths.run(profile, chapter)
+    if made["leaves"].items() > records.leaves(folder).items():
+        print(f"{chapter}: {', '.join(made['leaves'])} is made again.", flush=True)
+        run.run(profile, chapter, params.load(profile, chapter) | _less(profile, chapter, made))
+    found = records.leaves(folder)
+    if other := [name for name, digest in made["leaves"].items() if found.get(name) != digest]:
+        raise run.ChapterError(f"{', '.join(other)} of {chapter} is not what the committed run had (another processor, package or "
+                               "version of a source): the chapter and all that rest on it have to run here, by "
+                               f"`make reproduce PROFILE={profile}`.")
+    return ", ".join(["its record", *found])
+
+
+def _less(profile: str, chapter: str, made: dict) -> dict:
+    """Parameters with which the chapter leaves the same in less time; `=name` stands for that fact of its record."""
+    file = paths.parameters(profile, "handover")
+    given = params.read(file).get(chapter, {}) if file.exists() else {}
+    facts = {fact["fact"]: fact["value"] for fact in made["facts"]}
+    return {name: facts[value[1:]] if str(value).startswith("=") else value for name, value in given.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when the run can go on."""
+    parser = argparse.ArgumentParser(description="Go on with a committed run on this machine.")
+    parser.add_argument("profile")
+    return run.command(parser, arguments, _act)
+
+
+def _act(values: argparse.Namespace, options: list[str]):
+    run.tell_reach()
+    with run.locked(values.profile):
+        take_up(values.profile)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,7 +26,8 @@ def take_up(profile: str):
         told = "its record" if chapter not in needed else _again(profile, chapter)
         store.atomically(run.record(profile, chapter), lambda place: shutil.copyfile(committed(profile, chapter), place), True)
         print(f"{chapter}: {told} as committed.", flush=True)
-    print(f"{len(taken)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: {', '.join(left) or 'none'}.")
+    print(f"{len(taken)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: "
+          f"{', '.join(left) or 'none'}.")
 
 
 def committed(profile: str, chapter: str) -> Path:
@@ -56,8 +57,8 @@ def _again(profile: str, chapter: str) -> str:
         run.run(profile, chapter, params.load(profile, chapter) | _less(profile, chapter, made))
     found = records.leaves(folder)
     if other := [name for name, digest in made["leaves"].items() if found.get(name) != digest]:
-        raise run.ChapterError(f"{', '.join(other)} of {chapter} is not what the committed run had (another processor, package or "
-                               "version of a source): the chapter and all that rest on it have to run here, by "
+        raise run.ChapterError(f"{', '.join(other)} of {chapter} is not what the committed run had (another processor, package "
+                               "or version of a source): the chapter and all that rest on it have to run here, by "
                                f"`make reproduce PROFILE={profile}`.")
     return ", ".join(["its record", *found])
 

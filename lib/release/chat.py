@@ -64,7 +64,7 @@ def talk(question: str, profile: str = "laptop", stages: tuple[str, ...] = ("bas
     """
     found = {name: models.answer(models.speaker(profile, name), question, tokens, temperature) for name in stages}
     heads = "".join(f'<th style="text-align: start">{html.escape(name)}</th>' for name in found)
-    cells = "".join(f"<td {CELL}>{html.escape(printable(text))}</td>" for text in found.values())
+    cells = "".join(f"<td {CELL}>{html.escape(printable(text)) or '<i>no words</i>'}</td>" for text in found.values())
     return HTML(f'<p dir="auto">{html.escape(printable(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')
 
 

@@ -41,14 +41,14 @@ def _kills(whole: dict, parts: list[dict]) -> str:
     rows = [[part["kind"], f"{part['survived']} of {part['kills']}", part["runs"], len(part["wrong"]), f"{part['seconds']:,}"]
             for part in parts]
     killed, survived = (sum(part[name] for part in parts) for name in ("kills", "survived"))
+    few = f" The harness plans {PLANNED};\nthese are the ones whose runs were followed to their end." if killed < PLANNED else ""
     return f"""## Kills
 
 SIGKILL at seeded moments, then the same command again, until the run is finished; compared are all metrics of all records
 ({whole["metrics"]:,} in {whole["records"]} records of smoke) but for speeds, with those of a run that nobody disturbed
 (its chapters took {whole["seconds"]:,} s, on {whole["cores"]} cores shared with other work; commit {whole["revision"]}).
-**{survived} of {killed} kills gave identical metrics and left no lock, no half file and no process.** The harness plans {PLANNED};
-these are the ones whose runs were followed to their end. Killed was {_listed(manners)}: every process is what a container that
-stops, or a machine that goes down, takes with it.
+**{survived} of {killed} kills gave identical metrics and left no lock, no half file and no process.**{few} Killed was
+{_listed(manners)}: every process is what a container that stops, or a machine that goes down, takes with it.
 
 {_table(["what was run", "kills survived", "runs finished", "found wrong", "seconds"], rows)}
 

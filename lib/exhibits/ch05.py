@@ -19,9 +19,8 @@ def answers(profile: str):
     found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    whole = found[(found["task"] == "all") & (found["share"] != COST)]
-    whole = whole.pivot_table("value", ["start", "language", "share"], "moment", sort=False)
-    told = "; ".join(f"{language} {share} {row['before']:.0f} → {row['after']:.0f}"
-                     for (_, language, share), row in whole.loc[[found["start"].iloc[0]]].iterrows())
-    return frame, (f"All tasks, before → after: {told} (n = {span(found['n'])} answers, trainings {span(found['trainings'])}; "
-                   "demonstration scale).")
+    whole = found[(found["task"] == "all") & (found["share"] == "valid %") & (found["start"] == found["start"].iloc[0])]
+    pairs = whole.pivot_table("value", "language", "moment", sort=False)
+    told = ", ".join(f"{language} {row['before']:.0f} → {row['after']:.0f} %" for language, row in pairs.iterrows())
+    return frame, (f"Valid answers before → after, all tasks: {told} (n = {span(whole['n'])} answers, trainings "
+                   f"{span(whole['trainings'])}; demonstration scale).")

@@ -233,8 +233,8 @@ def test_what_happened_is_in_the_record_and_its_exhibits(record):
     met = records.rows("smoke", "09_curriculum", "spikes")
     assert len(met) == 6 and set(met["action"]) == {"none", "skip", "lower"} and set(met["step"]) == {40}
     drawing, frame, reading = exhibits.FIGURES["P3-F2"].build("smoke")
-    assert "0.5 fp32 ends at 3." in reading and "(2 of 80 losses stand out)" in reading and "n = 12" in reading
-    assert "0.5 fp32 skip diverges" in reading and "against fp32 0.001 bf16 0.000" in reading
+    assert "1 of 4 runs in fp32 diverge; " in reading and "losses stand out in those that diverge" in reading
+    assert "n = 12" in reading and "against fp32 0.001 bf16 0.000" in reading
     assert [text.get_text() for text in drawing.axes[3].texts] == ["diverged"]
     assert exhibits.save("P3-F2", "smoke") and frame["value"].notna().sum() == 5
 
@@ -247,7 +247,7 @@ def test_a_gradient_that_stands_out_alone_is_no_spike(output):
         stability.note(found, run, {"log": log})
         found.metric("stability_bits_per_byte", records.Estimate(2.0, 12, 1.9, 2.1), "bits/byte", run=run.name)
     found.write()
-    assert "(0 of 40 losses stand out)" in exhibits.FIGURES["P3-F2"].build("smoke")[2]
+    assert "0 of 40 losses stand out in those that hold" in exhibits.FIGURES["P3-F2"].build("smoke")[2]
 
 
 def test_the_toy_has_a_small_vocabulary_of_its_own(byte_tokenizer, english, persian, tmp_path):

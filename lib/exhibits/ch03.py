@@ -48,9 +48,11 @@ def pretraining_loss(profile: str):
         lambda curve: curve.rolling(5, min_periods=1).mean())
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
     drawing, panel = axes()
-    ends = curves(panel, frame.assign(kilobytes=frame["bytes"] / 1000), "arm", "kilobytes", "smooth")
+    curves(panel, frame.assign(kilobytes=frame["bytes"] / 1000), "arm", "kilobytes", "smooth")
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
-    return drawing, frame, f"First to last point: {ends} bits/byte of the training mixture."
+    first = frame[frame["arm"] == frame["arm"].iloc[0]]
+    return drawing, frame, (f"Training loss of the arm {first['arm'].iloc[0]} goes from {first['smooth'].iloc[0]:.2f} to "
+                            f"{first['smooth'].iloc[-1]:.2f} bits/byte of its mixture.")
 
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")

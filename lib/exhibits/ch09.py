@@ -188,13 +188,14 @@ def _curves(profile: str) -> pandas.DataFrame:
 
 
 def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataFrame, lost: list[str]) -> str:
-    """How often the loss of a run stands out and where it ends, then what the formats change."""
-    value, parts = ends.set_index("run")["value"], []
-    for name, rows in frame[frame["precision"] == "fp32"].groupby("run", sort=False):
-        end = "diverges" if name in lost else f"ends at {value[name]:.2f}"
-        parts.append(f"{name} {end} ({rows['spike'].sum()} of {len(rows)} losses stand out)")
+    """How many fp32 runs diverge and where losses stand out, then what the formats change."""
+    whole = frame[frame["precision"] == "fp32"]
+    marks = whole.groupby(whole["run"].isin(lost))["spike"].agg(["sum", "size"])
+    where = {True: "those that diverge", False: "those that hold"}
+    parts = [f"{whole.loc[whole['run'].isin(lost), 'run'].nunique()} of {whole['run'].nunique()} runs in fp32 diverge",
+             ", ".join(f"{row['sum']} of {row['size']:,} losses stand out in {where[kind]}" for kind, row in marks.iterrows())]
     changes = measured(profile, CHAPTER, "stability_difference")
     formats = set(frame.loc[frame["precision"] != "fp32", "run"])
     changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
-    parts += [f"against fp32 {listed(changes, '{run}')}"] * bool(len(changes))
-    return f"{'; '.join(parts)} bits/byte (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."
+    parts += [f"against fp32 {listed(changes, '{run}')} bits/byte"] * bool(len(changes))
+    return f"{'; '.join(parts)} (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."

@@ -396,9 +396,10 @@ def front(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _front_reading(best: dict, found: pandas.DataFrame) -> str:
-    parts = [f"{benchmark} {', '.join(f'{row.rank:.0f}/{row.bits:.0f}' for row in rows.itertuples())}"
-             for benchmark, rows in best.items()]
-    return (f"On the front (rank/bits), from little memory to much: {'; '.join(parts) or 'no task has enough items'} (n = "
+    ends = {benchmark: dict.fromkeys(f"{row.rank:.0f}/{row.bits:.0f}" for row in rows.iloc[[0, -1]].itertuples())
+            for benchmark, rows in best.items()}
+    parts = [f"{benchmark} {' to '.join(cells)}" for benchmark, cells in ends.items()]
+    return (f"The front (rank/bits), from little memory to much: {', '.join(parts) or 'no task has enough items'} (n = "
             f"{span(found['n'])} items, against the untuned base in the most bits, paired; where intervals overlap, take the "
             "cheaper cell; demonstration scale).")
 

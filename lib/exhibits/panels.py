@@ -125,14 +125,11 @@ def slant(panel, angle: int = 30):
     pyplot.setp(panel.get_xticklabels(), rotation=angle, ha="right", rotation_mode="anchor")
 
 
-def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style) -> str:
-    """A named line a group, and how each goes: `main 2.31 → 1.20, …`, first to last point."""
-    ends = []
+def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style):
+    """A named line a group."""
     for name, line in frame.groupby(by, sort=False):
         panel.plot(line[x], line[y], label=name, **style)
-        ends.append(f"{name} {line[y].iloc[0]:.2f} → {line[y].iloc[-1]:.2f}")
     panel.legend()
-    return ", ".join(ends)
 
 
 def legend(drawing, **style):

@@ -34,6 +34,8 @@ def house(tmp_path):
 
 def test_what_the_chapters_left_read_is_made_again_in_less_time_and_the_rest_runs(house):
     (house / "params/smoke/handover.yaml").write_text("01_corpus: {seed: 3, rows: =texts}\n")
+    (house / "runs/smoke/01_corpus").mkdir(parents=True)
+    (house / "runs/smoke/01_corpus/texts.jsonl").write_text("of another run\n")
     status, printed = _handover(house)
     assert status == 0 and "1 chapters taken up, 1 left for `make reproduce PROFILE=smoke`: 02_tokenizer." in printed, printed
     assert "hello from 3" in printed and "01_corpus: its record, texts.jsonl as committed." in printed

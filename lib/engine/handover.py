@@ -7,9 +7,9 @@ again, with no more trainings than what it leaves needs (`params/<profile>/hando
 sha256 that its record names. A record that today's code or parameters would not make is not taken up.
 """
 import argparse
+import functools
 import shutil
 import sys
-from pathlib import Path
 
 from lib.engine import keys, params, paths, records, run, store
 
@@ -19,27 +19,25 @@ def take_up(profile: str):
 
     Raises run.ChapterError when that comes out otherwise than in the committed run.
     """
-    taken, waiting = current(profile), run.stale(profile)
+    waiting = run.stale(profile)
+    taken = current(profile, waiting)
     left = [chapter for chapter in waiting if chapter not in {*taken, *run.COLLECTING}]
     needed = {name for chapter in left for name in run.before(chapter)}
     for chapter in taken:
         told = "its record" if chapter not in needed else _again(profile, chapter)
-        store.atomically(run.record(profile, chapter), lambda place: shutil.copyfile(committed(profile, chapter), place), True)
+        kept = records.committed(profile, chapter)
+        store.atomically(run.record(profile, chapter), functools.partial(shutil.copyfile, kept), sealed=True)
         print(f"{chapter}: {told} as committed.", flush=True)
     print(f"{len(taken)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: "
           f"{', '.join(left) or 'none'}.")
 
 
-def committed(profile: str, chapter: str) -> Path:
-    """Where the repository has a chapter's record."""
-    return paths.figures(profile) / "records" / f"{chapter}.json"
-
-
-def current(profile: str) -> list[str]:
-    """The chapters to run here whose committed record would be the same today, and rests on what is here or is taken up too."""
-    waiting, found, taken = run.stale(profile), {}, []
+def current(profile: str, waiting) -> list[str]:
+    """Those of the chapters `waiting` to run whose committed record would be the same today, and rests on what is here or is
+    taken up too."""
+    found, taken = {}, []
     for chapter in run.chapters():
-        place = committed(profile, chapter) if chapter in waiting else run.record(profile, chapter)
+        place = records.committed(profile, chapter) if chapter in waiting else run.record(profile, chapter)
         if chapter in run.COLLECTING or not place.exists():
             continue
         made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter)}
@@ -51,8 +49,8 @@ def current(profile: str) -> list[str]:
 
 def _again(profile: str, chapter: str) -> str:
     """Makes again what a chapter left, unless it is here, and says what; ChapterError when it comes out otherwise."""
-    made, folder = records.made(committed(profile, chapter)), paths.run(profile, chapter)
-    if made["leaves"].items() > records.leaves(folder).items():
+    made, folder = records.made(records.committed(profile, chapter)), paths.run(profile, chapter)
+    if not made["leaves"].items() <= records.leaves(folder).items():
         print(f"{chapter}: {', '.join(made['leaves'])} is made again.", flush=True)
         run.run(profile, chapter, params.load(profile, chapter) | _less(profile, chapter, made))
     found = records.leaves(folder)

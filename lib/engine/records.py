@@ -183,10 +183,14 @@ def read(path: Path, remedy: str = REMEDY) -> dict:
         raise store.SpoiledError(f"{paths.shown(path)} is no whole JSON file ({error}): {remedy}.") from error
 
 
+def committed(profile: str, chapter: str) -> Path:
+    """Where a chapter's record lies in the repository."""
+    return paths.figures(profile) / "records" / f"{chapter}.json"
+
+
 def place(profile: str, chapter: str) -> Path:
     """The record's file: that of this machine's run, else the committed one; FileNotFoundError if there is none."""
-    places = [paths.output() / "runs" / profile / chapter / "record.json",
-              paths.figures(profile) / "records" / f"{chapter}.json"]
+    places = [paths.output() / "runs" / profile / chapter / "record.json", committed(profile, chapter)]
     for path in places[(profile, chapter) in refused:]:
         if path.exists():
             return path

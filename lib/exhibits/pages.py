@@ -33,7 +33,7 @@ def keep(profile: str) -> list[Path]:
             records.refused.add((profile, chapter))
             print(f"The record of {chapter} is not kept in figures/{profile}, because {why}")
         elif chapter != CHAPTER:
-            shutil.copyfile(path, folder / f"{chapter}.json")
+            shutil.copyfile(path, records.committed(profile, chapter))
     return sorted(folder.glob("*.json"))
 
 

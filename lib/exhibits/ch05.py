@@ -1,6 +1,6 @@
 """Exhibits of instruction tuning."""
 from lib.exhibits.base import measured, renewed, table
-from lib.exhibits.units import printed, span, wide
+from lib.exhibits.units import listed, printed, span, wide
 
 CHAPTER = "05_sft"
 SHARES = ("valid", "right", "repeated", "wrong_language")
@@ -15,12 +15,11 @@ def answers(profile: str):
     """
     found = measured(profile, CHAPTER, *(f"answers_{share}" for share in (*SHARES, "bits_per_byte")))
     found = renewed(found, profile, CHAPTER)
+    whole = found.query("metric == 'answers_valid' and task == 'all'")
+    whole = whole[whole["start"] == whole["start"].iloc[0]]
     shares = found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %"
     found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    whole = found[(found["task"] == "all") & (found["share"] == "valid %") & (found["start"] == found["start"].iloc[0])]
-    pairs = whole.pivot_table("value", "language", "moment", sort=False)
-    told = ", ".join(f"{language} {row['before']:.0f} → {row['after']:.0f} %" for language, row in pairs.iterrows())
-    return frame, (f"Valid answers before → after, all tasks: {told} (n = {span(whole['n'])} answers, trainings "
-                   f"{span(whole['trainings'])}; demonstration scale).")
+    return frame, (f"Valid answers to all tasks, %: {listed(whole, '{language} {moment}')} (n = {span(whole['n'])} answers, "
+                   f"trainings {span(whole['trainings'])}; demonstration scale).")

@@ -196,7 +196,7 @@ def _type(default, comment: str):
     if limits and ".." in limits[1]:
         number = float if default is None else kind
         low, high = (number(end) if end.strip() else None for end in limits[1].split("..", 1))
-        return Annotated[float | None if default is None else kind, pydantic.Field(ge=low, le=high)]
+        return Annotated[float | int | None if default is None else kind, pydantic.Field(ge=low, le=high)]
     return kind
 
 

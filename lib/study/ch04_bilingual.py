@@ -54,7 +54,7 @@ def factorial(streams, starts: dict[str, Path], language: str, sizes: list[int],
               replay: float, length: int):
     """Runs of CELLS at each size (bytes of text) and seed: labels, model to start from, and blocks of `length` tokens, of a
     size and seed as many in each cell."""
-    for size, seed in itertools.product(map(int, sizes), seeds):  # a list without a default is read as numbers with a point
+    for size, seed in itertools.product(sizes, seeds):
         packed = {arm: mixture.blocks(mixture.documents(streams, shares(arm, language, pair_share, replay), size, seed),
                                       folders.tokenizer(starts["extended"]), length) for arm in ("no-pairs", "pairs")}
         fewest = min(map(len, packed.values()))

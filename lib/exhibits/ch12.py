@@ -226,7 +226,7 @@ def _by_rank(found: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
                          bits=found["bits"].map("{:.0f}".format))
     frame = wide(found, keys, "at").join(found.groupby(keys)["n"].max().astype(str), on=keys)
     order = found.sort_values("rank")["at"].unique()
-    # A set that was tuned in the middle cell only has no line for the other formats.
+    # A set that was tuned at the middle rank in the most bits only has no line for the other formats.
     ranks = [name for name in order if name != "untuned"]
     shown = (frame[ranks] != "").any(axis=1) if ranks else frame.index
     return frame.loc[shown, [*keys, "n", *order]].reset_index(drop=True)

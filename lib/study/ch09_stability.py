@@ -1,7 +1,7 @@
 """Stability of pretraining from scratch: a toy trained at rates that hold and diverge, guarded or not, in formats.
 
 PolyLM's first runs spiked until rate and number format were changed (arXiv 2307.06018, section 3.3). A random start of
-a million parameters shows the same curves in seconds, and no more than that: a toy at demonstration scale.
+300,000 parameters by default shows the same curves in seconds, and no more than that: a toy at demonstration scale.
 """
 import dataclasses
 from pathlib import Path

@@ -269,8 +269,8 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
 
     gain: a cell minus the untuned base in the most bits, and `mean_gain`, all cells of the first base and set together.
     effect: of a factor of the grid, its highest value minus a lower one, the other factor averaged.
-    format: the untuned base in fewer bits minus in the most. set: another set of instructions minus the first, in the
-    middle cell. base: another base minus the first, both untuned.
+    format: the untuned base in fewer bits minus in the most. set: another set of instructions minus the first, at the
+    middle rank in the most bits. base: another base minus the first, both untuned.
     """
     first = answers[(answers["base"] == runs[0].base)]
     tuned, untuned = first[first["rank"] > 0], first[first["rank"] == 0]

@@ -113,21 +113,22 @@ ODD = ["two  spaces and\ttabs \n a line\n\n  and more ", " before\u00a0 after ",
 
 
 @pytest.mark.parametrize("name", ["byte_tokenizer", "sentencepiece_tokenizer"])
-def test_words_that_are_looked_up_have_the_tokens_and_bytes_of_the_whole_text(name, request, persian):
+def test_blocks_hold_the_tokens_of_each_text_and_every_byte_of_it_once(name, request, persian):
     tokenizer = request.getfixturevalue(name)
-    texts, length = [*ODD, *persian, " ".join(ODD)], 16
-    packed = mixture.blocks([("fa", text) for text in texts], tokenizer, length)
-    ids, sizes = [], []
-    for text in texts:
-        coded, end = tokenizer(text, return_offsets_mapping=True), 0
-        for token, (_, to) in zip(coded["input_ids"], coded["offset_mapping"]):
-            ids.append(token), sizes.append(len(text[end:max(end, to)].encode()))
-            end = max(end, to)
-        ids.append(tokenizer.eos_token_id), sizes.append(0)
-    assert [token for row in packed["input_ids"] for token in row] == ids[:len(packed) * length]
-    assert packed["bytes"][:] == [sum(sizes[at:at + length]) for at in range(0, len(packed) * length, length)]
+    texts = [*ODD, *persian, " ".join(ODD)]
+    ids = [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    packed = mixture.blocks([("fa", text) for text in texts], tokenizer, 16)
+    assert [token for row in packed["input_ids"] for token in row] == ids[:len(packed) * 16]
+    alone = [mixture.blocks([("fa", text)], tokenizer, 1)["bytes"][:] for text in texts]
+    assert [sum(sizes) for sizes in alone] == [len(text.encode()) for text in texts]
+    assert sum(packed["bytes"]) == sum(sum(alone, [])[:len(packed) * 16])
+    assert all(sizes[-1] == 0 for sizes in alone), "the end of a text brings no byte of it"
 
 
-def test_words_are_tokenised_apart_only_where_a_tokenizer_cuts_before_them(byte_tokenizer, sentencepiece_tokenizer):
-    assert mixture._separable(byte_tokenizer.backend_tokenizer)
-    assert not mixture._separable(sentencepiece_tokenizer.backend_tokenizer)
+def test_a_token_brings_the_bytes_that_it_stands_for(byte_tokenizer, sentencepiece_tokenizer):
+    for tokenizer in (byte_tokenizer, sentencepiece_tokenizer):
+        packed = mixture.blocks([("fa", "می\u200cروم 🙂")], tokenizer, 1)
+        decoded = [tokenizer.decode(row) for row in packed["input_ids"]]
+        whole = [(size, text) for size, text in zip(packed["bytes"], decoded) if text.strip() and "\ufffd" not in text]
+        assert [size for size, text in whole[1:-1]] == [len(text.encode()) for _, text in whole[1:-1]]
+

@@ -3,7 +3,6 @@
 A stream is a column of a data set (`corpus.column`) or any other sequence of texts. It is read piece by piece and blocks
 are written to disk as they are filled, so memory holds a few numbers an excerpt, whatever the size of the text.
 """
-import functools
 import heapq
 import itertools
 import random
@@ -17,19 +16,16 @@ from pathlib import Path
 import datasets
 import numpy
 import pyarrow
-import regex
 from datasets.arrow_dataset import Column
 from datasets.arrow_writer import ArrowWriter
-from tokenizers import Tokenizer
+from tqdm import tqdm
 
-from lib.engine import pool, store
+from lib.engine import store
 
 EXCERPT = 4000  # characters; longer documents are read in parts, so that a small budget still reads many of them
-BATCH, WRITTEN = 100, 200  # texts that are read or tokenised at a time, blocks that are written at a time
-KNOWN, EMPTY = 2 ** 18, numpy.zeros(0, numpy.int32)  # words whose tokens are kept
-# Where a space begins a word, and words of all kinds to try whether a tokenizer cuts there.
-SEAM, UNEVEN = regex.compile(r"(?<=\S)(?= \S)"), re.compile(r"\s\s|^\s|\s\Z")
-KINDS = ["a", "Z", "ب", "é", "漢", "1", "۲", ".", "'s", "(", "_", "/", "،", "\u200c", "🙂"]
+BATCH, WRITTEN = 200, 200  # texts that are read or tokenised at a time, blocks that are written at a time
+EMPTY = numpy.zeros(0, numpy.int32)
+BYTE = re.compile("<0x[0-9A-F]{2}>")  # a byte that SentencePiece has no character for
 ROW = datasets.Features({"input_ids": datasets.List(datasets.Value("int32")), "labels": datasets.List(datasets.Value("int32")),
                          "bytes": datasets.Value("int64"), "stream": datasets.Value("string")})
 
@@ -138,69 +134,25 @@ def _filled(documents, tokenizer, length: int, buffers: dict):
 
 def _tokens(documents, tokenizer):
     """(stream, ids, bytes) of every document: its token ids with EOS behind, and the bytes of text each token brings."""
-    file = Path(tempfile.mkdtemp(dir=store.passing())) / "tokenizer.json"
-    file.write_text(tokenizer.backend_tokenizer.to_str(), "utf8")
-    coder = functools.partial(_coded, str(file), tokenizer.eos_token_id)
-    return itertools.chain.from_iterable(pool.batches(coder, documents, "tokens", BATCH))
-
-
-def _coded(file: str, end: int, documents: list[tuple[str, str]]) -> list[tuple[str, numpy.ndarray, numpy.ndarray]]:
-    """(stream, ids, bytes) of documents, by the tokenizer of a file, with the id `end` behind.
-
-    Words repeat: where the tokenizer never joins them, each is cut once and then looked up.
-    """
-    backend, apart, before, behind, known = _coder(file, end)
-    parts = [_words(text) if apart else [text] for _, text in documents]
-    if len(known) > KNOWN * apart:
-        known.clear()
-    words = {word: place for place, word in enumerate(set().union(*parts))}
-    new = list(words.keys() - known.keys())
-    known.update(zip(new, map(_sized, new, backend.encode_batch(new, add_special_tokens=False))))
-    ids, sizes = zip(*map(known.__getitem__, words))
-    counts = numpy.fromiter(map(len, ids), int)
-    starts, flat = numpy.cumsum(counts) - counts, [numpy.fromiter(itertools.chain.from_iterable(side), numpy.int32)
-                                                   for side in (ids, sizes)]
-    found = []
-    for (name, _), text in zip(documents, parts):
-        numbers = numpy.fromiter(map(words.__getitem__, text), int, len(text))
-        many = counts[numbers]
-        places = numpy.repeat(starts[numbers] - numpy.cumsum(many) + many, many) + numpy.arange(many.sum())
-        found.append((name, numpy.concatenate([before, flat[0][places], behind]),
-                      numpy.concatenate([0 * before, flat[1][places], 0 * behind])))
-    return found
-
-
-@functools.lru_cache(1)
-def _coder(file: str, end: int):
-    """A tokenizer, whether its words can be tokenised apart, the ids before and behind a text, and words known so far."""
-    backend = Tokenizer.from_file(file)
+    widths, backend = _widths(tokenizer), tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    found = backend.encode("a")
-    inner, ids = numpy.flatnonzero(numpy.array(found.special_tokens_mask) == 0), numpy.array([*found.ids, end], numpy.int32)
-    return backend, _separable(backend), ids[:inner[0]], ids[inner[-1] + 1:], {}
+    documents = iter(documents)
+    parts = tqdm(iter(lambda: list(itertools.islice(documents, BATCH)), []), "tokens", unit=f" × {BATCH} texts", disable=None)
+    for names, texts in (zip(*part) for part in parts):
+        for name, text, coding in zip(names, texts, backend.encode_batch_fast(texts)):
+            ids = numpy.array([*coding.ids, tokenizer.eos_token_id], numpy.int32)
+            sizes = widths[ids]
+            sizes[0] += len(text.encode()) - sizes.sum()  # a space put before the text, or what a normaliser changed
+            yield name, ids, sizes
 
 
-def _words(text: str) -> list[str]:
-    """The text cut at each SEAM."""
-    if UNEVEN.search(text):
-        return SEAM.split(text)
-    first, *rest = text.split(" ")
-    return [first, *[" " + word for word in rest]]
-
-
-def _separable(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer cuts a text before each space that begins a word, so that words can be tokenised apart."""
-    probe, cutter = " ".join(a + b for a in KINDS for b in KINDS), tokenizer.pre_tokenizer
-    wide = any(token.lstrip or token.rstrip or any(map(str.isspace, token.content))
-               for token in tokenizer.get_added_tokens_decoder().values())
-    kept = tokenizer.normalizer is None or tokenizer.normalizer.normalize_str(probe) == probe
-    return kept and not wide and cutter is not None and {found.start() for found in SEAM.finditer(probe)} <= {
-        start for _, (start, _) in cutter.pre_tokenize_str(probe)}
-
-
-def _sized(text: str, encoding) -> tuple[list[int], list[int]]:
-    """Ids of a text, and the bytes that each token brings."""
-    until = [0, *itertools.accumulate(1 + (sign > "\x7f") + (sign > "\u07ff") + (sign > "\uffff") for sign in text)]
-    ends = [0, *itertools.accumulate((until[end] for _, end in encoding.offsets), max)]
-    return encoding.ids, [after - before for before, after in zip(ends, ends[1:])]
+def _widths(tokenizer) -> numpy.ndarray:
+    """Bytes of text that each id stands for; special tokens stand for none."""
+    spelled = "ByteLevel" in repr(tokenizer.backend_tokenizer.pre_tokenizer)  # a character a byte
+    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.get_added_vocab())
+    widths = numpy.zeros(1 + max(vocabulary.values()), numpy.int32)
+    for piece in vocabulary.keys() - special:
+        written = "." if BYTE.fullmatch(piece) else piece.replace("▁", " ")
+        widths[vocabulary[piece]] = len(piece) if spelled else len(written.encode())
+    return widths

@@ -16,14 +16,14 @@ help: ## list these commands
 setup: $(INSTALLED) ## make .venv with the pinned packages (once)
 
 $(INSTALLED): pyproject.toml requirements.lock
-	@$(if $(PYTHON),:,echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make PYTHON=/path/to/python3.11"; exit 1)
+	@$(if $(PYTHON),:,echo "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv, or make setup PYTHON=/path/to/python3.11"; exit 1)
 	@echo "Installing the pinned packages into $(VENV): once, a few minutes."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --quiet --progress-bar off --editable . --constraint requirements.lock $(PIP_ARGS) || \
 		{ echo "The packages could not be installed: see pip's words above; the same command tries again."; exit 1; }
 	@touch $@
 
-reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full) that is not up to date
+reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full or yours) that is not up to date
 	@$(BIN)/python -m lib.engine.run all --profile $(PROFILE)
 
 chat: $(INSTALLED) ## talk to the model that PROFILE trained; ARGS="--beside base" has the base answer too (docs/talk.md)

@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None):
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--only", nargs="*", choices=list(CONTENDERS), help="contenders to run; all that the machine suits by default")
+    parser.add_argument("--only", nargs="*", choices=list(CONTENDERS), help="by default all that suit the machine")
     parser.add_argument("--json", type=Path, help="file for the results")
     given = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()

@@ -110,7 +110,7 @@ def test_records_that_do_not_count_their_trainings_decide_nothing_about_training
         del row["trainings"]
     records.write_json(path, content)
     first = claims.ledger("smoke").iloc[0]
-    assert (first["test_verdict"], first["remark"]) == (claims.UNDECIDED, "its interval is over items alone")
+    assert (first["test_verdict"], first["remark"]) == (claims.UNDECIDED, "its interval is over test items alone, not over trainings")
 
 
 def test_a_contrast_that_was_not_run_is_told_apart(ledger):

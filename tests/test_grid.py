@@ -62,7 +62,7 @@ def test_sets_are_of_one_size_and_one_with_too_few_rows_says_why(output, capsys)
     assert drawn["multialpaca"]["language"].value_counts().to_dict() == {"es": 4, "ja": 4}
     sizes = [rows["bytes"].sum() for rows in drawn.values()]
     assert len(drawn["derived"]) == 8 and abs(sizes[0] - sizes[1]) < 0.05 * sizes[0]
-    reason = "the set made was not run, because it has 2 rows that are short enough, not 8"
+    reason = "the set made was not run, because of rows that are short enough it wants 8, 8 a language, and has {'es': 2}"
     assert record.content["facts"][0]["value"] == reason and reason[1:] in capsys.readouterr().out
     with pytest.raises(ValueError, match="lower examples, or raise longest_example"):
         grid.sets({"made": pools["made"]}, 8, 0, record)

@@ -68,6 +68,21 @@ def test_a_record_of_other_parameters_is_not_taken_up_and_nothing_done_here_is_r
     assert json.loads((house / "runs/smoke/01_corpus/record.json").read_text())["parameters"]["rows"] == 5
 
 
+def test_a_record_of_an_early_version_is_left_and_its_chapter_runs(house):
+    kept = house / "figures/smoke/records/01_corpus.json"
+    early = {name: part for name, part in json.loads(kept.read_text()).items() if name not in ("key", "rests", "leaves", "lacking")}
+    kept.write_text(json.dumps(early))
+    status, printed = _handover(house)
+    assert status == 0 and "0 chapters taken up, 2 left" in printed, printed
+
+
+def test_a_mistyped_option_is_told_before_anything_is_done(house):
+    status, printed = call(house, "lib.engine.handover", "smoke", "--profiel", "full", COMPANION_REACH="")
+    assert status == 1 and "Option --profiel is not known" in printed, printed
+    status, printed = call(house, "lib.engine.run", "01_corpus", "--profiel", "smoke", COMPANION_REACH="")
+    assert status == 1 and "Option --profiel is not known" in printed and not (house / "runs").exists(), printed
+
+
 @pytest.mark.parametrize("file", sorted(paths.PARAMS.glob("*/handover.yaml")), ids=lambda file: file.parent.name)
 def test_what_is_left_out_are_parameters_of_the_chapter(file):
     for chapter, given in params.read(file).items():

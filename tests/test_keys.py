@@ -41,3 +41,9 @@ def test_a_key_costs_no_more_memory_for_more_rows(persian, tmp_path, monkeypatch
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_tables_that_a_module_reads_are_in_the_key_of_what_imports_it():
+    assert {"lib/engine/assets.yaml", "lib/engine/assets.tsv"} <= keys.code("from lib.engine import assets").keys()
+    assert "reported/common_crawl.csv" in keys.code("from lib.data import levels")
+    assert not any(name.startswith("reported/") for name in keys.code("from lib.data import text"))

@@ -112,7 +112,7 @@ def test_a_hub_models_small_files_come_first(monkeypatch, tmp_path):
 def test_unknown_bases_and_missing_stages_say_what_to_do(output, tmp_path):
     with pytest.raises(ValueError, match="smollm2-135m"):
         folders.base("smollm")
-    with pytest.raises(FileNotFoundError, match="03_pretraining first"):
+    with pytest.raises(FileNotFoundError, match="pretrained model of profile laptop is not made yet"):
         folders.stage("laptop", "pretrained")
     with pytest.raises(ValueError, match="extended"):
         folders.stage("laptop", "extendet")

@@ -47,6 +47,20 @@ def test_both_sets_have_as_many_rows_and_about_as_many_bytes(found):
     assert not drawn["en"].equals(multilingual.sets(found, ["en", "es", "ja"], 12, 4)["en"])
 
 
+def test_where_english_is_lacking_languages_are_drawn_by_turns(found):
+    few = {code: found[code].head(12).assign(language=code) for code in ("es", "ja")}
+    drawn = multilingual.sets(few, ["es", "ja"], 16, 0)
+    assert list(drawn) == ["multilingual"] and drawn["multilingual"]["language"].value_counts().to_dict() == {"es": 8, "ja": 8}
+
+
+def test_what_chapter_10_kept_in_a_language_of_three_letters_is_found(output):
+    for name in ("ckb", "fa", "replies-fa"):
+        file = multilingual.written("smoke", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"instruction": "Write a line.", "input": "", "output": "A line."}\n' * (name != "replies-fa"))
+    assert set(multilingual.made("smoke", 100)) == {"ckb", "fa"}
+
+
 def test_too_few_instructions_are_refused(found):
     with pytest.raises(ValueError, match="only {'ja': 27}: lower examples"):
         multilingual.sets(found, ["ja"], 40, 0)

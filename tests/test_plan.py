@@ -115,6 +115,15 @@ def test_too_little_and_a_taken_name_are_refused(monkeypatch, tmp_path):
         plan.write("smoke", {}, "")
 
 
+def test_a_dry_run_counts_the_trainings_that_a_profile_has_beside_its_main_ones():
+    runs = doses.needs("full").groupby("chapter")["runs"].sum()
+    given = {name: params.load("full", name) for name in runs.index}
+    fourth, fifth, twelfth = (given[name] for name in ("04_alignment", "05_sft", "12_rank_and_precision"))
+    assert runs["04_alignment"] == len(fourth["arms"]) * len(fourth["seeds"]) + 4 * len(fourth["factorial_bytes"]) * len(fourth["factorial_seeds"])
+    assert runs["05_sft"] == len(fifth["starts"]) + len(fifth["orders"]) * len(fifth["order_seeds"])
+    assert runs["12_rank_and_precision"] > len(twelfth["rates"]) * len(twelfth["ranks"]) and runs.min() > 0
+
+
 def test_a_dry_run_tells_what_the_papers_settings_ask_of_gpus(capsys):
     assert plan.main(["--dry-run", "paper"]) == 0
     told = capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_an_export_overwrites_nothing_and_says_what_is_missing(run, tmp_path, ca
     (tmp_path / "mine/thesis.txt").write_text("years")
     assert export.main(["instructed", str(tmp_path / "mine")]) == 1
     assert "nothing is overwritten" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").exists()
-    for asked, told in ((["nowhere"], "neither a stage"), (["pretrained"], "make reproduce PROFILE=laptop"),
+    for asked, told in ((["nowhere"], "is not known"), (["pretrained"], "make reproduce PROFILE=laptop"),
                         (["base", "--profile", "lptop"], "lptop")):
         assert export.main([*asked[:1], str(tmp_path / "new"), *asked[1:]]) == 1
         error = capsys.readouterr().err

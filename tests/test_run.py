@@ -30,7 +30,7 @@ def test_what_lacked_public_files_runs_again_when_they_are_there_and_nothing_els
     entry = assets.entry("alpaca-seed-tasks")
     root.joinpath("lib/engine/assets.yaml").write_text("alpaca-seed-tasks: {kind: files, title: Alpaca's seed tasks, licence: none, "
                                                 f"repository: a/b, commit: c, files: {{x.txt: {'0' * 64}}}}}\n")
-    (root / "lib/engine/files.tsv").write_text("asset\tfile\tsha256\n")
+    (root / "lib/engine/assets.tsv").write_text("asset\tfile\tsha256\n")
     write(root, "01_corpus", 'record.lack({"alpaca-seed-tasks": "Alpaca\'s seed tasks"})\n' + END)
     away = {"COMPANION_REACH": "pip", "COMPANION_DATA": str(data), "COMPANION_CACHE": str(tmp_path / "cache")}
     status, printed = call(root, "lib.engine.run", "all", "--profile", "smoke", **away)

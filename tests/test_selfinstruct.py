@@ -139,6 +139,11 @@ def test_what_is_rejected_and_why():
     assert _reason({"instruction": "Explain why the sky is so blue."}, ["Explain why the sky is blue."]) == "similar"
 
 
+def test_a_language_that_the_identifier_has_no_label_of_is_not_refused_for_it():
+    assert _reason({"instruction": "چیرۆکێکی کورت دەربارەی پشیلەیەک بنووسە"}, language="ckb") == ""
+    assert _reason({"instruction": "Write a short story about a cat"}, language="ckb") == "other script"
+
+
 def test_inputs_that_repeat_the_instruction():
     whole = {"instruction": "Translate the word cat into French.", "input": "the word cat"}
     settings = _settings()

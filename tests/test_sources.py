@@ -55,14 +55,16 @@ def test_catalogues_of_each_layout_without_menu_marks(tmp_path):
     book.metadata = {"Content-Type": "text/plain; charset=UTF-8"}
     book.append(polib.POEntry(msgid="_Save the file", msgstr="_ذخیره‌ی پرونده", msgctxt="menu"))
     book.append(polib.POEntry(msgid="Set user_name", msgstr="نام کاربر را بگذارید"))
+    book.append(polib.POEntry(msgid="Show &lt;title&gt; here", msgstr="&lt;title&gt; را اینجا نشان بده"))
     book.append(polib.POEntry(msgid="Guessed", msgstr="حدس", flags=["fuzzy"]))
     for place in ("usr/share/locale/fa/LC_MESSAGES/a.mo", "languages/admin-fa.mo", "app/locale/fa/LC_MESSAGES/b.po",
                   "usr/share/locale/de/LC_MESSAGES/a.mo"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (book.save_as_mofile if place.endswith(".mo") else book.save)(str(tmp_path / place))
     found = [(row["en"], row["fa"]) for row in sources.gettext("x", tmp_path, ["en", "fa"]).units]
-    assert sorted(set(found)) == [("Save the file", "ذخیره‌ی پرونده"), ("Set user_name", "نام کاربر را بگذارید")]
-    assert len(found) == 6 and not sources.gettext("x", tmp_path, ["en", "ur"]).units
+    assert sorted(set(found)) == [("Save the file", "ذخیره‌ی پرونده"), ("Set user_name", "نام کاربر را بگذارید"),
+                                  ("Show <title> here", "<title> را اینجا نشان بده")]
+    assert len(found) == 9 and not sources.gettext("x", tmp_path, ["en", "ur"]).units
 
 
 def test_catalogues_are_aligned_over_further_languages(tmp_path):

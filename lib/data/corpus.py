@@ -72,6 +72,14 @@ def read(profile: str, name: str) -> pandas.DataFrame:
     return records.read_frame(file, f"run chapter {CHAPTER} again, {command}")
 
 
+def inputs(record: records.Record, *names: str) -> list[pandas.DataFrame]:
+    """The artefacts of these names (`read`), each noted in the record as one that its chapter reads."""
+    found = [read(record.profile, name) for name in names]
+    for name in names:
+        record.input(path(record.profile, name))
+    return found
+
+
 def column(texts: Iterable[str]) -> Sequence[str]:
     """Texts (a list, or a frame's column) as a stream to train on: a column of Arrow, which is read piece by piece."""
     import datasets

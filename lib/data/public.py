@@ -120,7 +120,7 @@ def bitext(name: str, found: Files) -> Content:
 
 def catalogues(name: str, found: Files) -> Content:
     """Translation catalogues (.po)."""
-    return Content([unit(name, en, {"fa": fa}) for path in found.values() for en, fa in sources.catalogue(path)])
+    return Content([unit(name, en, {"fa": fa}, str) for path in found.values() for en, fa in sources.catalogue(path)])
 
 
 def memories(name: str, found: Files) -> Content:

@@ -163,10 +163,13 @@ def strings(name: str, folder: Path, languages: list[str], pattern: str, load: C
     return Content(units)
 
 
-def unit(name: str, english: str, others: dict[str, str]) -> dict:
-    """A unit of a short string, grouped by its English content, so that it is on one side of the split everywhere."""
-    others = {code: text.plain(string) for code, string in others.items()}
-    english = text.plain(english)
+def unit(name: str, english: str, others: dict[str, str], clean=text.plain) -> dict:
+    """A unit of a short string, grouped by its English content, so that it is on one side of the split everywhere.
+
+    What is plain already is cleaned by `str`: twice unescaped, the name of a tag would become a tag and go.
+    """
+    others = {code: clean(string) for code, string in others.items()}
+    english = clean(english)
     return {"source": name, "group": f"string/{text.key(english)}", "en": english, **others}
 
 
@@ -178,7 +181,7 @@ def gettext(name: str, folder: Path, languages: list[str], further: bool = False
     for domain, pairs in own.items():
         tables = {code: dict(found.get(domain, ())) for code, found in others.items()}
         units += [unit(name, english, {languages[1]: string, **{code: table[english] for code, table in tables.items()
-                                                                if english in table}}) for english, string in pairs]
+                                                                if english in table}}, str) for english, string in pairs]
     return Content(units)
 
 

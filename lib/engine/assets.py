@@ -39,9 +39,9 @@ class NotOffered(AssetError):
 
 @functools.cache
 def registry() -> dict[str, dict]:
-    """Every entry of `assets.yaml`, by name; of public text with the files that `files.tsv` lists."""
+    """Every entry of `assets.yaml`, by name; of public text with the files that `assets.tsv` lists."""
     entries = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
-    for line in Path(__file__).with_name("files.tsv").read_text(encoding="utf8").splitlines()[1:]:
+    for line in Path(__file__).with_suffix(".tsv").read_text(encoding="utf8").splitlines()[1:]:
         name, place, sha256 = line.split("\t")
         entries[name].setdefault("files", {})[place] = sha256
     return entries

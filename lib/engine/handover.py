@@ -41,7 +41,7 @@ def current(profile: str, waiting) -> list[str]:
         if chapter in run.COLLECTING or not place.exists():
             continue
         made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter)}
-        if chapter not in waiting or made["rests"] == rests and not keys.outdated(made, params.load(profile, chapter)):
+        if chapter not in waiting or made.get("rests") == rests and not keys.outdated(made, params.load(profile, chapter)):
             found[chapter] = store.digest(place)
             taken += [chapter] * (chapter in waiting)
     return taken
@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _act(values: argparse.Namespace, options: list[str]):
+    run.no_options(options)
     run.tell_reach()
     with run.locked(values.profile):
         take_up(values.profile)

@@ -19,6 +19,7 @@ BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
 ORDER = "lib/engine/run.py"  # says what runs before what, and finds nothing
 COLLECTS = "14_paper"
+FOLDERS = {"TASKS": paths.TASKS, "REPORTED": paths.REPORTED}  # a module that names one reads its files
 SILENT = ("bootstrap", "chat")  # tags of cells that leave nothing in a record
 
 
@@ -105,14 +106,13 @@ def code(source: str, without: tuple[str, ...] = (PRESENTATION,)) -> dict[str, s
 
 @functools.lru_cache(maxsize=512)
 def _read(file: Path, _modified: int) -> tuple[str, tuple[Path, ...]]:
-    """A file's digest, and what it brings along: the modules it imports, data of its name, the harness' tasks."""
+    """A file's digest, and what it brings along: the modules it imports, data of its name, and FOLDERS."""
     if file.suffix != ".py":
         return hashlib.sha256(file.read_bytes()).hexdigest(), ()
-    source = file.read_text(encoding="utf8")
-    tree = ast.parse(source)
-    data = [path for path in [file.with_suffix(".yaml")] if path.exists()]
-    if "TASKS" in source and any(isinstance(node, ast.Attribute) and node.attr == "TASKS" for node in ast.walk(tree)):
-        data += [path for path in paths.TASKS.rglob("*") if path.suffix in (".py", ".yaml")]
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    data = [path for path in map(file.with_suffix, (".yaml", ".tsv")) if path.exists()]
+    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & FOLDERS.keys()
+    data += [path for name in sorted(named) for path in FOLDERS[name].rglob("*") if path.suffix in (".py", ".yaml", ".csv")]
     return _tree(tree), (*_imports(tree), *data)
 
 

@@ -295,21 +295,23 @@ def span(value: float | None) -> str:
 
 
 def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
-    """The frame of a command line: what `act` returns of its values and of the options for Snakemake, as exit status.
-
-    An error that is for people is told in a sentence, with status 1; a stop by hand gives 130.
-    """
+    """The frame of a command line of the house: the exit status (`told`) of `act`, of its values and further options."""
     parser.add_argument("--child", action="store_true", help="end when the process that started this one ends")
     values, options = parser.parse_known_args(arguments)
     if values.child:
         from ipykernel.parentpoller import ParentPollerUnix
         ParentPollerUnix(os.getppid()).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a stop by hand: no child stays behind
+    return told(lambda: _house() or act(values, options))
+
+
+def told(act, *errors: type[Exception]) -> int:
+    """The exit status of what `act` does: an error for people (the engine's, or one of `errors`) is told in a sentence, with
+    status 1; a stop by hand gives 130."""
     try:
         paths.settle()
-        _house()
-        return act(values, options) or 0
-    except (params.ParameterError, paths.FolderError, ChapterError, store.SpoiledError) as error:
+        return act() or 0
+    except (params.ParameterError, paths.FolderError, ChapterError, store.SpoiledError, *errors) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
@@ -319,6 +321,13 @@ def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; the same command continues.", file=sys.stderr)
         return 130
+
+
+def no_options(options: list[str]):
+    """Raises ParameterError for an option that nobody knows and nobody would hand on."""
+    if options:
+        raise params.ParameterError(f"Option {options[0]} is not known: `--help` names those that are (only `all` and a sweep "
+                                    "hand others on, to Snakemake).")
 
 
 def _house():
@@ -341,10 +350,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _act(values: argparse.Namespace, options: list[str]) -> int | None:
     profile = values.profile
+    if "all" in values.chapters and not values.minutes:
+        return all_chapters(profile, options)
+    no_options(options)
     if values.minutes:
         return note_minutes(values.minutes)
-    if "all" in values.chapters:
-        return all_chapters(profile, options)
     for chapter in values.chapters:
         params.load(profile, chapter)
     with contextlib.nullcontext() if values.child else locked(profile):

@@ -287,10 +287,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _act(values: argparse.Namespace, options: list[str]) -> int | None:
+    if values.file and not values.cell:
+        return sweep(values.file, values.cluster, options)
+    run.no_options(options)
     if values.cell:
         return run_cell(values.cell, values.record)
-    if values.file:
-        return sweep(values.file, values.cluster, options)
     wrong = [error for file in params.files() for error in _wrong(file)]
     if wrong:
         raise ParameterError("\n".join(dict.fromkeys(wrong)))

@@ -1,12 +1,13 @@
 """Any model on the companion's tests: `python -m lib.evaluate <folder, org/name@revision, embedded name or stage>`."""
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import pandas
 
 from lib.data import corpus
-from lib.engine import assets, paths, statistics
+from lib.engine import assets, run, statistics
 from lib.evaluate import measure
 from lib.model import folders
 
@@ -41,16 +42,8 @@ def scores(model, tokenizer, profile: str, sizes: dict[str, int], folder: Path) 
                              for name, code, estimate, unit in found])
 
 
-def place(name: str, profile: str) -> Path:
-    """The folder of a stage of the profile, one that holds a model, or that of any base which `folders.base` knows."""
-    if name in ("base", *folders.STAGES):
-        return folders.stage(profile, name)
-    folder = Path(name).expanduser()
-    return folder if folders.holds(folder) else folders.base(name)
-
-
-def main(arguments: list[str] | None = None):
-    """Prints one table with 95 % intervals over items, and writes it where `--csv` says."""
+def main(arguments: list[str] | None = None) -> int:
+    """Prints one table with 95 % intervals over items, and writes it where `--csv` says; 1 when there is no such model."""
     parser = argparse.ArgumentParser(prog="python -m lib.evaluate", description=__doc__)
     parser.add_argument("model", help="folder, org/name@revision, smollm2-135m, or a stage: base, extended, pretrained …")
     parser.add_argument("--profile", default="laptop", help="whose chapter 01 made the tests (default: laptop)")
@@ -58,14 +51,14 @@ def main(arguments: list[str] | None = None):
     for name, size in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=size, help=f"how much is read (default: {size})")
     given = parser.parse_args(arguments)
-    paths.settle()
-    try:
-        folder = place(given.model, given.profile)
-        with tempfile.TemporaryDirectory() as scratch:
-            table = scores(folders.load(folder), folders.tokenizer(folder), given.profile,
-                           {name: getattr(given, name) for name in SIZES}, Path(scratch))
-    except (ValueError, FileNotFoundError, assets.AssetError) as error:
-        raise SystemExit(str(error)) from error
+    return run.told(lambda: _act(given), ValueError, FileNotFoundError, assets.AssetError)
+
+
+def _act(given: argparse.Namespace):
+    folder = folders.named(given.profile, given.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        table = scores(folders.load(folder), folders.tokenizer(folder), given.profile,
+                       {name: getattr(given, name) for name in SIZES}, Path(scratch))
     if given.csv:
         table.to_csv(given.csv, index=False)
     few = table["n"] < statistics.LEAST
@@ -76,4 +69,4 @@ def main(arguments: list[str] | None = None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

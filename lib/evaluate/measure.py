@@ -245,12 +245,6 @@ def task_hash(scored: pandas.DataFrame) -> str:
     return hashlib.sha256("".join(scored["hash"]).encode()).hexdigest()[:16]
 
 
-def candidate(folder, formats: list[str], style: str = "chat"):
-    """The model of a stage's folder, and its tokenizer, dressed in a prompt style (`prompts.dress`) for chat."""
-    tokenizer = folders.tokenizer(folder)
-    return folders.load(folder), prompts.dress(tokenizer, style) if "chat" in formats else tokenizer
-
-
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
     """At most `count` test items of each task and language with at most `longest` characters in question (or choice).
 
@@ -317,9 +311,9 @@ def controls(documents, language: str, size: int, excerpt: int = 1500, seed: int
 
 
 def read(model, tokenizer, texts: pandas.DataFrame, window: int = 512) -> pandas.DataFrame:
-    """`bits_per_byte` of a frame's texts with its other columns beside it; an item is the text's row."""
+    """`bits_per_byte` of a frame's texts with its other columns beside it; an item is the text's row, unless it has items."""
     scores = bits_per_byte(model, tokenizer, texts["text"].tolist(), window)
-    return scores.join(texts.drop(columns="text").reset_index(drop=True))
+    return scores.assign(**texts.drop(columns="text").reset_index(drop=True))
 
 
 def sentences(pairs, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:

@@ -4,7 +4,7 @@ import pandas
 from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
-from lib.exhibits.panels import PALETTE, axes, curves, level
+from lib.exhibits.panels import PALETTE, axes, level
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -48,7 +48,9 @@ def pretraining_loss(profile: str):
         lambda curve: curve.rolling(5, min_periods=1).mean())
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
     drawing, panel = axes()
-    curves(panel, frame.assign(kilobytes=frame["bytes"] / 1000), "arm", "kilobytes", "smooth")
+    for arm, line in frame.groupby("arm", sort=False):
+        panel.plot(line["bytes"] / 1000, line["smooth"], label=arm)
+    panel.legend()
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
     first = frame[frame["arm"] == frame["arm"].iloc[0]]
     return drawing, frame, (f"Training loss of the arm {first['arm'].iloc[0]} goes from {first['smooth'].iloc[0]:.2f} to "

@@ -71,12 +71,9 @@ def choices(profile: str):
 
     Stages against the one before and the first. The CSV has every task, and p by Holm over all of its rows.
     """
-    order, found = records.load(profile, CHAPTER)["parameters"]["stages"], _tested(profile, *CHOICES)
-    steps = {*zip(order, order[1:]), *((order[0], stage) for stage in order[1:])}
-    stages = found["metric"] == "accuracy_difference"
-    found = found[~stages | pandas.Series([pair in steps for pair in zip(found["against"], found["stage"])], found.index)]
+    found = _tested(profile, *CHOICES)
     found = corrected(found.sort_values("metric", key=lambda names: names.map(list(CHOICES).index), kind="stable"))
-    found["base"] = found["base"].fillna(found["base"].iloc[0])
+    found["base"] = found["base"].fillna(records.load(profile, CHAPTER)["parameters"]["bases"][0])
     found["choice"] = [CHOICES[row["metric"]].format(**row) for row in found.to_dict("records")]
     whole = found[found["task"] == "all"][::-1]
     languages = found["language"].unique()

@@ -50,7 +50,7 @@ def _precision_reading(profile: str, facts: pandas.DataFrame, found: pandas.Data
     paper = reported("P2-T1").query("quantity == 'accuracy' and system.str.contains('−')")
     known = "02_tokenizer" in records.available(profile)
     base = unpacked(records.load(profile, "02_tokenizer")["parameters"]["base"]) if known else ""
-    ours = (f"Against {facts['precision'].iloc[0]}{base} accuracy changes by {listed(changes, '{precision}')} points "
+    ours = (f"Against {changes['against'].iloc[0]}{base} accuracy changes by {listed(changes, '{precision}')} points "
             f"(n = {span(changes['n'])} questions, paired)" if len(changes) else "No accuracy was compared")
     said = ", ".join(f"{row.system} {row.value}" for row in paper.itertuples())
     left = f"; {len(skipped)} formats not run" if len(skipped) else ""

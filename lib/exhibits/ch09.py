@@ -27,7 +27,7 @@ def sources_by_stage(profile: str):
     theirs = paper.pivot(index="source", columns="stage", values="value").loc[paper["source"].unique()].reset_index()
     frame = pandas.concat([theirs.assign(of="PolyLM"), _shares(ours, "source").assign(of="here").reset_index()])
     web = theirs[theirs["source"].isin(["mC4", "CC-100"])].sum(numeric_only=True)
-    return frame[["of", *theirs]], (
+    return frame[["of", *frame.columns.drop("of")]], (
         f"PolyLM's web text shrinks from {web.iloc[0]:.0f} to {web.iloc[1]:.0f} % for better sources; here the sources stay "
         f"and the languages change, {frame[frame['of'] == 'here']['source'].iloc[0]} gives most "
         f"({ours['value'].sum():,.0f} tokens in all).")
@@ -43,7 +43,7 @@ def languages_by_tokens(profile: str):
     frame = pandas.DataFrame({"tokens here": tokens, "here %": (100 * tokens / tokens.sum()).round(2)})
     frame = frame.join(_shares(ours, "language")).reindex(list(order))
     frame = frame.assign(**{"PolyLM B tokens": paper["tokens"], "PolyLM %": paper["share"]})
-    both = frame.dropna(subset=["here %", "PolyLM %"]).drop("en")
+    both = frame.dropna(subset=["here %", "PolyLM %"]).drop("en", errors="ignore")
     ends = both[["here %", "PolyLM %"]].agg(["min", "max"])
     spread = (f", with {ends['here %']['min']:.1f} to {ends['here %']['max']:.1f} % against {ends['PolyLM %']['min']:.2f} to "
               f"{ends['PolyLM %']['max']:.2f} %") if len(both) else ""
@@ -197,5 +197,5 @@ def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataF
     changes = measured(profile, CHAPTER, "stability_difference")
     formats = set(frame.loc[frame["precision"] != "fp32", "run"])
     changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
-    parts += [f"against fp32 {listed(changes, '{run}')} bits/byte"] * bool(len(changes))
+    parts += [f"against fp32 {listed(changes, 'at rate {run}')} bits/byte"] * bool(len(changes))
     return f"{'; '.join(parts)} (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."

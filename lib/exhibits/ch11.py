@@ -19,14 +19,10 @@ LABELS = {"accuracy": "accuracy (%)", "f1": "F1 × 100", "chrf": "chrF++"}
 
 
 def _scores(profile: str, *names: str) -> pandas.DataFrame:
-    """The chapter's metrics of these names in units of print, choices as the paper asks, without a demonstration."""
-    found = _models(profile, *names)
-    return found[(found["task"] != "choice") | (found["asked"] == "zero-shot")]
-
-
-def _models(profile: str, *names: str) -> pandas.DataFrame:
-    """The chapter's metrics of these names in units of print, with columns model and measure."""
+    """The chapter's metrics of these names in units of print, with columns model and measure; choices as the paper asks,
+    without a demonstration."""
     found = printed(measured(profile, CHAPTER, *names))
+    found = found[(found["task"] != "choice") | (found["asked"] == "zero-shot")]
     model = [base if kind == "none" or pandas.isna(kind) else f"{base} + {kind}"
              for base, kind in zip(found["base"], found["instructions"])]
     return found.assign(model=model, measure=found["metric"].str.removesuffix("_difference").map(NAMES))

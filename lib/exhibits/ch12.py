@@ -42,7 +42,7 @@ def _grid(found: pandas.DataFrame) -> pandas.DataFrame:
 
 def _not_run(profile: str) -> pandas.DataFrame:
     """Cells that the machine could not run, with the reason: base, instructions, rank, bits, value."""
-    return noted(profile, CHAPTER, "not_run").dropna(subset="rank")
+    return noted(profile, CHAPTER, "not_run").dropna(subset="rank").drop_duplicates(CELL)
 
 
 def _costs(profile: str) -> pandas.DataFrame:
@@ -100,7 +100,7 @@ def _width(bits: float, base: str) -> str:
 
 
 def _by_formula() -> pandas.DataFrame:
-    """Trainable parameters of the paper's bases, with all seven projections, as in lib/model/architecture."""
+    """Trainable parameters of the paper's bases, with all seven projections, as in lib/exhibits/architecture."""
     found = reported("P4-T1").query("group == 'all 7 projections'")
     shapes = found.pivot_table("value", ["system", "item"], "quantity", sort=False).reset_index()
     return pandas.DataFrame({"base": shapes["system"], "rank": shapes["item"].str.removeprefix("rank "),
@@ -158,12 +158,6 @@ def english(profile: str):
     return pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna(""), (
         f"English changes, mean over all cells, by {listed(means, '{benchmark}, {measure}', '; ')} (n = {span(found['n'])} "
         "items, paired; demonstration scale).")
-
-
-def _first_effects(profile: str, language: str) -> pandas.DataFrame:
-    """What the widest step of each factor changes on each benchmark."""
-    effects = _scores(profile, "effect").query("language == @language")
-    return effects.drop_duplicates(["factor", "benchmark"])
 
 
 @table("P4-T5", CHAPTER, "Sets of instructions of equal size, at the middle rank in the most bits", FILES + SETS)
@@ -266,7 +260,7 @@ def score_by_rank(profile: str):
 
 
 def _rank_reading(profile: str, found: pandas.DataFrame) -> str:
-    effects = _first_effects(profile, OTHERS)
+    effects = _scores(profile, "effect").query(f"language == '{OTHERS}'").drop_duplicates(["factor", "benchmark"])
     decided = listed(effects[(effects["low"] > 0) | (effects["high"] < 0)], f"{EFFECT}, {{measure}}", "; ")
     missing = [f"{row.bits:.0f} bits at rank {row.rank:.0f}: {row.value}" for row in _not_run(profile).itertuples()]
     said = f"Changes apart from 0: {decided}" if decided else (
@@ -283,7 +277,7 @@ def gain_grid(profile: str):
     """
     found = _grid(_scores(profile, "gain"))
     found = need(found[found["language"] == OTHERS])
-    ranks, missing = sorted(found["rank"].unique()), _not_run(profile)
+    ranks, missing = sorted(found["rank"].unique()), _not_run(profile).query("rank > 0")
     widths = sorted({*found["bits"], *missing["bits"]}, reverse=True)
     drawing, panels = _tasks(found)
     for panel, _, rows in panels:

@@ -133,7 +133,7 @@ def _verdict(verdict: str, tests: list[dict]) -> str:
     """A claim's verdict as a sentence: of what size no effect is, and why it is undecided."""
     own = [test for test in tests if test["test_verdict"] == verdict]
     if verdict == claims.NONE:
-        return _joined(lambda test: verdict.replace("above m", f"above {_size(test, test['margin'])}"), own)
+        return _joined(lambda test: verdict.replace("above its margin", f"above {_size(test, test['margin'])}"), own)
     if verdict != claims.UNDECIDED:
         return f"{verdict.capitalize()}."
     return f"{verdict.capitalize()}: " + "; ".join(dict.fromkeys(
@@ -148,7 +148,7 @@ def reading(found: pandas.DataFrame) -> str:
     named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
                       for verdict in claims.VERDICTS[:3] if (verdicts == verdict).any())
     return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}; a verdict rests on the whole 95 % interval "
-            "and a margin m fixed beforehand, uncorrected for the number of claims (demonstration scale).")
+            "and a margin fixed beforehand, uncorrected for the number of claims (demonstration scale).")
 
 
 def expected(row) -> str:

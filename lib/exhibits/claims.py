@@ -15,7 +15,7 @@ import yaml
 from lib.engine import records
 from lib.exhibits.units import LEAST, in_print
 
-SUPPORTED, REFUTED, NONE = "supported", "refuted", "no effect above m"
+SUPPORTED, REFUTED, NONE = "supported", "refuted", "no effect above its margin"
 UNDECIDED, ABSENT = "undecided at this scale", "no record yet"
 VERDICTS = (SUPPORTED, REFUTED, NONE, UNDECIDED, ABSENT)
 EXPECTED = ("above", "below", "within", "not above", "not below")
@@ -111,7 +111,8 @@ def _tested(profile: str, test: dict) -> dict:
 
 def _lacks(found: pandas.Series, test: dict, trainings: int | None) -> str:
     """What an undecided test would need: items, trainings, or the half-width that decides at the value seen."""
-    few = [f"only {count:.0f} {name}{'s' * int(count != 1)}" if count else "its interval is over items alone"
+    alone = "its interval is over test items alone, not over trainings"
+    few = [f"only {count:.0f} {name}{'s' * int(count != 1)}" if count else alone
            for name, count, least in (("item", found["n"], LEAST), ("training", trainings, TRAININGS))
            if count is not None and count < least]
     factor, digits, unit = in_print(found["unit"])

@@ -144,17 +144,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Rebuild tables and figures from records.")
     parser.add_argument("profile")
     profile = parser.parse_args(arguments).profile
+    return run.told(lambda: _rebuild(profile))
+
+
+def _rebuild(profile: str) -> int | None:
     if not keep(profile):
         print(f"Profile {profile} has no records: run `make reproduce PROFILE={profile}` first.", file=sys.stderr)
         return 1
-    try:
-        made = make(profile)
-        page = index(profile, made)
-    except store.SpoiledError as error:
-        print(error, file=sys.stderr)
-        return 1
+    made = make(profile)
+    page = index(profile, made)
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -125,13 +125,6 @@ def slant(panel, angle: int = 30):
     pyplot.setp(panel.get_xticklabels(), rotation=angle, ha="right", rotation_mode="anchor")
 
 
-def curves(panel, frame: pandas.DataFrame, by: str, x: str, y: str, **style):
-    """A named line a group."""
-    for name, line in frame.groupby(by, sort=False):
-        panel.plot(line[x], line[y], label=name, **style)
-    panel.legend()
-
-
 def legend(drawing, **style):
     """One key for all panels, each name once."""
     # The first panel's, since a later one may be grey.

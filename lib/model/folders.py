@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from lib.data import prompts
-from lib.engine import assets, machine, paths, records, store
+from lib.engine import assets, machine, params, paths, records, store
 from lib.model.tokenizer import from_sentencepiece
 
 EMBEDDED = ("smollm2-135m", "gemma3-270m")
@@ -59,10 +59,23 @@ def stage(profile: str, stage: str) -> Path:
         return base(records.load(profile, "02_tokenizer")["parameters"]["base"])
     if stage not in STAGES:
         raise ValueError(f"Stage {stage!r} is none of base, {', '.join(STAGES)}.")
-    folder = paths.run(profile, STAGES[stage]) / "model"
+    folder = paths.output() / "runs" / profile / STAGES[stage] / "model"
     if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"The {stage} model of profile {profile} is missing: run chapter {STAGES[stage]} first.")
+        raise FileNotFoundError(f"The {stage} model of profile {profile} is not made yet: `make reproduce PROFILE={profile}` "
+                                "makes it, from where it stopped.")
     return folder
+
+
+def named(profile: str, name: str) -> Path:
+    """The folder of a stage of the profile, one that holds a model, or that of any base which `base` knows.
+
+    Raises params.ParameterError for an unknown profile, and what `stage` and `base` raise.
+    """
+    if name in ("base", *STAGES):
+        params.load(profile, STAGES["instructed"])
+        return stage(profile, name)
+    folder = Path(name).expanduser()
+    return folder if holds(folder) else base(name)
 
 
 def load(folder: Path, dtype: torch.dtype | None = None, **options) -> PreTrainedModel | PeftModel:

@@ -16,6 +16,7 @@ import transformers
 from IPython.display import HTML
 from transformers import TextStreamer
 
+from lib.engine import assets, store
 from lib.engine.markup import printable
 from lib.release import models
 from lib.release.models import Speaker
@@ -90,7 +91,7 @@ def box(**manner):
         question = change["new"].strip()
         try:
             shown.value = TYPED + (talk(question, **manner).data if question else "")
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError, store.SpoiledError, assets.AssetError) as error:
             shown.value = TYPED + f"<p>{html.escape(str(error))}</p>"
 
     asked.observe(ask, "value")
@@ -100,7 +101,7 @@ def box(**manner):
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 when the talk has ended, 1 when there is no such model."""
     parser = argparse.ArgumentParser(description="Talk to a trained model.")
-    parser.add_argument("--stage", default="instructed", help="a stage, or a model's folder")
+    parser.add_argument("--stage", default="instructed", help="a stage, a model's folder, or a base")
     parser.add_argument("--beside", action="append", default=[], help="another one that answers before it, e.g. base")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 for the likeliest words, else they are drawn")
     parser.add_argument("--tokens", type=int, default=200, help="length limit of an answer")

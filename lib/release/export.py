@@ -35,9 +35,9 @@ ASKED = "QUESTION"
 def export(profile: str, name: str, target: Path) -> Path:
     """Writes a stage, or a model's folder, to a new folder that plain transformers loads, with its card; returns it.
 
-    Raises FileExistsError for a target that holds anything, and what `models.place` raises.
+    Raises FileExistsError for a target that holds anything, and what `folders.named` raises.
     """
-    source, target = models.place(profile, name), Path(target).expanduser()
+    source, target = folders.named(profile, name), Path(target).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is there already, and nothing is overwritten: name a new folder, or remove it.")
     text = card.card(profile, name if name in models.STAGES else "")
@@ -97,7 +97,7 @@ def push(folder: Path, repository: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 when everything asked for is written."""
     parser = argparse.ArgumentParser(description="Export a trained model to a folder.")
-    parser.add_argument("model", help="a stage, or a model's folder")
+    parser.add_argument("model", help="a stage, a model's folder, or a base")
     parser.add_argument("target", type=Path, help="a folder that is new or empty")
     parser.add_argument("--gguf", nargs="?", const=KINDS[0], choices=KINDS, help="for llama.cpp and Ollama too")
     parser.add_argument("--push", metavar="ORG/NAME", help="upload it to the hub, into a private repository")

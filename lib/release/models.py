@@ -1,7 +1,6 @@
 """A trained model outside its chapters: which one a name means, and its answer to one question."""
 import argparse
 import functools
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from lib.data import prompts
-from lib.engine import assets, params, paths
+from lib.engine import assets, params, run
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded
 
@@ -26,32 +25,15 @@ class Speaker(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
 
 
-def place(profile: str, name: str) -> Path:
-    """The model folder of a stage, or the folder that the name is.
-
-    Raises params.ParameterError for an unknown profile, FileNotFoundError where there is no such model.
-    """
-    if name in STAGES:
-        _style(profile)
-        made = paths.output() / "runs" / profile / folders.STAGES.get(name, "")
-        if name != "base" and not (made / "model" / "config.json").exists():
-            raise FileNotFoundError(f"The {name} model of profile {profile} is not made yet: `make reproduce "
-                                    f"PROFILE={profile}` makes it, from where it stopped.")
-        return folders.stage(profile, name)
-    folder = Path(name).expanduser()
-    if folders.holds(folder):
-        return folder
-    raise FileNotFoundError(f"{name!r} is neither a stage ({', '.join(STAGES)}) nor a folder that holds a model.")
-
-
 def dressed(profile: str, name: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of `place`; that of a stage in the prompt style of chapter 05, a folder's with its own template."""
-    return prompts.dress(folders.tokenizer(place(profile, name)), _style(profile) if name in STAGES else "chat")
+    """The tokenizer of `folders.named`; a stage's in the prompt style of chapter 05, another's with its own template."""
+    style = params.load(profile, folders.STAGES["instructed"])["style"] if name in STAGES else "chat"
+    return prompts.dress(folders.tokenizer(folders.named(profile, name)), style)
 
 
 def speaker(profile: str, name: str) -> Speaker:
-    """The model of `place`, loaded once for as long as its folder stays as it is."""
-    folder = place(profile, name)
+    """The model of `folders.named`, loaded once for as long as its folder stays as it is."""
+    folder = folders.named(profile, name)
     return _loaded(profile, name, folder, folder.stat().st_mtime_ns)
 
 
@@ -76,26 +58,10 @@ def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: floa
 
 
 def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:
-    """Runs `act` on a command line's values; an error that is for people is told in a sentence, with status 1.
-
-    A stop by hand gives 130.
-    """
+    """Runs `act` on a command line's values: its exit status, as `run.told` gives it."""
     parser.add_argument("--profile", default="laptop")
     values = parser.parse_args(arguments)
-    try:
-        paths.settle()
-        act(values)
-    except (ValueError, FileNotFoundError, FileExistsError, assets.AssetError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def _style(profile: str) -> str:
-    """The prompt style of a profile's instruction tuning."""
-    return params.load(profile, folders.STAGES["instructed"])["style"]
+    return run.told(lambda: act(values), ValueError, FileNotFoundError, FileExistsError, assets.AssetError)
 
 
 @functools.lru_cache(maxsize=HELD)

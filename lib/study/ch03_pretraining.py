@@ -55,9 +55,9 @@ def streams(documents, language: str) -> dict[str, Sequence[str]]:
     return {code: texts for code, texts in found.items() if len(texts)}
 
 
-def score(folder, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
-    """Bits and bytes of every held-out text under the model of a folder (`measure.read`), with the labels."""
-    return measure.read(folders.load(folder), folders.tokenizer(folder), texts).assign(**labels)
+def score(folder, texts: pandas.DataFrame, scale: float = FULL, **labels) -> pandas.DataFrame:
+    """Bits and bytes of every text under the model of a folder (`measure.read`), its adapter, if any, times `scale`."""
+    return measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels)
 
 
 def shares(arm: str, language: str, replay: float, replayed: str) -> dict[str, float]:
@@ -100,13 +100,8 @@ def scored_at(arm: str, scales: list[float], own: float | None) -> list[float]:
 
 
 def counted(parts: pandas.DataFrame, own: float) -> pandas.Series:
-    """Which rows count as the model's: as trained, of the main run at its `own` scale; untrained ones have no scale."""
-    return parts["scale"].isna() | (parts["scale"] == parts["arm"].map({"main": own}).fillna(FULL))
-
-
-def scaled(folder, scale: float, texts: pandas.DataFrame, **labels) -> pandas.DataFrame:
-    """`score` of a run's model, with its adapter, where it has one, times `scale` in the weights."""
-    return measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels)
+    """Which rows count as the model's: as trained, of the main run at its `own` scale."""
+    return parts["scale"] == parts["arm"].map({"main": own}).fillna(FULL)
 
 
 def note_scales(record, rows: pandas.DataFrame, base: pandas.DataFrame):

@@ -13,9 +13,14 @@ READ = {"en": 0.1, "instructions": 0.2}  # shares of bytes of English text and E
 
 
 def draw(frames, language: str, count: int, longest: int, seed: int) -> pandas.DataFrame:
-    """At most `count` held-out prompts of each task and language, of at most `longest` characters, with an id."""
+    """At most `count` held-out prompts of each task and language, of at most `longest` characters, with an id.
+
+    Raises ValueError when none is that short.
+    """
     rows = prompts.derive(*frames, language, "test")
     rows = rows[rows["text"].str.len() <= longest].sample(frac=1, random_state=seed)
+    if rows.empty:
+        raise ValueError(f"No held-out prompt has at most {longest} characters: raise longest_prompt.")
     rows = rows.groupby(["task", "language"]).head(count).sort_values(["task", "language"], kind="stable")
     rows = rows.assign(benchmark="", setting=rows["language"], category="", flags=[()] * len(rows), answers=None)
     return rows.assign(id=[f"{row.task}/{row.language}/{number}" for number, row in enumerate(rows.itertuples())])

@@ -161,7 +161,7 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
     except formats.NotAvailable as error:
         print(error)
         record.fact("not_run", str(error), precision=kind)
-        return pandas.DataFrame(), pandas.DataFrame()
+        return pandas.DataFrame(), pandas.DataFrame(columns=[*measure.TRANSLATED, "stage"])
     tokenizer = prompts.dress(folders.tokenizer(place), style)
     cost = formats.cost(model, tokenizer, timed, speed_tokens)
     record.metric("tokens_per_second", cost.tokens_per_second, "tokens/s", precision=kind)

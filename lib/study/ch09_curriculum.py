@@ -164,8 +164,7 @@ def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **lab
     `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame is empty.
     """
     model, words = folders.load(folder), folders.tokenizer(folder)
-    bits = measure.bits_per_byte(model, words, texts["text"].tolist())
-    bits = bits.assign(language=texts["language"].to_numpy(), item=texts["item"].to_numpy(), **labels)
+    bits = measure.read(model, words, texts).assign(**labels)
     if items is None or len(items) < 2:
         return bits, pandas.DataFrame()
     vectors = {code: measure.embed(model, words, items[code].tolist()) for code in ["en", *corpus.foreign(items)]}

@@ -307,7 +307,7 @@ def examples(tasks: pandas.DataFrame, language: str, count: int) -> list[dict]:
 
 @functools.cache
 def _identifier() -> LanguageIdentifier:
-    """Gives the likeliest code in `text.LANGUAGES` (Lui and Baldwin 2012): a language it lacks counts as a neighbour."""
+    """Gives the likeliest code in `text.LANGUAGES` (Lui and Baldwin 2012), but for a language that it has no label of."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(set(text.LANGUAGES) & set(identifier.labels))
     return identifier
@@ -324,7 +324,7 @@ def _unfit(task: dict, settings: Settings) -> str:
         return "link"
     if text.script_share(instruction, text.script(language)) < settings.script_share:
         return "other script"
-    if _identifier().classify(instruction)[0] != language:
+    if language in _identifier().labels and _identifier().classify(instruction)[0] != language:
         return "other language"
     repeated = task["input"] and novelty.rouge_l(instruction, task["input"], language) > settings.overlap
     return "repeats input" if repeated else ""

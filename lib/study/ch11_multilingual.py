@@ -13,7 +13,7 @@ import pandas
 import regex
 from sacrebleu.metrics import BLEU
 
-from lib.data import corpus, prompts
+from lib.data import corpus, prompts, text
 from lib.engine import assets, paths
 from lib.evaluate import benchmarks, derived, measure, scoring
 from lib.model import folders
@@ -118,7 +118,7 @@ def written(profile: str, language: str) -> Path:
 def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:
     """What chapter 10 kept, language → rows of at most `longest` characters, with their bytes; no bare language."""
     found = {path.stem: _short(_rows(selfinstruct.read(path), path.stem), longest)
-             for path in sorted(written(profile, "").parent.glob("[a-z][a-z].jsonl"))}
+             for path in sorted(written(profile, "").parent.glob("*.jsonl")) if path.stem in text.LANGUAGES}
     return {code: rows for code, rows in found.items() if len(rows)}
 
 
@@ -138,9 +138,15 @@ def sets(found: dict, languages: list[str], count: int, seed: int) -> dict[str, 
                          "examples, or raise longest_example.")
     if not pools:
         return {}
-    first = next(rows for pool in pools.values() for rows in pool.values())
-    drawn = first.sample(count, random_state=seed).reset_index(drop=True)
-    return {kind: drawn if kind == "en" else matched(pool, drawn["bytes"], seed) for kind, pool in pools.items()}
+    wanted = sizes(next(iter(pools.values())), count, seed)
+    return {kind: pool["en"].sample(count, random_state=seed).reset_index(drop=True) if kind == "en"
+            else matched(pool, wanted, seed) for kind, pool in pools.items()}
+
+
+def sizes(pool: dict, count: int, seed: int) -> list[int]:
+    """Bytes of `count` rows drawn from the languages of a set by turns."""
+    drawn = [rows["bytes"].sample(-(-count // len(pool)), random_state=seed) for rows in pool.values()]
+    return [size for turn in zip(*drawn) for size in turn][:count]
 
 
 def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.DataFrame:

@@ -126,15 +126,17 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
     """
     drawn, first = {}, next(iter(found))
     for name, pool in found.items():
-        have, needed = sum(map(len, pool.values())), -(-count // max(len(pool), 1))
-        if not pool or min(map(len, pool.values())) < needed:
-            reason = f"the set {name} was not run, because it has {have} rows that are short enough, not {count}"
+        needed = -(-count // max(len(pool), 1))
+        few = {code: len(rows) for code, rows in pool.items() if len(rows) < needed}
+        if few or not pool:
+            reason = (f"the set {name} was not run, because of rows that are short enough it wants {count}, {needed} a "
+                      f"language, and has {few or 'none'}")
             if name == first:
                 raise ValueError(f"{reason.capitalize()}: lower examples, or raise longest_example.")
             print(reason.capitalize())
             record.fact("not_run", reason, instructions=name, seed=seed)
             continue
-        sizes = drawn[first]["bytes"] if drawn else _sizes(pool, count, seed)
+        sizes = drawn[first]["bytes"] if drawn else multilingual.sizes(pool, count, seed)
         drawn[name] = multilingual.matched(pool, sizes, seed)
     return drawn
 
@@ -187,7 +189,10 @@ def rates(record, runs: list[Run], folder: Path, starts: dict[str, Path], pools:
         return {}
     name, found, most = next(iter(pools)), {}, max(run.bits for run in runs)
     rows = sets({name: pools[name]}, count, settings.seed, record)[name]
-    kept = rows.head(round((1 - HELD) * len(rows)))
+    if len(rows) < 2:
+        raise ValueError(f"{len(rows)} examples are too few to hold one back and compare rates: raise examples, or give "
+                         "one rate.")
+    kept = rows.head(min(round((1 - HELD) * len(rows)), len(rows) - 1))
     for base, rank in dict.fromkeys((run.base, run.rank) for run in runs if run.rank):
         costs = {}
         for rate in tried:
@@ -244,9 +249,11 @@ def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     """
     model, tokenizer = load(start, run.bits)
     size, model = formats.size(model), formats.unpacked(model)
+    read = measure.read(model, tokenizer, exam.texts).rename(columns={"bits": "code_length"})
     found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
                                   exam.batch_size, exam.seed, exam.made),
-             _letters(exam, model, tokenizer, run, folder), _read(exam, model, tokenizer, run),
+             _letters(exam, model, tokenizer, run, folder),
+             read.assign(task="text", benchmark="plain text", **run._asdict()),
              multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens)]
     frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
     frame = frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
@@ -338,17 +345,3 @@ def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.Dat
     found = found.rename(columns={"task": "category"})
     name = "released tests" if (exam.choices["benchmark"] == "Llama-Persian").all() else derived.BENCHMARK
     return found.assign(task="choice", benchmark=name, asked=multilingual.ASKED[0], **run._asdict())
-
-
-def _read(exam: Exam, model, tokenizer, run: Run) -> pandas.DataFrame:
-    """Code length in bits, and bytes, of every sentence."""
-    read = measure.bits_per_byte(model, tokenizer, exam.texts["text"].tolist()).rename(columns={"bits": "code_length"})
-    read = read.assign(item=exam.texts["item"].tolist(), language=exam.texts["language"].tolist())
-    return read.assign(task="text", benchmark="plain text", **run._asdict())
-
-
-def _sizes(pool: dict, count: int, seed: int) -> list[int]:
-    """Bytes of `count` rows drawn from the languages of a set by turns."""
-    drawn = [rows["bytes"].sample(-(-count // len(pool)), random_state=seed) for rows in pool.values()]
-    return [size for turn in zip(*drawn) for size in turn][:count]
-

@@ -44,14 +44,22 @@ def trainings(profile: str) -> list[Training]:
     phases, size = eighth["phase_count"] * len(eighth["seeds"]), bytes_per_token()
     sets = ch11_multilingual.plan(*map(eleventh.get, ("bases", "instructions", "seeds")))
     grid = ch12_grid.plan(*map(twelfth.get, ("bases", "instructions", "ranks", "bits", "seeds", "crossed")))
-    return [*(_read(names[0], third, runs, budget / size, method) for method, runs, budget in arms),
+    tried, staged = len(twelfth["rates"]) * (len(twelfth["rates"]) > 1), len(seventh["bases"]) - seventh["reuse"]
+    found = [*(_read(names[0], third, runs, budget / size, method) for method, runs, budget in arms),
             _read(names[1], fourth, len(fourth["arms"]) * len(fourth["seeds"]), fourth["budget_bytes"] / size),
+            *(_read(names[1], fourth, 4 * len(fourth["factorial_seeds"]), each / size) for each in fourth["factorial_bytes"]),
             _tuned(names[2], fifth, len(fifth["starts"])),
+            _read(names[2], fifth | {"block_length": fifth["max_length"]}, len(fifth["orders"]) * len(fifth["order_seeds"]),
+                  fifth["order_bytes"] / size),
+            _read(names[3], seventh, staged, (seventh["stage_bytes"] + seventh["pair_bytes"]) / size),
+            _tuned(names[3], seventh | {"examples": seventh["stage_examples"]}, staged),
             *(_tuned(names[3], seventh, tuned.count(method), method) for method in dict.fromkeys(tuned) if method != "none"),
             _read(names[4], eighth, phases, eighth["budget_bytes"] / size), _tuned(names[4], eighth, phases),
             _read(names[5], ninth, len(ninth["arms"]) * len(ninth["seeds"]), ninth["budget_tokens"]),
             _tuned(names[6], eleventh, sum(one.instructions != "none" for one in sets)),
+            _tuned(names[7], twelfth, tried * len({(one.base, one.rank) for one in grid if one.rank})),
             _tuned(names[7], twelfth, sum(one.rank > 0 for one in grid))]
+    return [training for training in found if training.runs]
 
 
 def _read(chapter: str, given: dict, runs: int, tokens: float, method: str = "lora") -> Training:

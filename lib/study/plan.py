@@ -304,13 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
     values = parser.parse_args(arguments)
     if not values.dry_run and not (values.language and values.corpus):
         parser.error("give --language and --corpus, or --dry-run")
-    try:
-        paths.settle()
-        doses.tell(values.dry_run, values.rate, values.watts) if values.dry_run else _plan(values)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run.told(lambda: doses.tell(values.dry_run, values.rate, values.watts) if values.dry_run else _plan(values),
+                    ValueError, FileNotFoundError, RuntimeError)
 
 
 def _plan(values: argparse.Namespace):

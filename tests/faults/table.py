@@ -10,8 +10,8 @@ FOUND, PAGE = Path(__file__).with_name("found"), paths.ROOT / "docs/reliability.
 HEAD = """# Nothing is lost
 
 Stop a run anywhere, by any means, and start it again by the same command: it ends in the same numbers. This page says how
-far that was tried. `python -m tests.faults` makes the faults and this page (tests/faults/); a short form of each runs in
-`make test` (tests/test_faults.py).
+far that was tried. `.venv/bin/python -m tests.faults` makes the faults (`kills 50 FOLDER`, `spoiled FOLDER`, `resources FOLDER`;
+hours, as root) and this page (`table`); a short form of each runs in `make test` (tests/test_faults.py).
 
 ## What is done for it
 
@@ -48,7 +48,7 @@ SIGKILL at seeded moments, then the same command again, until the run is finishe
 ({whole["metrics"]:,} in {whole["records"]} records of smoke) but for speeds, with those of a run that nobody disturbed
 (its chapters took {whole["seconds"]:,} s, on {whole["cores"]} cores shared with other work; commit {whole["revision"]}).
 **{survived} of {killed} kills gave identical metrics and left no lock, no half file and no process.**{few} Killed was
-{_listed(manners)}: every process is what a container that stops, or a machine that goes down, takes with it.
+{_listed(manners)}, as when a container stops or a machine goes down.
 
 {_table(["what was run", "kills survived", "runs finished", "found wrong", "seconds"], rows)}
 

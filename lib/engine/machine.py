@@ -43,8 +43,14 @@ def dtype():
 def describe() -> dict:
     """Versions, device, number format with its reason, and code revision, as the record keeps them."""
     kind, reason = dtype()
-    return {"python": platform.python_version(), "packages": versions(), "system": platform.platform(),
+    return {"python": platform.python_version(), "packages": versions(), "system": system(),
             "device": device_name(), "dtype": str(kind).removeprefix("torch."), "dtype_reason": reason, **revision()}
+
+
+def system() -> str:
+    """The system's name and version, architecture and C library; what a host adds to its kernel's name is left out."""
+    kernel = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return ", ".join(filter(None, [kernel, platform.machine(), " ".join(platform.libc_ver()).strip()]))
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:

@@ -4,7 +4,7 @@ import pandas
 from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
-from lib.exhibits.panels import PALETTE, axes, level
+from lib.exhibits.panels import GREY, PALETTE, axes, level, names
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -47,10 +47,10 @@ def pretraining_loss(profile: str):
     rows["smooth"] = rows.groupby(["arm", "seed"])["bits_per_byte"].transform(
         lambda curve: curve.rolling(5, min_periods=1).mean())
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
-    drawing, panel = axes()
-    for arm, line in frame.groupby("arm", sort=False):
-        panel.plot(line["bytes"] / 1000, line["smooth"], label=arm)
-    panel.legend()
+    drawing, panel = axes(height=2.9)
+    for number, (arm, line) in enumerate(frame.groupby("arm", sort=False)):
+        panel.plot(line["bytes"] / 1000, line["smooth"], "-" if number < len(PALETTE) else "--", label=arm)
+    drawing.legend(loc="outside lower center", ncols=3)
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
     first = frame[frame["arm"] == frame["arm"].iloc[0]]
     return drawing, frame, (f"Training loss of the arm {first['arm'].iloc[0]} goes from {first['smooth'].iloc[0]:.2f} to "
@@ -59,12 +59,23 @@ def pretraining_loss(profile: str):
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")
 def gain_and_loss(profile: str):
-    """A point an arm, against the unextended base, with the 95 % intervals of both paired differences."""
+    """A point an arm, against the unextended base, with the 95 % intervals of both paired differences; an arrow from where
+    it started.
+
+    The main run, which reads more than the arms, is left out beside them.
+    """
     found = measured(profile, CHAPTER, "bits_per_byte_difference").query("against == 'base'")
-    wide, language = _beside_english(found, ["arm"], ["value", "low", "high", "n"])
+    arms = set(found["arm"]) - {"extended", "main"}
+    wide, language = _beside_english(found[(found["arm"] != "main") | (not arms)], ["arm"], ["value", "low", "high", "n"])
     drawing, panel = _gains(wide, language)
-    drawing.legend(loc="outside lower center", ncols=3, handletextpad=0.3, columnspacing=1)
     level(panel, 0)
+    places = {arm: (row["value", "en"], -row["value", language]) for arm, row in wide.iterrows()}
+    begins = {"extended": (0, 0), "unextended": (0, 0), "mean-start": None}  # mean-start's own start is not scored
+    for arm, end in places.items():
+        if begin := begins.get(arm, places.get("extended")):
+            panel.annotate("", end, begin, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.7}, zorder=0)
+    panel.margins(x=0.25)
+    names(panel, {"base": (0, 0), **places})
     best = wide["value", language].idxmin()
     return drawing, _flat(wide), (
         f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "

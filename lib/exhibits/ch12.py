@@ -1,12 +1,11 @@
 """Exhibits of MAPLE's grid: what a cell costs, what it is worth, whom it helps, and which factor matters."""
 import numpy
 import pandas
-from matplotlib import patheffects
 
 from lib.data import levels
 from lib.exhibits.base import figure, measured, need, noted, reported, table, unpacked
 from lib.exhibits.differences import corrected, differences
-from lib.exhibits.panels import GREY, PALETTE, errorbars, legend, level, tiles
+from lib.exhibits.panels import GREY, HALO, PALETTE, errorbars, legend, level, tiles
 from lib.exhibits.units import LEAST, cells, in_print, interval, listed, p_value, printed, span, wide
 
 CHAPTER = "12_rank_and_precision"
@@ -20,7 +19,6 @@ TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two mo
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
 LABELS_AT = {16: (3, 2), 8: (3, -7), 4: (-3, 2)}  # points from the mark, apart from those of the other formats
-HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
 BITS = MEASURES["bits_per_byte"]
 EFFECT = "{factor} {after:.0f} against {before:.0f}, {benchmark}"
 

@@ -1,8 +1,9 @@
 """Figures in the house style, and panels of points with their 95 % intervals."""
 import matplotlib
 import pandas
-from matplotlib import pyplot
+from matplotlib import patheffects, pyplot
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.transforms import Bbox
 
 from lib.engine.markup import rightward
 from lib.exhibits import lesson
@@ -17,6 +18,10 @@ STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize"
          "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
          "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
 MARKERS = "os^Dv<>p"
+HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
+# Where a name may stand beside its point, in points across and up, and which end of it is there.
+SIDES = {(4, 5): "left", (4, -5): "left", (-4, 5): "right", (-4, -5): "right", (5, 12): "left", (5, -12): "left",
+         (-5, 12): "right", (-5, -12): "right"}
 
 
 def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float = 2.4, **options):
@@ -77,6 +82,23 @@ def level(panel, value: float, text: str = "", across: bool = False):
     if text:
         panel.annotate(text, (1, value), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                        va="center", color="0.4", fontsize=6)
+
+
+def names(panel, places: dict[str, tuple[float, float]]):
+    """Names beside their points, each on the first of SIDES, the outer ones first, where it meets no other point and no name
+    before it."""
+    panel.figure.canvas.draw()  # or the panel would have neither its size nor its limits yet
+    seen = panel.transData.transform(list(places.values()))
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in seen]
+    for (name, place), (x, _) in zip(places.items(), seen):
+        left = x < panel.bbox.x0 + panel.bbox.width / 3
+        note = panel.annotate(name, place, (0, 0), textcoords="offset points", va="center", fontsize=6,
+                              path_effects=HALO, zorder=4)
+        for side in [*sorted(SIDES, key=lambda side: (side[0] < 0) != left), (4, 5)]:
+            note.set(position=side, ha=SIDES[side])
+            if not any(note.get_window_extent().overlaps(box) for box in taken):
+                break
+        taken.append(note.get_window_extent())
 
 
 def drawable(text: str) -> bool:

@@ -133,7 +133,8 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
                       f"language, and has {few or 'none'}")
             if name == first:
                 raise ValueError(f"{reason.capitalize()}: lower examples, or raise longest_example.")
-            print(reason.capitalize())
+            if reason not in [fact["value"] for fact in record.content["facts"]]:  # of another seed
+                print(reason.capitalize())
             record.fact("not_run", reason, instructions=name, seed=seed)
             continue
         sizes = drawn[first]["bytes"] if drawn else multilingual.sizes(pool, count, seed)

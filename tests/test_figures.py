@@ -10,7 +10,7 @@ import pytest
 
 from lib import exhibits
 from lib.engine import keys, params, paths, records, statistics
-from lib.exhibits import base, pages, panels
+from lib.exhibits import base, ch03, pages, panels
 from lib.exhibits.units import p_value
 
 COMMITTED = paths.ROOT / "figures" / "full"
@@ -209,6 +209,32 @@ def test_what_rests_on_few_items_is_drawn_in_grey():
     panels.errorbars(panel, [0, 1], rows, color="red")
     grey = [line for line in panel.lines if line.get_color() == panels.GREY and line.get_marker() == "o"]
     assert [list(line.get_xdata()) for line in grey] == [[0]]
+
+
+def test_names_beside_points_meet_no_name_and_no_other_point():
+    drawing, panel = panels.axes()
+    places = {"lora": (0, 0.36), "unextended": (-0.03, 0.34), "mean-start": (-0.028, 0.26), "full": (0.05, 0.39), "base": (0, 0)}
+    panel.plot(*zip(*places.values()), "o")
+    panel.margins(x=0.25)
+    panels.names(panel, places)
+    boxes = [note.get_window_extent() for note in panel.texts]
+    assert [note.get_text() for note in panel.texts] == list(places)
+    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[number + 1:])
+    assert not any(box.contains(*panel.transData.transform(place)) for box in boxes for place in places.values())
+
+
+def test_arms_that_read_as_much_stand_beside_each_other_and_the_main_run_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    for arms in (["extended", "main"], ["extended", "main", "lora", *(f"arm-{number}" for number in range(9))]):
+        record = records.Record("03_pretraining", {"profile": "smoke"}, {})
+        for place, arm in enumerate(arms):
+            for language, sign in (("fa", -1), ("en", 0.1)):
+                value = sign * (1 + place) / 10
+                record.metric("bits_per_byte_difference", statistics.Estimate(value, 20, value - 0.1, value + 0.1), "bits/byte",
+                              arm=arm, language=language, against="base")
+        drawing, frame, _ = ch03.gain_and_loss("smoke")
+        told = [note.get_text() for note in drawing.axes[0].texts if note.get_text()]
+        assert told == ["base", *(arm for arm in arms if arm != "main" or len(arms) == 2)] and list(frame["arm"]) == told[1:]
 
 
 def test_a_tiny_p_is_never_printed_as_zero():

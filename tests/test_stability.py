@@ -234,7 +234,7 @@ def test_what_happened_is_in_the_record_and_its_exhibits(record):
     assert len(met) == 6 and set(met["action"]) == {"none", "skip", "lower"} and set(met["step"]) == {40}
     drawing, frame, reading = exhibits.FIGURES["P3-F2"].build("smoke")
     assert "1 of 4 runs in fp32 diverge; 4 of 240 losses stand out in those that hold, 2 of 80 losses" in reading
-    assert "n = 12" in reading and "against fp32 0.001 bf16 0.000" in reading
+    assert "n = 12" in reading and "against fp32 at rate 0.001 bf16 0.000" in reading
     assert [text.get_text() for text in drawing.axes[3].texts] == ["diverged"]
     assert exhibits.save("P3-F2", "smoke") and frame["value"].notna().sum() == 5
 

@@ -162,17 +162,22 @@ def compared(count: int) -> dict:
 
 def draw(path: Path, rows: list[dict]):
     """Draws seconds and memory against the size of the text."""
+    from matplotlib import pyplot
+
     from lib.exhibits import panels
-    drawing, (left, right) = panels.axes(1, 2, width=panels.WIDE)
-    sizes = [row["megabytes"] for row in rows]
-    for name in rows[0]["seconds"]:
-        left.plot(sizes, [row["seconds"][name] for row in rows], "o-", label=name)
-    left.plot(sizes, [row["total"] for row in rows], "ks-", label="all")
-    left.set(xscale="log", yscale="log", xlabel="text (MB)", ylabel="seconds")
-    left.legend()
-    right.plot(sizes, [row["memory"] / 1000 for row in rows], "ko-")
-    right.set(xlabel="text (MB)", ylabel="peak memory (GB)", ylim=(0, None))
-    drawing.savefig(path)
+    with pyplot.rc_context(panels.STYLE):
+        drawing, (left, right) = panels.axes(1, 2, width=panels.WIDE)
+        sizes = [row["megabytes"] for row in rows]
+        left.plot(sizes, [row["total"] for row in rows], "ks--", label="all")
+        for name in rows[0]["seconds"]:
+            left.plot(sizes, [row["seconds"][name] for row in rows], "o-", label=name)
+        left.set(xscale="log", yscale="log", xlabel="text (MB, log)", ylabel="seconds (log)")
+        left.set_xticks(sizes, [f"{size:.0f}" for size in sizes], minor=False)
+        left.minorticks_off()
+        right.plot(sizes, [row["memory"] / 1000 for row in rows], "ko-")
+        right.set(xlabel="text (MB)", ylabel="peak memory (GB)", ylim=(0, None))
+        panels.legend(drawing, loc="outside right center")
+        drawing.savefig(path)
 
 
 def main(arguments: list[str] | None = None):

@@ -20,6 +20,7 @@ from datasets.arrow_dataset import Column
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
+from lib.data.text import byte_level
 from lib.engine import store
 
 EXCERPT = 4000  # characters; longer documents are read in parts, so that a small budget still reads many of them
@@ -149,7 +150,7 @@ def _tokens(documents, tokenizer):
 
 def _widths(tokenizer) -> numpy.ndarray:
     """Bytes of text that each id stands for; special tokens stand for none."""
-    spelled = "ByteLevel" in repr(tokenizer.backend_tokenizer.pre_tokenizer)  # a character a byte
+    spelled = byte_level(tokenizer)  # a character a byte
     vocabulary, special = tokenizer.get_vocab(), set(tokenizer.get_added_vocab())
     widths = numpy.zeros(1 + max(vocabulary.values()), numpy.int32)
     for piece in vocabulary.keys() - special:

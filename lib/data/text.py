@@ -99,6 +99,11 @@ def lines(string: str) -> list[str]:
     return string.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
+def byte_level(tokenizer) -> bool:
+    """Whether a tokenizer spells text in bytes (GPT-2, Llama-3, Qwen) rather than in characters (SentencePiece)."""
+    return "ByteLevel" in repr(tokenizer.backend_tokenizer.pre_tokenizer)
+
+
 def plain(string: str) -> str:
     """The string without HTML tags and entities."""
     return html.unescape(TAG.sub("", string))

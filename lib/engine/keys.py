@@ -109,9 +109,11 @@ def _read(file: Path, _modified: int) -> tuple[str, tuple[Path, ...]]:
     """A file's digest, and what it brings along: the modules it imports, data of its name, and FOLDERS."""
     if file.suffix != ".py":
         return hashlib.sha256(file.read_bytes()).hexdigest(), ()
-    tree = ast.parse(file.read_text(encoding="utf8"))
+    source = file.read_text(encoding="utf8")
+    tree = ast.parse(source)
     data = [path for path in map(file.with_suffix, (".yaml", ".tsv")) if path.exists()]
-    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & FOLDERS.keys()
+    written = {name for name in FOLDERS if name in source}  # by few modules: not every tree is walked for it
+    named = written and written & {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     data += [path for name in sorted(named) for path in FOLDERS[name].rglob("*") if path.suffix in (".py", ".yaml", ".csv")]
     return _tree(tree), (*_imports(tree), *data)
 

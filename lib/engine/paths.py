@@ -81,9 +81,14 @@ def accelerate(name: str) -> Path:
     return PARAMS / "accelerate" / f"{name}.yaml" if plain else named(name)
 
 
+def runs(profile: str) -> Path:
+    """`runs/<profile>/`, which may not be there: a folder for every chapter that has run."""
+    return output() / "runs" / profile
+
+
 def run(profile: str, chapter: str) -> Path:
     """`runs/<profile>/<chapter>/`, made if missing: everything a chapter writes lies here."""
-    folder = output() / "runs" / profile / chapter
+    folder = runs(profile) / chapter
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -94,7 +99,7 @@ def twins(place: Path) -> list[Path]:
         return [place]
     inner = place.relative_to(output())
     _, profile, chapter, *_ = inner.parts
-    return [place, *sorted((output() / "runs" / profile / "sweeps" / chapter).glob(f"*/{inner.as_posix()}"))]
+    return [place, *sorted((runs(profile) / "sweeps" / chapter).glob(f"*/{inner.as_posix()}"))]
 
 
 def figures(profile: str) -> Path:

@@ -190,7 +190,7 @@ def committed(profile: str, chapter: str) -> Path:
 
 def place(profile: str, chapter: str) -> Path:
     """The record's file: that of this machine's run, else the committed one; FileNotFoundError if there is none."""
-    places = [paths.output() / "runs" / profile / chapter / "record.json", committed(profile, chapter)]
+    places = [paths.runs(profile) / chapter / "record.json", committed(profile, chapter)]
     for path in places[(profile, chapter) in refused:]:
         if path.exists():
             return path
@@ -205,7 +205,7 @@ def lacking(profile: str, chapter: str) -> dict[str, str]:
 
 def available(profile: str) -> list[str]:
     """Chapters of a profile that have a record, in order."""
-    run = {path.parent.name for path in (paths.output() / "runs" / profile).glob("*/record.json")}
+    run = {path.parent.name for path in paths.runs(profile).glob("*/record.json")}
     run -= {chapter for name, chapter in refused if name == profile}
     run |= {chapter for name, chapter in _open if name == profile}
     return sorted(run | {path.stem for path in (paths.figures(profile) / "records").glob("*.json")})

@@ -42,7 +42,7 @@ def chapters() -> list[str]:
 
 def record(profile: str, chapter: str) -> Path:
     """Where the chapter's record lies, without making the folder."""
-    return paths.output() / "runs" / profile / chapter / "record.json"
+    return paths.runs(profile) / chapter / "record.json"
 
 
 def before(chapter: str) -> list[str]:
@@ -262,7 +262,7 @@ def _failure(chapter: str, error, executed: Path) -> str:
 
 
 def _plan(profile: str) -> Path:
-    return paths.output() / "runs" / profile / "plan.json"
+    return paths.runs(profile) / "plan.json"
 
 
 def _made(profile: str, chapter: str) -> bool:

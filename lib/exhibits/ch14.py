@@ -142,13 +142,19 @@ def _verdict(verdict: str, tests: list[dict]) -> str:
 
 
 def reading(found: pandas.DataFrame) -> str:
-    """How many claims have which verdict, and which are decided."""
+    """How many claims have which verdict (`counted`), and which are decided."""
     verdicts = found.drop_duplicates("id").set_index("id")["verdict"]
-    counts = ", ".join(f"{(verdicts == verdict).sum()} {verdict}" for verdict in claims.VERDICTS)
     named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
                       for verdict in claims.VERDICTS[:3] if (verdicts == verdict).any())
-    return (f"Of {len(verdicts)} claims {counts}{f' ({named})' if named else ''}; a verdict rests on the whole 95 % interval "
+    return (f"{counted(found)}{f' ({named})' if named else ''}; a verdict rests on the whole 95 % interval "
             "and a margin fixed beforehand, uncorrected for the number of claims (demonstration scale).")
+
+
+def counted(found: pandas.DataFrame) -> str:
+    """How many claims have which verdict."""
+    verdicts = found.drop_duplicates("id")["verdict"]
+    counts = ", ".join(f"{(verdicts == verdict).sum()} {verdict}" for verdict in claims.VERDICTS)
+    return f"Of {len(verdicts)} claims {counts}"
 
 
 def expected(row) -> str:

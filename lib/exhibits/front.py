@@ -40,8 +40,7 @@ def results(profile: str) -> str:
         seen += f" ({test['remark']})" if test["remark"] else ""
         seen = test["remark"] if test["test_verdict"] == claims.ABSENT else seen
         rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
-    count = ch14.reading(ledger).partition("; ")[0].partition(" (")[0]
-    return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{count} ([every claim in words]({LEDGER})).\n"
+    return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{ch14.counted(ledger)} ([every claim in words]({LEDGER})).\n"
 
 
 def _line(*texts: str) -> str:

@@ -27,7 +27,7 @@ def keep(profile: str) -> list[Path]:
     """
     folder = paths.figures(profile) / "records"
     folder.mkdir(exist_ok=True)
-    for path in sorted((paths.output() / "runs" / profile).glob("*/record.json")):
+    for path in sorted(paths.runs(profile).glob("*/record.json")):
         chapter, why = path.parent.name, _obstacle(profile, path)
         if why and chapter != CHAPTER:
             records.refused.add((profile, chapter))

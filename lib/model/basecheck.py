@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from lib.data import prompts
-from lib.data.text import words
+from lib.data.text import byte_level, words
 from lib.engine.params import beginning
 from lib.model import embeddings, folders, tokenizer
 
@@ -71,7 +71,7 @@ def _files(model, config):
 
 
 def _texts(cutter, sentences):
-    kind = "byte-level BPE" if tokenizer.byte_level(cutter) else "SentencePiece BPE"
+    kind = "byte-level BPE" if byte_level(cutter) else "SentencePiece BPE"
     yield "tokenizer", f"{kind}, {len(cutter):,} tokens, ids without holes", "can learn new pieces"
     for language, sentence in sentences.items():
         ids = tokenizer.encode(cutter, [sentence])[0]

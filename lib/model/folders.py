@@ -59,7 +59,7 @@ def stage(profile: str, stage: str) -> Path:
         return base(records.load(profile, "02_tokenizer")["parameters"]["base"])
     if stage not in STAGES:
         raise ValueError(f"Stage {stage!r} is none of base, {', '.join(STAGES)}.")
-    folder = paths.output() / "runs" / profile / STAGES[stage] / "model"
+    folder = paths.runs(profile) / STAGES[stage] / "model"
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"The {stage} model of profile {profile} is not made yet: `make reproduce PROFILE={profile}` "
                                 "makes it, from where it stopped.")

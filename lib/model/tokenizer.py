@@ -25,7 +25,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode, generate_merges
 
-from lib.data.text import SCRIPTS, SINGLE, ZWNJ, script_share, words
+from lib.data.text import SCRIPTS, SINGLE, ZWNJ, byte_level, script_share, words
 from lib.engine import pool, statistics
 from lib.engine.statistics import Estimate
 
@@ -286,11 +286,6 @@ def check(base: PreTrainedTokenizerFast, script: str = "Latin"):
 def _signs(script: str) -> str:
     """Character class of a script with the marks, digits and punctuation that Unicode's script extensions give it."""
     return "[" + SCRIPTS.get(script, rf"\p{{{script}}}").replace("{", "{scx=") + "]"
-
-
-def byte_level(base: PreTrainedTokenizerFast) -> bool:
-    """Whether a tokenizer spells text in bytes (GPT-2, Llama-3, Qwen) rather than in characters (SentencePiece)."""
-    return "ByteLevel" in repr(base.backend_tokenizer.pre_tokenizer)
 
 
 def _cutters(base):

@@ -112,7 +112,7 @@ def _pool(profile: str, frames, code: str, source: str, made: bool, longest: int
 
 def written(profile: str, language: str) -> Path:
     """Where chapter 10 puts the tasks that it kept in a language."""
-    return paths.output() / "runs" / profile / MADE / f"{language}.jsonl"
+    return paths.runs(profile) / MADE / f"{language}.jsonl"
 
 
 def made(profile: str, longest: int) -> dict[str, pandas.DataFrame]:

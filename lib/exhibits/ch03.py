@@ -5,6 +5,7 @@ from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
 from lib.exhibits.panels import GREY, PALETTE, axes, level, names
+from lib.exhibits.units import listed, span
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -52,9 +53,11 @@ def pretraining_loss(profile: str):
         panel.plot(line["bytes"] / 1000, line["smooth"], "-" if number < len(PALETTE) else "--", label=arm)
     drawing.legend(loc="outside lower center", ncols=3)
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
-    first = frame[frame["arm"] == frame["arm"].iloc[0]]
-    return drawing, frame, (f"Training loss of the arm {first['arm'].iloc[0]} goes from {first['smooth'].iloc[0]:.2f} to "
-                            f"{first['smooth'].iloc[-1]:.2f} bits/byte of its mixture.")
+    name = frame["arm"].iloc[0]
+    first, seeds = frame[frame["arm"] == name], rows.loc[rows["arm"] == name, "seed"].nunique()
+    return drawing, frame, (f"Training loss of the arm {name} goes from {first['smooth'].iloc[0]:.2f} to "
+                            f"{first['smooth'].iloc[-1]:.2f} bits/byte of its mixture (trainings {seeds}; on what is "
+                            "trained, so no test).")
 
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")
@@ -77,10 +80,11 @@ def gain_and_loss(profile: str):
     panel.margins(x=0.25)
     names(panel, {"base": (0, 0), **places})
     best = wide["value", language].idxmin()
+    own = found[found["arm"] == best]
+    trained = f"trainings {span(own['trainings'])}" if own["trainings"].notna().all() else "intervals over texts alone"
     return drawing, _flat(wide), (
-        f"The largest gain is {-wide.loc[best, ('value', language)]:.2f} bits/byte ({best}), with English "
-        f"at {wide.loc[best, ('value', 'en')]:+.3f} (n = {wide.loc[best, ('n', language)]:.0f} and "
-        f"{wide.loc[best, ('n', 'en')]:.0f} texts).")
+        f"Most is gained by {best}, against the base {listed(own, '{language}')} bits/byte, less is better (n = "
+        f"{span(own['n'])} texts, {trained}; demonstration scale).")
 
 
 @figure("C03-F2", CHAPTER, "An adapter added in part: what the language gains against what English loses")

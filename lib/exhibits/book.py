@@ -34,6 +34,7 @@ def layout(profile: str, folder: Path) -> list[str]:
         _write(folder / f"notebooks/{chapter}.ipynb", json.dumps(content, ensure_ascii=False))
     for name in {profile, COMMITTED}:
         exhibits(name, folder / "figures" / name)
+    shutil.copytree(paths.ROOT / "figures/bench", folder / "figures/bench")  # what docs/benchmarks.md shows
     _write(folder / "index.md", index(profile, folder))
     return lacking
 

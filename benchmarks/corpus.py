@@ -9,7 +9,9 @@ looked for as datasketch's own example does, text by text in one MinHashLSH.
 """
 import argparse
 import contextlib
+import functools
 import io
+import itertools
 import json
 import os
 import resource
@@ -29,19 +31,23 @@ import psutil  # noqa: E402
 from lib.engine import pool  # noqa: E402
 
 LETTERS = "اببپتتجچحخدررزسسشعغفقکگلممننووههییی\u200c"
-WORDS, LINES = 5000, 10_000  # words of the language; lines drawn at a time
+WORDS, LINES = 200_000, 10_000  # words of the language; lines drawn at a time
 COMPARED = 20_000  # texts that datasketch's example looks at
 
 
-def words(draw) -> numpy.ndarray:
+@functools.cache
+def words() -> numpy.ndarray:
     """Made-up words of a language, which are as long as words are."""
-    found = ["".join(draw.choice(list(LETTERS), size)).strip("\u200c") for size in draw.integers(2, 9, 2 * WORDS)]
+    draw = numpy.random.default_rng(0)
+    sizes = draw.integers(2, 9, 2 * WORDS)
+    letters = iter("".join(draw.choice(list(LETTERS), sizes.sum())))
+    found = ["".join(itertools.islice(letters, size)).strip("\u200c") for size in sizes.tolist()]
     return numpy.array(list(dict.fromkeys(word for word in found if word))[:WORDS], object)
 
 
 def lines(draw, count: int) -> list[str]:
     """Lines of 10 to 60 words, the most frequent word first in rank: 2% nearly repeat an earlier line, 2% fall to filters."""
-    vocabulary = words(numpy.random.default_rng(0))
+    vocabulary = words()
     often = numpy.cumsum(1 / numpy.arange(1, len(vocabulary) + 1))
     sizes = draw.integers(10, 61, count)
     drawn = iter(vocabulary[numpy.searchsorted(often, draw.random(sizes.sum()) * often[-1])].tolist())
@@ -83,8 +89,6 @@ def chapter(file: Path) -> dict[str, float]:
     stage("clean")
     frames = corpus.split(frames, settings, ledger)
     stage("split")
-    corpus.leaks(frames, settings)
-    stage("leaks")
     questions = corpus.examined(items.derive(content, frames, settings), content.tests, settings, ledger)
     stage("items")
     artefacts = corpus.artefacts(frames, questions, settings)

@@ -16,7 +16,8 @@ Side by side in one run on one machine, each against what a user would take inst
 on this computer and writes this page; `python benchmarks/gpu.py --json figures/bench/gpu.json` measures a GPU. A machine
 beside which anything else runs gives other numbers: compare ratios. Training rates are those of the median step of one run.
 On a CPU without bf16 instructions trainers that compute in bf16 are left out, as they take an hour; in fp32 the Trainer
-uses half of what the machine can, so that none can be twice as fast.
+uses half of what the machine can, so that none can be twice as fast. `python benchmarks/corpus.py --sizes 100 300 1000 --json
+figures/bench/corpus.json` reads as much text as is shown here (half an hour).
 """
 
 

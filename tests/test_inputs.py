@@ -283,7 +283,7 @@ def through(parameters):
     chosen = corpus.configure(parameters)
     frames, ledger = corpus.clean(content, parameters["multiway_languages"], chosen)
     frames = corpus.guard(corpus.split(frames, chosen, ledger), corpus.asked(content), chosen, ledger)
-    corpus.leaks(frames, chosen)
+    assert not corpus.leaks(frames, chosen)
     questions = corpus.examined(items.derive(content, frames, chosen), content.tests, chosen, ledger)
     artefacts = corpus.artefacts(frames, questions, chosen, content.outside)
     corpus.write("mine", artefacts)

@@ -23,7 +23,7 @@ SECRET = 20  # characters: shorter questions stand in many texts by themselves
 TWIN = 0.7  # texts more similar than this are near twins
 RUN = 8  # neighbouring words that no training text of the corpus shares with a test
 SHARED, BITS = 1 / 32, 512  # rare 5-grams that twins must share, of all; length of a bitmap
-TOGETHER = 100  # texts whose candidates are counted at once
+TOGETHER = 2 ** 22  # pairs of texts whose shared 5-grams are counted at once
 ROW, HASH = numpy.uint64(52), numpy.uint64(32)  # bits below the number of a text in its batch, and below a frequency
 MULTIPLIER = numpy.uint64(0x9E3779B97F4A7C15)
 
@@ -200,8 +200,9 @@ def _candidates(index: Index, strings: list[str]) -> tuple[int, list[tuple[int, 
     """How many strings there are, and those that may have twins in the index: place, string, numbers in the index."""
     rarest, sizes, bitmaps = _rarest(index.often, index.threshold, strings)
     least, others, found = _least(sizes, index.threshold), _least(index.sizes, index.threshold), defaultdict(list)
-    for start in range(0, len(strings), TOGETHER):
-        shared = (rarest[start:start + TOGETHER] @ index.holders).tocoo()
+    together = max(1, TOGETHER // len(index.sizes))
+    for start in range(0, len(strings), together):
+        shared = (rarest[start:start + together] @ index.holders).tocoo()
         rows, numbers = shared.row + start, shared.col
         good = shared.data >= numpy.minimum(least[rows], others[numbers])
         rows, numbers = rows[good], numbers[good]

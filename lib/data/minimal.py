@@ -22,7 +22,7 @@ def derive(documents: pandas.DataFrame, content: Content, settings: corpus.Setti
     characters; `spacing` leaves a zero-width non-joiner of Persian out; `agreement` has a verb of the other number and comes
     from a treebank. No sentence has a near twin in the training text; MOST of a task, language and split are taken.
     """
-    outside = pandas.DataFrame(content.outside, columns=["language", "split", "text"]).assign(split="test")
+    outside = pandas.DataFrame(content.outside, columns=["language", "split", "text"], dtype="str").assign(split="test")
     own = documents[(documents["split"] != "test") | ~documents["language"].isin(outside["language"])]
     found = []
     documents = pandas.concat([own, outside], ignore_index=True)

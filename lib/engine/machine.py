@@ -76,13 +76,19 @@ def reset_peak_memory() -> int:
     """
     import torch
     gc.collect()
+    trim()
     if CLEAR.exists():
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed would else count as held
         CLEAR.write_text("5")  # proc(5): resets the peak resident set size
     if device() == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     return psutil.Process().memory_info().rss
+
+
+def trim():
+    """Gives the system what was freed, which a process otherwise goes on holding (glibc alone: malloc_trim(3))."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def peak_memory() -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import joblib
 from tqdm import tqdm
 
+from lib.engine import machine
+
 BATCH = 1000  # rows
 FEW = 5000  # rows that a second process is not started for
 
@@ -29,6 +31,7 @@ def batches(function: Callable[[list], object], rows: Iterable, title: str, size
         return
     parts = tqdm(itertools.chain([part], parts), title, unit=f" × {size} rows", disable=None)
     yield from joblib.Parallel(cores(), return_as="generator", batch_size=1)(joblib.delayed(function)(part) for part in parts)
+    machine.trim()
 
 
 def each(function: Callable, rows: Iterable, title: str) -> Iterator:

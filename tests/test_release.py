@@ -15,7 +15,7 @@ from lib.engine.statistics import Estimate
 from lib.evaluate import measure
 from lib.exhibits import card
 from lib.model import folders, tokenizer
-from lib.release import chat, export, models
+from lib.release import beside, chat, export, models
 
 QUESTION = "کتاب خوب کدام است؟"
 
@@ -187,10 +187,10 @@ def test_a_missing_run_is_one_sentence(output, capsys):
 
 def test_what_is_generated_stays_text(run, monkeypatch, capsys):
     monkeypatch.setattr(models, "answer", lambda speaker, *_: f"<script>{speaker.name}</script>\x1b[2J")
-    page = chat.talk("<b>?").data
+    page = beside.talk("<b>?").data
     assert page.count("<td dir=\"auto\"") == 2 and "<script" not in page and "<b>" not in page and "\x1b" not in page
     assert "&lt;script&gt;base&lt;/script&gt;" in page and "&lt;script&gt;instructed" in page
-    box = chat.box(stages=("instructed",))
+    box = beside.box(stages=("instructed",))
     box.children[0].value = "  ? "
     assert "&lt;script&gt;instructed" in box.children[1].value and "base" not in box.children[1].value
     chat.Stream(models.speaker("laptop", "base").tokenizer).on_finalized_text("a\x1b[2J\u200cb\n")
@@ -202,23 +202,23 @@ def test_a_notebook_invites_to_talk_and_is_quiet_where_nobody_can(run, monkeypat
     for name in ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    assert chat.invite("laptop") is None and capsys.readouterr().out.startswith("Nobody is here")
+    assert beside.invite("laptop") is None and capsys.readouterr().out.startswith("Nobody is here")
     monkeypatch.setenv("JPY_SESSION_NAME", "05_sft.ipynb")
-    box = chat.invite("laptop")
+    box = beside.invite("laptop")
     box.children[0].value = "سلام"
     shown = box.children[1].value
     assert shown.index(">base</td>") < shown.index(">instructed</td>") and '<p dir="auto">سلام</p>' in shown
-    box = chat.invite("smoke")
+    box = beside.invite("smoke")
     box.children[0].value = "?"
     assert "make reproduce PROFILE=smoke" in box.children[1].value or "has no record" in box.children[1].value
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert chat.invite("laptop") is None and "pip install ipywidgets" in capsys.readouterr().out
+    assert beside.invite("laptop") is None and "pip install ipywidgets" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("chapter", ["05_sft", "14_paper"])
 def test_the_chat_cell_makes_no_chapter_stale(chapter):
     tagged = [source for source, tags in keys.cells(paths.notebook(chapter)) if tags == ["chat"]]
-    assert tagged == ["from lib.release.chat import invite\n\ninvite(profile)"]
+    assert tagged == ["from lib.release.beside import invite\n\ninvite(profile)"]
     assert not [name for name in keys.of_chapter(chapter, {}) if name.startswith("lib/release")]
 
 

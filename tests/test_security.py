@@ -17,7 +17,7 @@ from lib import exhibits
 from lib.engine import assets, markup, paths, records, run
 from lib.exhibits import base, book, lesson, pages
 from lib.model import basecheck, folders
-from lib.release import chat, models
+from lib.release import beside, models
 from lib.study import teacher
 from lib.study.journal import Journal
 
@@ -235,7 +235,7 @@ def test_what_a_model_writes_stays_text_in_notebooks(monkeypatch):
         assert not re.search(r"<(script|img)\b", shown)
     monkeypatch.setattr(models, "speaker", lambda profile, name: name)
     monkeypatch.setattr(models, "answer", lambda *_: HOSTILE)
-    shown = chat.talk(HOSTILE).data
+    shown = beside.talk(HOSTILE).data
     assert not re.search(r"<(script|img)\b", shown) and "\x1b" not in shown
 
 

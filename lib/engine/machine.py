@@ -1,7 +1,8 @@
-"""The machine under a chapter: device, number format, versions, memory, revision of the code."""
+"""The machine under a chapter: device, number format, versions, memory, revision of the code, and who watches."""
 import ctypes
 import gc
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
@@ -67,6 +68,11 @@ def revision() -> dict:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return {"revision": "", "dirty": None}
     return {"revision": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def interactive() -> bool:
+    """Whether a person watches: a terminal, or a kernel started by Jupyter (papermill starts none of these)."""
+    return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
 
 
 def reset_peak_memory() -> int:

@@ -1,30 +1,17 @@
-"""Talk to a trained model: in the terminal, or in a notebook, where answers stand side by side.
+"""Talk to a trained model in the terminal.
 
     make chat
     python -m lib.release.chat --stage instructed --beside base --temperature 0.7
-
-    from lib.release import chat
-    chat.talk("سلام! پایتخت ایران کدام است؟")
 """
 import argparse
-import html
-import importlib.util
-import os
 import sys
 
 import transformers
-from IPython.display import HTML
 from transformers import TextStreamer
 
-from lib.engine import assets, store
 from lib.engine.markup import printable
 from lib.release import models
 from lib.release.models import Speaker
-from lib.train import training
-
-CELL = 'dir="auto" style="white-space: pre-wrap; text-align: start; vertical-align: top"'
-# What is typed runs in the direction of its own script, as `dir="auto"` does it elsewhere.
-TYPED = "<style>.companion-question input {unicode-bidi: plaintext; text-align: start}</style>"
 
 
 class Stream(TextStreamer):
@@ -55,47 +42,6 @@ def converse(speakers: list[Speaker], tokens: int = 200, temperature: float = 0.
             except KeyboardInterrupt:
                 print(" … stopped.")
     print("Goodbye.")
-
-
-def talk(question: str, profile: str = "laptop", stages: tuple[str, ...] = ("base", "instructed"), tokens: int = 80,
-         temperature: float = 0.0) -> HTML:
-    """Answers of several stages (or models' folders) to a question, side by side, each in the direction of its script.
-
-    All of it is text: markup in a question or an answer is shown, not followed.
-    """
-    found = {name: models.answer(models.speaker(profile, name), question, tokens, temperature) for name in stages}
-    heads = "".join(f'<th style="text-align: start">{html.escape(name)}</th>' for name in found)
-    cells = "".join(f"<td {CELL}>{html.escape(printable(text)) or '<i>no words</i>'}</td>" for text in found.values())
-    return HTML(f'<p dir="auto">{html.escape(printable(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')
-
-
-def invite(profile: str):
-    """The `box` of a chapter's notebook, base beside adapted; where nobody could type into it, a sentence and no more."""
-    if not (training.interactive() or "COLAB_RELEASE_TAG" in os.environ):
-        print("Nobody is here to talk to the model: open this notebook in Jupyter, or use `make chat`.")
-    elif not importlib.util.find_spec("ipywidgets"):
-        print("Talking here needs the package ipywidgets: `pip install ipywidgets`, or use `make chat`.")
-    else:
-        return box(profile=profile)
-
-
-def box(**manner):
-    """A text box and below it what `talk` shows of the question in it, or why it cannot; takes the arguments of `talk` but
-    the question."""
-    import ipywidgets
-    asked = ipywidgets.Text(placeholder="Ask, and press Enter", continuous_update=False, layout={"width": "100%"})
-    shown = ipywidgets.HTML(TYPED)
-    asked.add_class("companion-question")
-
-    def ask(change):
-        question = change["new"].strip()
-        try:
-            shown.value = TYPED + (talk(question, **manner).data if question else "")
-        except (ValueError, FileNotFoundError, store.SpoiledError, assets.AssetError) as error:
-            shown.value = TYPED + f"<p>{html.escape(str(error))}</p>"
-
-    asked.observe(ask, "value")
-    return ipywidgets.VBox([asked, shown])
 
 
 def main(arguments: list[str] | None = None) -> int:

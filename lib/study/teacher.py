@@ -23,10 +23,9 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from lib.data import prompts as turns
-from lib.engine import params
+from lib.engine import machine, params
 from lib.model import folders
 from lib.model.tokenizer import encoded, padded
-from lib.train import training
 
 KEY = "COMPANION_API_KEY"
 CONNECT = 10  # seconds: a server that is there takes a connection at once, however long it thinks afterwards
@@ -97,7 +96,7 @@ class Endpoint(Teacher):
 
         No more than AHEAD × `batch_size` prompts are asked before their replies are taken, and may be lost in a crash.
         """
-        bar = tqdm(total=len(prompts), desc=f"asking {self.name}", unit="prompt", disable=not training.interactive())
+        bar = tqdm(total=len(prompts), desc=f"asking {self.name}", unit="prompt", disable=not machine.interactive())
         with bar, self._client() as client, ThreadPoolExecutor(self.batch_size) as pool:
             futures = (pool.submit(self._reply, client, prompt) for prompt in prompts)
             asked, got = deque(itertools.islice(futures, AHEAD * self.batch_size)), False
@@ -167,7 +166,7 @@ class Local(Teacher):
     def ask(self, prompts: list[list[dict]]) -> Iterator[Reply]:
         """See Teacher: a reply rests on seed, prompt and settings, not on the other prompts (but for rounding)."""
         batches = [prompts[at:at + self.batch_size] for at in range(0, len(prompts), self.batch_size)]
-        for batch in tqdm(batches, desc=f"asking {self.name}", unit="batch", disable=not training.interactive()):
+        for batch in tqdm(batches, desc=f"asking {self.name}", unit="batch", disable=not machine.interactive()):
             yield from self._batch([self._text(prompt) for prompt in batch])
 
     @functools.cached_property

@@ -144,7 +144,7 @@ class _Progress(TrainerCallback):
         self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
         self.first, self.started = state.global_step, time.monotonic()
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",
-                        disable=not (interactive() and state.is_world_process_zero))
+                        disable=not (machine.interactive() and state.is_world_process_zero))
 
     def on_step_end(self, args, state, control, **rest):
         self.bar.update()
@@ -160,7 +160,7 @@ class _Progress(TrainerCallback):
         left = (self.tokens[-1] - self.tokens[step - 1]) / rate
         self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {rate:.0f} tokens/s")
         due = step * 8 // state.max_steps > (step - args.logging_steps) * 8 // state.max_steps
-        if due and spent + left > QUICK and not interactive():
+        if due and spent + left > QUICK and not machine.interactive():
             print(f"step {step}/{state.max_steps}: loss {logs['loss']:.3f}, {rate:.0f} tokens/s, {left:.0f} s left",
                   flush=True)
 
@@ -194,11 +194,6 @@ class _Milestones(TrainerCallback):
 def milestone(folder: Path, share: float) -> Path:
     """Where a training kept its adapter after a share of its steps; the tokenizer is that of `folder`."""
     return folder / f"at-{share:g}"
-
-
-def interactive() -> bool:
-    """Whether a person watches: a terminal, or a kernel started by Jupyter (papermill starts none of these)."""
-    return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
 
 
 def _run(job: Job) -> dict:

@@ -10,6 +10,7 @@ from lib import exhibits
 from lib.data import prompts
 from lib.engine import assets, paths, records
 from lib.evaluate import benchmarks, derived
+from lib.model import folders
 from lib.study import ch11_multilingual as multilingual
 from lib.study import contrast
 from lib.study.ch11_multilingual import Run
@@ -162,6 +163,20 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
     kept = multilingual.unasked({"id": pool}, asked, record, instructions="made")["id"]
     assert kept["text"].tolist() == ["Mengapa langit biru?"] and list(kept) == list(pool)
     assert record.content["facts"] == [{"fact": "leaked", "value": 4, "unit": "rows", "language": "id", "instructions": "made"}]
+
+
+def test_what_a_model_was_asked_is_not_asked_again(byte_tokenizer, tiny_model, tmp_path, multiway, capsys):
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    made, (spoken, shown) = (derived.translations(multiway.assign(split="test"), ["id"], 2, 200, 0),
+                             multilingual.translations(multiway, ["fa"], 2, 200, 0))
+    exam = multilingual.Exam([], [], [], 3, 2, made, spoken, shown, "alpaca", 2, 4, 5)
+    first = multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out")
+    assert set(first["task"]) == {"choice", "translation"} and "made before" not in capsys.readouterr().out
+    assert multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out").equals(first)
+    assert "made before" in capsys.readouterr().out
+    longer = exam._replace(max_new_tokens=3)
+    multilingual.sit(longer, Run("tiny", "none", 0), start, tmp_path / "out")
+    assert "made before" not in capsys.readouterr().out
 
 
 def test_choices_made_from_the_corpus_go_the_same_way(byte_tokenizer, tiny_model, tmp_path, multiway):

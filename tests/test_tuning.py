@@ -37,6 +37,18 @@ def test_a_model_is_tuned_once_and_scored_on_task_rows(byte_tokenizer, tiny_mode
     assert {"hypothesis", "invalid", "generated"} <= set(told) and "correct" not in told and len(told) == 4
 
 
+def test_what_a_model_was_asked_is_not_asked_again(byte_tokenizer, tiny_model, english, tmp_path, capsys):
+    start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
+    run, rows = stages.Run("tiny", "base", "lora", "none", 0), _rows(english[:4])
+    first = stages.score(run, start, rows, rows.head(2), tmp_path / "out", "alpaca", 2, 4)
+    assert [len(frame) for frame in first] == [4, 2] and "made before" not in capsys.readouterr().out
+    again = stages.score(run, start, rows, rows.head(2), tmp_path / "out", "alpaca", 2, 4)
+    assert all(one.equals(other) for one, other in zip(first, again))
+    assert capsys.readouterr().out.count("made before") == 2
+    assert stages.score(run, start, rows, rows.head(0), tmp_path / "out", "alpaca", 2, 4)[1].empty
+    assert "made before" not in capsys.readouterr().out
+
+
 def test_tuned_and_untuned_models_are_asked_in_one_format(byte_tokenizer, tiny_model, english, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "dtype", lambda: (torch.bfloat16, "as on a CPU with bf16 instructions"))
     start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")

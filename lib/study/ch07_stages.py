@@ -3,12 +3,14 @@
 Everything comes as rows (a row an item and run), which `contrast` pools and pairs.
 """
 import dataclasses
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
 
 from lib.data import corpus, mixture, prompts, text
+from lib.engine import keys
 from lib.evaluate import benchmarks, derived, probes
 from lib.model import embeddings, folders, tokenizer
 from lib.study import ch04_bilingual as bilingual
@@ -166,12 +168,17 @@ def train(folder: Path, base: str, frames, language: str, budget: Budget, settin
 
 def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFrame, out: Path, style: str,
           max_new_tokens: int, batch_size: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """The run's model on the `asked` choice rows by likelihood and the `spoken` rows by generation: two frames."""
-    labels, ready = run._asdict(), tuning.ready(folder, style)
-    likely = tuning.score(*ready, asked, out / run.name, batch_size=batch_size).assign(**labels)
-    if spoken.empty:
-        return likely, pandas.DataFrame()
-    return likely, tuning.score(*ready, spoken, out, None, max_new_tokens).assign(**labels)
+    """The run's model on the `asked` choice rows by likelihood and the `spoken` rows by generation: two frames, kept in `out`.
+
+    A model is not asked again what the same code asked it before."""
+    key = keys.of(__file__, run, folder, asked, spoken, style, max_new_tokens, batch_size)
+    ready = functools.cache(lambda: tuning.ready(folder, style))
+
+    def kept(name: str, rows: pandas.DataFrame, **manner) -> pandas.DataFrame:
+        return keys.kept(out / run.name / f"{name}.parquet", key,
+                         lambda: tuning.score(*ready(), rows, out / run.name, **manner).assign(**run._asdict()))
+    return (kept("likely", asked, batch_size=batch_size),
+            kept("told", spoken, prompt=None, max_new_tokens=max_new_tokens) if len(spoken) else pandas.DataFrame())
 
 
 def note(record, scores: pandas.DataFrame):

@@ -14,12 +14,12 @@ import regex
 from sacrebleu.metrics import BLEU
 
 from lib.data import corpus, prompts, text
-from lib.engine import assets, paths
+from lib.engine import assets, keys, paths
 from lib.evaluate import benchmarks, derived, measure, scoring
 from lib.model import folders
 from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
-from lib.study import contrast
+from lib.study import contrast, tuning
 
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margin", "f1": "f1", "exact_match": "exact",
@@ -50,6 +50,25 @@ class Run(NamedTuple):
     def name(self) -> str:
         """Folder name of the run."""
         return f"{Path(self.base).name}-{self.instructions}-{self.seed}"
+
+
+class Exam(NamedTuple):
+    """What every model is asked, and how: XCOPA in some languages and further choice and translation tasks of the harness
+    (the first `items` of each, a base `one_shot` of them behind a demonstration too), choices `made` from the corpus, and
+    rows `spoken` in words, behind those `shown` to a base as it is."""
+
+    xcopa: list[str]
+    harness_tasks: list[str]
+    translation_tasks: list[str]
+    items: int
+    one_shot: int
+    made: pandas.DataFrame
+    spoken: pandas.DataFrame
+    shown: pandas.DataFrame
+    style: str
+    max_new_tokens: int
+    batch_size: int
+    seed: int
 
 
 def plan(bases: list[str], instructions: list[str], seeds: list[int]) -> list[Run]:
@@ -275,6 +294,21 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
     found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
                          hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
     return found.assign(task="translation", asked=ASKED[0], **run._asdict())
+
+
+def sit(exam: Exam, run: Run, folder: Path, out: Path) -> pandas.DataFrame:
+    """Everything that a run in `folder` is asked, with its answers, kept in `out` beside the harness' samples.
+
+    A model is not asked again what the same code asked it before.
+    """
+    def ask() -> pandas.DataFrame:
+        model, tokenizer = tuning.ready(folder)
+        found = [choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, exam.one_shot, out,
+                         exam.batch_size, exam.seed, exam.made),
+                 by_hub(model, tokenizer, run, exam.translation_tasks, exam.items, out, exam.batch_size),
+                 spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens)]
+        return pandas.concat([part for part in found if len(part)], ignore_index=True).astype({"item": str})
+    return keys.kept(out / run.name / "answers.parquet", keys.of(__file__, run, folder, *exam), ask)
 
 
 def note(record, answers: pandas.DataFrame):

@@ -7,6 +7,7 @@
 import argparse
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -310,6 +311,7 @@ def told(act, *errors: type[Exception]) -> int:
     status 1; a stop by hand gives 130."""
     try:
         paths.settle()
+        gc.freeze()  # libraries are no garbage, in which statsmodels has every table of p values searched
         return act() or 0
     except (params.ParameterError, paths.FolderError, ChapterError, store.SpoiledError, *errors) as error:
         print(error, file=sys.stderr)

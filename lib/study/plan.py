@@ -261,7 +261,7 @@ def minutes(chosen: dict[str, Chosen], found: Text, here: Machine) -> dict[str, 
     third, tuned = given["03_pretraining"], given["05_sft"]["examples"] * EXAMPLE / here.rate / 60
     a_minute = 60 * here.rate * here.bytes_per_token
     scored = third["text_bytes"] / a_minute / READING
-    return {"01_corpus": 0.3 + megabytes / 20, "02_tokenizer": 0.7 + megabytes / 25 + 0.2 * slow,
+    return {"01_corpus": 0.3 + megabytes / 45, "02_tokenizer": 0.7 + megabytes / 25 + 0.2 * slow,
             "03_pretraining": 0.7 + third["main_runs"] * third["budget_bytes"] / a_minute + (2 + third["main_runs"]) * scored,
             "04_alignment": 0.7 + arms * given["04_alignment"]["budget_bytes"] / a_minute + (arms - 0.8) * slow + 4 * scored,
             "05_sft": 0.7 + tuned + 0.5 * slow,

@@ -35,7 +35,8 @@ class Training(NamedTuple):
 
 
 def trainings(profile: str) -> list[Training]:
-    """Every training of a profile's chapters, toys apart; an example counts with all the tokens that it may have."""
+    """Every training of a profile's chapters, toys apart; an example counts with a token for each character that it may have,
+    about the most that it takes with its prompt."""
     names = [name for name in run.UPSTREAM if {"warmup", "seed"} <= set(params.defaults(name))]
     third, fourth, fifth, seventh, eighth, ninth, eleventh, twelfth = (params.load(profile, name) for name in names)
     arms = [("lora", third["main_runs"], third["budget_bytes"])]
@@ -68,7 +69,8 @@ def _read(chapter: str, given: dict, runs: int, tokens: float, method: str = "lo
 
 def _tuned(chapter: str, given: dict, runs: int, method: str = "lora") -> Training:
     batch, rank = given.get("instruction_batch_size", given["batch_size"]), max(given.get("ranks", [given.get("lora_rank")]))
-    return Training(chapter, method, runs, given["examples"] * given["max_length"], given["max_length"], batch, rank)
+    length = min(given["max_length"], given.get("longest_example", given["max_length"]))
+    return Training(chapter, method, runs, given["examples"] * length, given["max_length"], batch, rank)
 
 
 def bytes_per_token() -> float:
@@ -131,5 +133,5 @@ def tell(profile: str, rate: float = 0.0, watts: float = WATTS):
     print(f"In all {total['million tokens']} million tokens: {total['hours']} hours on {gpus} GPU{'s' * (gpus > 1)} with "
           f"{found['GiB a GPU'].max():.0f} GiB or more, {total['kWh']} kWh at {watts:g} W each.\n"
           "Scaled from one measured GPU (docs/benchmarks.md) with 8 × 512 tokens at once: fewer at once, or a slow link "
-          "between GPUs, take longer. An example of instructions counts with its longest length. Loading, tests, toys and "
+          "between GPUs, take longer. An example of instructions counts with a token a character. Loading, tests, toys and "
           "what a machine draws beside its GPUs come on top.")

@@ -21,7 +21,7 @@ import transformers  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
 from lib.engine import machine, paths, records  # noqa: E402
-from lib.evaluate import measure  # noqa: E402
+from lib.evaluate import harness, measure  # noqa: E402
 from lib.model import folders  # noqa: E402
 from lib.model.tokenizer import encoded, start_token  # noqa: E402
 
@@ -37,7 +37,7 @@ def sentences(count: int) -> list[str]:
 
 
 def items(count: int) -> pandas.DataFrame:
-    """Choice items as `measure.harness` asks them: which of four ends of three words belongs to a sentence?"""
+    """Choice items as `harness.score` asks them: which of four ends of three words belongs to a sentence?"""
     draw, cut = random.Random(1), [line.rsplit(" ", 3) for line in sentences(count)]
     ends = [" ".join(rest) for _, *rest in cut]
     rows = []
@@ -64,7 +64,7 @@ def likelihoods(reader, wanted: list) -> tuple[numpy.ndarray, float]:
 
 def compared(model, tokenizer, asked) -> dict:
     """Items a second of ours, of HFLM as it comes, and of HFLM in fp32; options chosen as HFLM in fp32 does; ties."""
-    ours = measure._Reader(model, tokenizer, 8)
+    ours = harness._Reader(model, tokenizer, 8)
     wanted, kind = requests(ours, asked), machine.dtype()[0]
     exact, slow = likelihoods(_hflm(model.float(), tokenizer), wanted)
     found = {"HFLM, fp32": (exact, slow), "HFLM": likelihoods(_hflm(model.to(kind), tokenizer), wanted),

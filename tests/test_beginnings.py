@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from lib.data import mixture, prompts
-from lib.evaluate import measure, packing
+from lib.evaluate import harness, measure, packing
 from lib.model import folders
 from lib.model.tokenizer import start_token
 from lib.train import trainers, training
@@ -76,12 +76,12 @@ def asked(rows, tokenizer):
 
 
 def test_a_choice_as_a_document_stands_behind_the_start_token(model, tokenizer, seen, packed, tmp_path):
-    measure.harness(model, tokenizer, ITEMS, tmp_path)
+    harness.score(model, tokenizer, ITEMS, tmp_path)
     assert beginning(asked(seen, tokenizer), plain(tokenizer, "The dog:"))
 
 
 def test_a_choice_as_a_chat_stands_as_its_template_renders_it(model, tokenizer, seen, packed, rendered, tmp_path):
-    measure.harness(model, tokenizer, ITEMS, tmp_path, "chat")
+    harness.score(model, tokenizer, ITEMS, tmp_path, "chat")
     assert beginning(asked(seen, tokenizer), rendered)
 
 

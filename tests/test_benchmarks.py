@@ -14,7 +14,7 @@ import pytest
 from lib import exhibits
 from lib.data import likeness, prompts
 from lib.engine import assets, paths, records
-from lib.evaluate import benchmarks, measure
+from lib.evaluate import benchmarks, harness, measure
 
 FARSI = {"instruction": "یک سوال چند گزینه‌ای",
          "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
@@ -236,7 +236,7 @@ def test_harness_and_generation_take_benchmark_rows(lay, byte_tokenizer, tiny_mo
                                                     for place in range(4)]))
     frame, model = benchmarks.released("fa", "sentiment"), tiny_model(byte_tokenizer)
     for prompt in ("document", "chat"):
-        scored = measure.harness(model, byte_tokenizer, frame, tmp_path / prompt, prompt)
+        scored = harness.score(model, byte_tokenizer, frame, tmp_path / prompt, prompt)
         assert list(scored["item"]) == list(frame["id"]) and set(scored["choices"]) == {2}
     judged = measure.answer(model, byte_tokenizer, frame, 4)
     assert list(judged["item"]) == list(frame["id"]) and not judged["correct"][judged["invalid"]].any()
@@ -245,18 +245,18 @@ def test_harness_and_generation_take_benchmark_rows(lay, byte_tokenizer, tiny_mo
 def test_harness_knows_the_tasks_that_profiles_may_name():
     shipped = paths.Path(lm_eval.__file__).parent / "tasks"
     names = ["belebele_pes_Arab", "xnli_en", "xcopa_tr", "xcopa_id", "flores_en-fa", "flores_fa-en"]
-    measure.known(names, [shipped / folder for folder in ("belebele", "xnli", "xcopa")])
+    harness.known(names, [shipped / folder for folder in ("belebele", "xnli", "xcopa")])
     with pytest.raises(ValueError, match="no task nonsense"):
-        measure.known(["nonsense"], [shipped / "xcopa"])
+        harness.known(["nonsense"], [shipped / "xcopa"])
 
 
 def test_named_tasks_come_back_item_by_item(byte_tokenizer, tiny_model, tmp_path, monkeypatch):
     import datasets
     pairs = {"eng_Latn": "two cats", "pes_Arab": "دو گربه"}
     monkeypatch.setattr(datasets, "load_dataset", lambda _, code, split: [{"id": 1, "text": pairs[code]}])
-    monkeypatch.setattr(measure, "known", lambda *_: measure.TaskManager(
+    monkeypatch.setattr(harness, "known", lambda *_: harness.TaskManager(
         include_defaults=False, include_path=str(paths.TASKS)))
-    found = measure.named(tiny_model(byte_tokenizer), byte_tokenizer, ["flores_fa-en"], tmp_path, limit=1)
+    found = harness.named(tiny_model(byte_tokenizer), byte_tokenizer, ["flores_fa-en"], tmp_path, limit=1)
     assert list(found["metric"]) == ["chrf", "bleu"] and list(found["reference"]) == ["two cats"] * 2
     assert isinstance(found["answer"][0], str) and (tmp_path / "flores_fa-en.samples.jsonl").exists()
 

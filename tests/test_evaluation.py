@@ -11,7 +11,7 @@ import torch
 from lib import exhibits
 from lib.data import minimal
 from lib.engine import records, statistics
-from lib.evaluate import measure, scoring
+from lib.evaluate import harness, measure, scoring, testsets
 from lib.exhibits import base
 from lib.exhibits.differences import differences
 from lib.model.tokenizer import encoded, start_token
@@ -112,20 +112,20 @@ def items():
                              for at, question in enumerate(questions)])
 
 
-@pytest.mark.parametrize("prompt", measure.PROMPTS)
+@pytest.mark.parametrize("prompt", harness.PROMPTS)
 def test_harness_answers_every_item_offline(prompt, byte_tokenizer, tiny_model, items, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the harness reached for the network"))
-    scored = measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    scored = harness.score(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
     assert sorted(scored["item"]) == sorted(items["id"]) and set(scored["choices"]) == {3}
     assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
         f"emoji_mcq_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
 
 
-@pytest.mark.parametrize("prompt", measure.PROMPTS)
+@pytest.mark.parametrize("prompt", harness.PROMPTS)
 def test_harness_asks_a_task_of_the_users_own(prompt, byte_tokenizer, tiny_model, items, tmp_path):
     items = items.assign(task="my_exam")
     items.loc[0, "choices"] = ["the file", "yes"]
-    scored = measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
+    scored = harness.score(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, prompt, batch_size=2)
     assert set(scored["task"]) == {"my_exam"} and sorted(scored["choices"]) == [2, 3, 3, 3, 3, 3]
     assert sorted(path.name for path in tmp_path.glob("*.samples.jsonl")) == [
         f"my_exam_{language}_{prompt}.samples.jsonl" for language in ("en", "fa")]
@@ -133,7 +133,7 @@ def test_harness_asks_a_task_of_the_users_own(prompt, byte_tokenizer, tiny_model
 
 def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_model, items, tmp_path):
     model, items = tiny_model(byte_tokenizer), items[items["language"] == "en"]
-    scored = measure.harness(model, byte_tokenizer, items, tmp_path)
+    scored = harness.score(model, byte_tokenizer, items, tmp_path)
     for row, correct in zip(items.itertuples(), scored["correct"]):
         costs = [continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}") / len(choice)
                  for choice in row.choices]
@@ -142,7 +142,7 @@ def test_harness_picks_the_likeliest_choice_per_character(byte_tokenizer, tiny_m
 
 def test_the_margin_is_what_the_question_adds_to_the_right_option_over_the_others(byte_tokenizer, tiny_model, english, items, tmp_path):
     model, row = tiny_model(byte_tokenizer), items.iloc[1]
-    scored = measure.harness(model, byte_tokenizer, items, tmp_path).set_index("item")
+    scored = harness.score(model, byte_tokenizer, items, tmp_path).set_index("item")
     added = [(continuation_nats(model, byte_tokenizer, "", f" {choice}") - continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}"))
              / len(choice) / math.log(2) for choice in row.choices]
     assert scored.loc["en1", "margin"] == pytest.approx(added[1] - (added[0] + added[2]) / 2, rel=1e-3)
@@ -151,11 +151,11 @@ def test_the_margin_is_what_the_question_adds_to_the_right_option_over_the_other
                               "choices": [minimal.swap(english[0]), english[0]]}])
     bits = measure.bits_per_byte(model, byte_tokenizer, pair["choices"][0])
     costs = (bits["bits"] / bits["bytes"]).tolist()
-    assert measure.harness(model, byte_tokenizer, pair, tmp_path)["margin"].tolist() == pytest.approx([costs[0] - costs[1]], rel=1e-3)
+    assert harness.score(model, byte_tokenizer, pair, tmp_path)["margin"].tolist() == pytest.approx([costs[0] - costs[1]], rel=1e-3)
 
 
 def test_likelihoods_of_a_bf16_model_are_not_rounded_to_bf16(byte_tokenizer, tiny_model, items, tmp_path):
-    measure.harness(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
+    harness.score(tiny_model(byte_tokenizer).to(torch.bfloat16), byte_tokenizer, items, tmp_path)
     samples = [json.loads(line) for path in tmp_path.glob("*.samples.jsonl") for line in path.read_text("utf8").splitlines()]
     found = torch.tensor([answer[0] for sample in samples for answer in sample["filtered_resps"]], dtype=torch.float32)
     assert (found != found.bfloat16().float()).float().mean() > 0.9
@@ -170,14 +170,14 @@ def continuation_nats(model, tokenizer, context, continuation):
 
 
 def test_task_hash_tells_other_questions(byte_tokenizer, tiny_model, items, tmp_path):
-    hashes = [measure.task_hash(measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, chosen, tmp_path))
+    hashes = [harness.task_hash(harness.score(tiny_model(byte_tokenizer), byte_tokenizer, chosen, tmp_path))
               for chosen in (items, items, items.assign(answer=0))]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_unknown_prompt_is_refused(byte_tokenizer, tiny_model, items, tmp_path):
     with pytest.raises(ValueError, match="'essay' is unknown: choose one of document, chat"):
-        measure.harness(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, "essay")
+        harness.score(tiny_model(byte_tokenizer), byte_tokenizer, items, tmp_path, "essay")
 
 
 def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
@@ -188,20 +188,20 @@ def test_bits_make_an_estimate(byte_tokenizer, tiny_model, english):
 
 def test_choose_draws_test_items_of_each_language(items):
     items = items.assign(split=["test", "test", "train"] * 2)
-    assert sorted(measure.choose(items, ["emoji_mcq"], 5, 99)["id"]) == ["en0", "en1", "fa0", "fa1"]
-    assert len(measure.choose(items, ["emoji_mcq"], 1, 99)) == 2
+    assert sorted(testsets.choose(items, ["emoji_mcq"], 5, 99)["id"]) == ["en0", "en1", "fa0", "fa1"]
+    assert len(testsets.choose(items, ["emoji_mcq"], 1, 99)) == 2
     with pytest.raises(ValueError, match="No test item of heading_mcq has at most 99"):
-        measure.choose(items, ["heading_mcq"], 5, 99)
+        testsets.choose(items, ["heading_mcq"], 5, 99)
 
 
 def test_without_named_tasks_all_are_asked_and_what_is_too_long_is_told(items, capsys):
     order = items.assign(task="word_order", question="", id=items["id"] + "x")
     items = pandas.concat([items, order]).assign(split="test")
-    assert set(measure.choose(items, [], 5, 99)["task"]) == {"emoji_mcq", "word_order"} and not capsys.readouterr().out
-    assert set(measure.choose(items, [], 5, 5)["task"]) == {"emoji_mcq"}
+    assert set(testsets.choose(items, [], 5, 99)["task"]) == {"emoji_mcq", "word_order"} and not capsys.readouterr().out
+    assert set(testsets.choose(items, [], 5, 5)["task"]) == {"emoji_mcq"}
     assert "Left out is word_order" in capsys.readouterr().out
-    assert measure.choose(order[:0].assign(split="test"), [], 5, 99).empty
-    measure.choose(order.assign(split="test"), [], 5, 99)
+    assert testsets.choose(order[:0].assign(split="test"), [], 5, 99).empty
+    testsets.choose(order.assign(split="test"), [], 5, 99)
     assert "`test_files`" in capsys.readouterr().out
 
 
@@ -209,7 +209,7 @@ def test_word_order_is_told_by_the_likelihood_of_the_whole_sentence(byte_tokeniz
     model = tiny_model(byte_tokenizer)
     rows = [{"id": str(at), "task": "word_order", "language": "en", "question": "", "answer": at % 2,
              "choices": [line, minimal.swap(line)][::1 - 2 * (at % 2)]} for at, line in enumerate(english[:5])]
-    scored = measure.harness(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
+    scored = harness.score(model, byte_tokenizer, pandas.DataFrame(rows), tmp_path).set_index("item")
     for row in rows:
         bits = measure.bits_per_byte(model, byte_tokenizer, row["choices"])["bits"]
         assert scored.loc[row["id"], "correct"] == (bits.argmin() == row["answer"])
@@ -217,7 +217,7 @@ def test_word_order_is_told_by_the_likelihood_of_the_whole_sentence(byte_tokeniz
 
 def test_nothing_to_ask_gives_empty_frames(byte_tokenizer, tiny_model, items, tmp_path):
     model, pairs = tiny_model(byte_tokenizer), pandas.DataFrame(columns=["id", "english", "target"])
-    assert list(measure.harness(model, byte_tokenizer, items[:0], tmp_path)) == measure.SCORED
+    assert list(harness.score(model, byte_tokenizer, items[:0], tmp_path)) == harness.SCORED
     assert "invalid" in measure.translate(model, byte_tokenizer, pairs, "fa", "document", 4)
 
 
@@ -226,8 +226,8 @@ def test_english_is_tested_on_text_from_outside_and_the_rest_stands_beside_it():
             ("outside", "hi", "किताब")]
     documents = pandas.DataFrame(rows, columns=["split", "language", "text"]).assign(register="own")
     drawn = [frame[["language", "split", "text"]].to_numpy().tolist() for frame in
-             (measure.texts(documents, "hi", 100), measure.controls(documents, "hi", 100), measure.texts(documents[:3], "hi", 100),
-              measure.texts(documents[:2], "hi", 100), measure.controls(documents[:2], "hi", 100))]
+             (testsets.texts(documents, "hi", 100), testsets.controls(documents, "hi", 100), testsets.texts(documents[:3], "hi", 100),
+              testsets.texts(documents[:2], "hi", 100), testsets.controls(documents[:2], "hi", 100))]
     assert drawn[0] == [["hi", "test", "नमस्ते"], ["en", "outside", "a novel"]]
     assert drawn[1] == [["en", "test", "a manual"], ["hi", "outside", "किताब"]]
     assert drawn[2][1] == ["en", "test", "a manual"] and len(drawn[3]) == 1 and not drawn[4]
@@ -235,13 +235,13 @@ def test_english_is_tested_on_text_from_outside_and_the_rest_stands_beside_it():
 
 def test_held_out_stops_at_the_size():
     documents = pandas.DataFrame({"split": ["test"] * 9 + ["train"], "language": "fa", "text": ["م" * 100] * 10})
-    texts = measure.held_out(documents, "fa", 300, excerpt=50)
+    texts = testsets.held_out(documents, "fa", 300, excerpt=50)
     assert texts["text"].str.len().tolist() == [50, 50, 50]
     with pytest.raises(ValueError, match="no test document in 'en'"):
-        measure.held_out(documents, "en", 300)
+        testsets.held_out(documents, "en", 300)
 
 
-@pytest.mark.parametrize("prompt", measure.PROMPTS)
+@pytest.mark.parametrize("prompt", harness.PROMPTS)
 def test_translations_keep_every_pair(prompt, byte_tokenizer, tiny_model, english, persian):
     pairs = pandas.DataFrame({"id": ["p0", "p1"], "english": english[:2], "target": persian[:2]})
     frame = measure.translate(tiny_model(byte_tokenizer), byte_tokenizer, pairs, "fa", prompt, 8)
@@ -258,9 +258,9 @@ def test_invalid_translations(answer, invalid):
 def test_sentences_are_short_and_not_repeated(capsys):
     pairs = pandas.DataFrame({"split": ["test"] * 4 + ["train"], "english": ["a", "a", "b", "long " * 9, "c"],
                               "target": ["ا", "آ", "ب", "پ", "ج"]})
-    assert set(measure.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
-    assert measure.sentences(pairs, 9, 0).empty and "None of 4 held-out pairs" in capsys.readouterr().out
-    assert measure.sentences(pairs[:0], 9, 20).empty and not capsys.readouterr().out
+    assert set(testsets.sentences(pairs, 9, 20)["english"]) == {"a", "b"}
+    assert testsets.sentences(pairs, 9, 0).empty and "None of 4 held-out pairs" in capsys.readouterr().out
+    assert testsets.sentences(pairs[:0], 9, 20).empty and not capsys.readouterr().out
 
 
 @pytest.fixture
@@ -328,4 +328,4 @@ def test_accuracy_figure_has_intervals_and_chance(record):
 def test_sentences_are_from_outside_where_there_are_any():
     pairs = pandas.DataFrame({"id": list("abc"), "split": ["test", "outside", "outside"], "english": ["One.", "Two.", "Three." * 9],
                               "target": ["یک.", "دو.", "سه."]})
-    assert measure.sentences(pairs, 5, 20)["id"].tolist() == ["b"] and measure.sentences(pairs[:1], 5, 20)["id"].tolist() == ["a"]
+    assert testsets.sentences(pairs, 5, 20)["id"].tolist() == ["b"] and testsets.sentences(pairs[:1], 5, 20)["id"].tolist() == ["a"]

@@ -327,12 +327,12 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
 def test_profiles_name_tasks_that_the_harness_has():
     """Their folders only, since the reading of all tasks takes long."""
     from lib.engine import params
-    from lib.evaluate import measure
+    from lib.evaluate import harness
     names = {name for profile in ("colab", "paper") for chapter in (CHAPTER, "12_rank_and_precision")
              for key in ("harness_tasks", "translation_tasks") for name in params.load(profile, chapter).get(key, [])}
-    folders = [measure.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
+    folders = [harness.SHIPPED / folder for folder in ("belebele", "xcopa", "xnli", "paws-x", "xwinograd",
                                                               "super_glue")]
-    measure.known(sorted(names), folders)
+    harness.known(sorted(names), folders)
     assert {"belebele_pes_Arab", "xnli_en", "xcopa_th", "flores_en-fa"} <= names
     spoken = {name: multilingual.language_of(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
     assert list(spoken.values()) == ["fa", "de", "ja", "en"]

@@ -12,7 +12,7 @@ from transformers import (
     MistralConfig,
 )
 
-from lib.evaluate import measure, packing
+from lib.evaluate import harness, packing
 
 SIZES = dict(vocab_size=420, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=200)
@@ -44,7 +44,7 @@ def requests(longest: int = 60) -> list:
 
 
 def told(config, tokenizer, packs: bool, asked: list, spread: float = 0.3):
-    reader = measure._Reader(model(config, spread), tokenizer, 4)
+    reader = harness._Reader(model(config, spread), tokenizer, 4)
     reader.packs = reader.packs and packs
     return reader.packs, reader._loglikelihood_tokens(asked, disable_tqdm=True)
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_packed_is_read_plainly(name, byte_tokenizer, fp32):
 
 
 def test_only_a_context_too_long_for_the_model_is_left_to_the_harness(byte_tokenizer, fp32, monkeypatch):
-    reader, seen, read = measure._Reader(model(READ["llama"]), byte_tokenizer, 4), [], packing.likelihoods
+    reader, seen, read = harness._Reader(model(READ["llama"]), byte_tokenizer, 4), [], packing.likelihoods
     asked = [*requests()[:5], (("a", "b"), [number % 400 + 4 for number in range(260)], [5, 6]), *requests()[5:9]]
     expected = HFLM._loglikelihood_tokens(reader, asked, True)
     monkeypatch.setattr(packing, "likelihoods", lambda model, trees, **rest: seen.extend(trees) or read(model, trees, **rest))

@@ -8,7 +8,7 @@ import pandas
 
 from lib.data import corpus
 from lib.engine import assets, run, statistics
-from lib.evaluate import measure
+from lib.evaluate import harness, measure, testsets
 from lib.model import folders
 
 SIZES = {"texts": 200_000, "items": 500, "pairs": 500}  # bytes of text a language and split, items a task, pairs
@@ -18,22 +18,22 @@ EXCERPT, LONGEST = 1000, 400  # characters of a text, and of an item or a senten
 def scores(model, tokenizer, profile: str, sizes: dict[str, int], folder: Path) -> pandas.DataFrame:
     """What a model scores on the tests of a profile's chapter 01: measure, language, value, low, high, n, unit.
 
-    Bits per byte by kind of text, choice and minimal pairs by likelihood with their margins (`measure.harness`), and retrieval
+    Bits per byte by kind of text, choice and minimal pairs by likelihood with their margins (`harness.score`), and retrieval
     of translations over all layers.
     """
     language = corpus.language(profile)
     documents, items, pairs = (corpus.read(profile, name) for name in ("documents", "items", "pairs"))
     given = (documents, language, sizes["texts"], EXCERPT)
-    texts = pandas.concat([measure.texts(*given), measure.controls(*given)], ignore_index=True)
+    texts = pandas.concat([testsets.texts(*given), testsets.controls(*given)], ignore_index=True)
     read = measure.read(model, tokenizer, texts)
     found = [("text: " + register, code, statistics.ratio(part["bits"], part["bytes"]), "bits/byte")
              for (code, register), part in read.groupby(["language", "register"], sort=False)]
-    asked = measure.choose(items, [], sizes["items"], LONGEST)
-    answers = measure.harness(model, tokenizer, asked, folder)
+    asked = testsets.choose(items, [], sizes["items"], LONGEST)
+    answers = harness.score(model, tokenizer, asked, folder)
     for (task, code), part in answers.groupby(["task", "language"]):
         found += [(task, code, statistics.wilson(part["correct"].sum(), len(part)), "share"),
                   (f"{task}, margin", code, statistics.mean(part["margin"]), "bits/byte")]
-    sentences = measure.sentences(pairs, sizes["pairs"], LONGEST)
+    sentences = testsets.sentences(pairs, sizes["pairs"], LONGEST)
     if len(sentences) > 1:
         near = measure.retrieval(model, tokenizer, sentences["english"].tolist(), sentences["target"].tolist())
         mean = near.groupby("item")["correct"].mean()

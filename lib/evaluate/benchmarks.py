@@ -1,6 +1,6 @@
 """Published benchmarks as task rows: the test files of Llama-Persian, ParsiNLU, and English rows to train on.
 
-A row has COLUMNS, as `prompts` and `measure.harness` read it; published rows keep input and output as they stand. Faults
+A row has COLUMNS, as `prompts` and `harness.score` read it; published rows keep input and output as they stand. Faults
 of the files are flagged, never repaired. Files, labels and known faults: `benchmarks.yaml`.
 """
 import csv

@@ -2,7 +2,7 @@
 import pandas
 
 from lib.data import corpus, mixture, prompts, text
-from lib.evaluate import measure, scoring
+from lib.evaluate import harness, measure, scoring
 from lib.study import contrast
 
 NGRAM, MOST = 4, 0.3  # words of a run, and the share of runs said before from which an answer repeats itself
@@ -28,7 +28,7 @@ def draw(frames, language: str, count: int, longest: int, seed: int) -> pandas.D
 
 def judged(model, tokenizer, rows: pandas.DataFrame, length: int) -> pandas.DataFrame:
     """Greedy answers of at most `length` tokens, a row each: item, task, language, answer, the SHARES as truth values, and
-    bits and bytes of the right answer (`measure.gold`).
+    bits and bytes of the right answer (`harness.gold`).
 
     `right` is known of choices alone, and blank elsewhere. `wrong_language` is an answer mostly in another script; one
     in letters of options has none. `repeated` is one of whose runs of NGRAM words more than MOST were said before (rep-4
@@ -43,7 +43,7 @@ def judged(model, tokenizer, rows: pandas.DataFrame, length: int) -> pandas.Data
     return pandas.DataFrame({"item": rows["id"].tolist(), "task": rows["task"].tolist(), "language": rows["language"].tolist(),
                              "answer": answers, "valid": ~found["invalid"], "repeated": list(map(repeats, answers)),
                              "right": found["correct"] if "correct" in found else None, "wrong_language": wrong,
-                             **measure.gold(model, tokenizer, rows).to_dict("list")})
+                             **harness.gold(model, tokenizer, rows).to_dict("list")})
 
 
 def repeats(answer: str) -> bool:

@@ -8,7 +8,7 @@ import pandas
 
 from lib.data import prompts
 from lib.engine import paths
-from lib.evaluate import benchmarks, derived, measure
+from lib.evaluate import benchmarks, derived, harness, measure
 from lib.model import folders, formats
 from lib.study import ch04_bilingual as bilingual
 from lib.study import ch07_stages as stages
@@ -168,7 +168,7 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
     record.fact("size", cost.size, "bytes", precision=kind)
     record.fact("peak_memory", cost.peak_memory, "bytes", precision=kind)
     samples = place.parent.parent / "formats" / kind
-    choices = measure.harness(model, tokenizer, rows, samples, "chat")
+    choices = harness.score(model, tokenizer, rows, samples, "chat")
     translated = measure.translate(model, tokenizer, sentences, language, "chat", max_new_tokens)
     return choices.assign(stage=kind), translated.assign(stage=kind)
 

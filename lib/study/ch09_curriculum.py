@@ -9,7 +9,7 @@ import pandas
 
 from lib.data import corpus, likeness, mixture, prompts, schedule, sources, text
 from lib.engine import paths, records
-from lib.evaluate import measure
+from lib.evaluate import measure, testsets
 from lib.model import folders
 from lib.study import contrast
 
@@ -154,7 +154,7 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
              if code not in told}
     for code, frame in alone.items():
         found += [{"language": code, "item": f"{code}/{place}", "text": string} for place, string
-                  in enumerate(measure.held_out(frame, code, text_bytes, excerpt, seed, measure.tested(frame, code))["text"])]
+                  in enumerate(testsets.held_out(frame, code, text_bytes, excerpt, seed, testsets.tested(frame, code))["text"])]
     return pandas.DataFrame(found)
 
 

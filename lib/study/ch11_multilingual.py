@@ -15,7 +15,7 @@ from sacrebleu.metrics import BLEU
 
 from lib.data import corpus, prompts, text
 from lib.engine import assets, keys, paths
-from lib.evaluate import benchmarks, derived, measure, scoring
+from lib.evaluate import benchmarks, derived, harness, measure, scoring
 from lib.model import folders
 from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
@@ -241,7 +241,7 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
 
 def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], more=()) -> set[str]:
     """Strings of everything asked: task rows, XCOPA, `names` of the harness, and `more` texts."""
-    tasks = [measure.asked(list(own), own, places) for own, places in _tasks(languages, names)]
+    tasks = [harness.asked(list(own), own, places) for own, places in _tasks(languages, names)]
     return benchmarks.asked(rows).union(more, *tasks)
 
 
@@ -263,10 +263,10 @@ def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], 
     for number, limit in shots:
         place = folder / run.name / ASKED[number]
         for own, places in _tasks(languages, names):
-            rows = measure.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
+            rows = harness.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
             found.append(_wide(rows).assign(asked=ASKED[number]))
     if len(made):
-        rows = measure.harness(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
+        rows = harness.score(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
         rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
         found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm", "margin"]].assign(asked=ASKED[0]))
     return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
@@ -289,7 +289,7 @@ def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Pat
     """Translations of the harness' own tasks by hub (FLORES+ and others), asked as a document of every run."""
     if not names:
         return pandas.DataFrame()
-    found = measure.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
+    found = harness.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
     found = found[found["answer"].notna()].drop_duplicates(["task", "item"])
     found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
                          hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
@@ -393,9 +393,9 @@ SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.
 
 def _tasks(languages: list[str], names: list[str]) -> list[tuple]:
     """(settings by name, folders to look in): XCOPA in the languages from its files, and `names` of the harness by hub."""
-    local = {f"xcopa_{code}": {**measure.files(benchmarks.xcopa(code)), **ACCURACIES}
+    local = {f"xcopa_{code}": {**harness.files(benchmarks.xcopa(code)), **ACCURACIES}
              for code in languages}
-    found = (local, [measure.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)
+    found = (local, [harness.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)
     return [(own, places) for own, places in found if own]
 
 

@@ -13,7 +13,7 @@ import pandas
 
 from lib.data import corpus, levels, prompts
 from lib.engine import keys
-from lib.evaluate import derived, measure
+from lib.evaluate import derived, harness, measure
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import ch11_multilingual as multilingual
@@ -201,7 +201,7 @@ def rates(record, runs: list[Run], folder: Path, starts: dict[str, Path], pools:
             own = dataclasses.replace(settings, learning_rate=rate, lora_rank=rank, bits=most,
                                       lora_alpha=round(rank * settings.lora_alpha / settings.lora_rank))
             tuning.tune(place, starts[base], kept, own, style)
-            cost = measure.gold(*tuning.ready(place, style), rows.iloc[len(kept):]).sum()
+            cost = harness.gold(*tuning.ready(place, style), rows.iloc[len(kept):]).sum()
             costs[rate] = float(cost["bits"] / cost["bytes"])
         found[base, rank] = min(costs, key=costs.get)
         record.rows("rates", [{"base": base, "rank": rank, "rate": rate, "bits_per_byte": cost,
@@ -342,7 +342,7 @@ def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.Dat
     if exam.choices.empty:
         return pandas.DataFrame()
     chat = prompts.dress(tokenizer, exam.style)
-    found = measure.harness(model, chat, exam.choices, folder / run.name / "letters", "chat", exam.batch_size)
+    found = harness.score(model, chat, exam.choices, folder / run.name / "letters", "chat", exam.batch_size)
     found = found.rename(columns={"task": "category"})
     name = "released tests" if (exam.choices["benchmark"] == "Llama-Persian").all() else derived.BENCHMARK
     return found.assign(task="choice", benchmark=name, asked=multilingual.ASKED[0], **run._asdict())

@@ -47,7 +47,7 @@ def corpus(unit: str, metric) -> Score:
 
 BITS = ratio("bits", "bytes", "bits/byte")
 CORRECT, INVALID = mean("correct"), mean("invalid")
-MARGIN = mean("margin")._replace(unit="bits/byte")  # of the right option over the others, `measure.harness`
+MARGIN = mean("margin")._replace(unit="bits/byte")  # of the right option over the others, `harness.score`
 CHRF_PLUS = corpus("chrF++", CHRF(word_order=2))  # Popović 2017
 BLEU_INTL = corpus("BLEU", BLEU(tokenize="intl"))  # the tokenizer parts Persian punctuation as well as English
 

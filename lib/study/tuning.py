@@ -6,7 +6,7 @@ import pandas
 
 from lib.data import prompts
 from lib.engine import machine
-from lib.evaluate import benchmarks, measure
+from lib.evaluate import benchmarks, harness, measure
 from lib.model import folders
 from lib.train import training
 
@@ -42,7 +42,7 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
           batch_size: int = 8) -> pandas.DataFrame:
     """Scores a model that is `ready` on task rows, a row an item: item, benchmark, setting, task, language, category, …
 
-    Choice rows by the likelihood of their options through the harness (`prompt` as in `measure.harness`, None to
+    Choice rows by the likelihood of their options through the harness (`prompt` as in `harness.score`, None to
     leave it out; its samples in `out`): columns flagged, choices, chance (of the item), correct, margin, hash. With
     `max_new_tokens` every row is answered too, read by `scoring.judge`: columns hypothesis, invalid, and generated (a
     choice's correctness), exact and f1 or ROUGE. Rows of text tasks without `max_new_tokens` are left out. Raises
@@ -53,7 +53,7 @@ def score(model, tokenizer, rows: pandas.DataFrame, out: Path, prompt: str | Non
         raise ValueError("Only choice tasks have a likelihood score: set max_new_tokens to have texts generated.")
     scored = _described(choices if not max_new_tokens else rows)
     if len(choices):
-        found = measure.harness(model, tokenizer, choices, Path(out), prompt, batch_size)
+        found = harness.score(model, tokenizer, choices, Path(out), prompt, batch_size)
         found = found.assign(chance=1 / found["choices"])[["item", "choices", "chance", "correct", "margin", "hash"]]
         scored = scored.merge(found, on="item", how="left", validate="one_to_one")
     if max_new_tokens:

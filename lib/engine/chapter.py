@@ -79,7 +79,7 @@ def _settle(seed: int):
     if not gc.get_freeze_count():
         # Libraries are no garbage: else each training's end, and each table of p values, searches their million objects.
         gc.freeze()
-        gc.set_threshold(700, 10, 10)
+        gc.set_threshold(700, 10, 10)  # Python's own again, which `lib` raised for the imports
     markup.settle()
     random.seed(seed)
     numpy.random.seed(seed)

@@ -170,7 +170,8 @@ def score(run: Run, folder: Path, asked: pandas.DataFrame, spoken: pandas.DataFr
           max_new_tokens: int, batch_size: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """The run's model on the `asked` choice rows by likelihood and the `spoken` rows by generation: two frames, kept in `out`.
 
-    A model is not asked again what the same code asked it before."""
+    A model is not asked again what the same code asked it before.
+    """
     key = keys.of(__file__, run, folder, asked, spoken, style, max_new_tokens, batch_size)
     ready = functools.cache(lambda: tuning.ready(folder, style))
 

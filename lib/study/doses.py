@@ -69,8 +69,8 @@ def _read(chapter: str, given: dict, runs: int, tokens: float, method: str = "lo
 
 def _tuned(chapter: str, given: dict, runs: int, method: str = "lora") -> Training:
     batch, rank = given.get("instruction_batch_size", given["batch_size"]), max(given.get("ranks", [given.get("lora_rank")]))
-    length = min(given["max_length"], given.get("longest_example", given["max_length"]))
-    return Training(chapter, method, runs, given["examples"] * length, given["max_length"], batch, rank)
+    tokens = given["examples"] * min(given["max_length"], given["longest_example"])
+    return Training(chapter, method, runs, tokens, given["max_length"], batch, rank)
 
 
 def bytes_per_token() -> float:

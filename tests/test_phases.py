@@ -85,14 +85,17 @@ def test_a_phase_trains_text_then_instructions_and_is_not_repeated(byte_tokenize
                 "instructions": training.Settings(block_length=128, lora_rank=2)}
     results = phases.train("test", 1, packed, rows, settings, "chat")
     assert set(results) == {"text", "instructions"} and results["instructions"]["eos_labels"] == 2
-    scored = pretraining.score(phases.folder("test", phases.State(1, "instructions"), 0), pandas.DataFrame({"language": "en", "text": english[:2]}))
-    assert (scored["bits"] > 0).all()
+    texts, last = pandas.DataFrame({"language": "en", "text": english[:2]}), phases.State(1, "instructions")
+    scored, again = (pretraining.score(phases.folder("test", last, 0), texts, output / "scores", seed=0) for _ in range(2))
+    assert (scored["bits"] > 0).all() and again.equals(scored)
+    other = pretraining.score(phases.folder("test", last, 0), texts[:1], output / "scores", seed=0)
+    assert len(other) == 1, "texts are asked anew where there are others"
     record = records.Record(phases.CHAPTER, {"profile": "test"}, {})
     phases.budget(record, 1, 0, packed, len(rows), results)
     facts = pandas.DataFrame(record.content["facts"])
     assert facts.query("fact == 'stream_tokens'")["value"].sum() == results["text"]["tokens"] == len(packed) * 32
     phases.train("test", 1, packed, rows, settings, "chat")
-    assert capsys.readouterr().out.count("not repeated") == 2
+    assert capsys.readouterr().out.count("not repeated") == 3
 
 
 @pytest.fixture

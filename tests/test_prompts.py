@@ -41,6 +41,15 @@ def test_training_and_testing_prompt_are_the_same_bytes(dressed, row):
     assert trained[len(tested):].split(dressed.eos_token)[0].strip() == prompts.answer(row)
 
 
+def test_the_first_row_of_each_kind_is_shown_as_a_model_reads_it():
+    rows = pandas.DataFrame([QUESTION, QUESTION | {"question": "سگ"}, QUESTION | {"language": "en", "question": "a cat"}])
+    shown = prompts.shown(rows, "language")
+    assert shown["language"].tolist() == ["fa", "en"]
+    assert shown["the model reads"].tolist() == [prompts.messages(row)[0]["content"] for row in (rows.iloc[0], rows.iloc[2])]
+    assert shown["it should say"].tolist() == [prompts.answer(QUESTION), "B"]
+    assert prompts.shown(rows.head(0), "language").empty
+
+
 def test_eos_is_the_token_after_the_answer(dressed):
     made = prompts.example(SENTENCE)
     ids = encode(dressed, dressed.apply_chat_template(made["prompt"] + made["completion"], tokenize=False))

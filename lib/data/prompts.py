@@ -57,6 +57,14 @@ def example(row) -> dict:
     return {"prompt": messages(row), "completion": [{"role": "assistant", "content": answer(row)}]}
 
 
+def shown(rows: pandas.DataFrame, *by: str) -> pandas.DataFrame:
+    """The first task row of each kind (its values of the columns `by`): what a model reads of it, and what it should say."""
+    first = rows.groupby(list(by), sort=False).head(1)
+    told = [example(row) for row in first.to_dict("records")]
+    return first[list(by)].assign(**{"the model reads": [part["prompt"][0]["content"] for part in told],
+                                     "it should say": [part["completion"][0]["content"] for part in told]})
+
+
 def render(tokenizer, turns: list[dict]) -> str:
     """Messages as text up to where the assistant speaks, special tokens included.
 

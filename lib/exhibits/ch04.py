@@ -1,4 +1,6 @@
 """Exhibits of bilingual pretraining."""
+from matplotlib.ticker import MaxNLocator
+
 from lib.exhibits.base import figure, measured, need
 from lib.exhibits.panels import WIDE, axes, legend, level
 from lib.exhibits.units import interval, p_value
@@ -18,6 +20,7 @@ def retrieval_by_layer(profile: str):
             panel.plot(line["layer"], 100 * line["value"], label=arm)
             panel.fill_between(line["layer"], 100 * line["low"], 100 * line["high"], alpha=0.15, linewidth=0)
         level(panel, 100 / part["n"].iloc[0], "chance\n1/n")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xlabel="layer (0: embeddings)", title=task.replace("english", "English"), ylim=(0, None))
     panels[0][0].set_ylabel("accuracy@1 (%)")
     legend(drawing, loc="outside upper center", ncols=frame["arm"].nunique())

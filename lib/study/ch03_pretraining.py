@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas
 
 from lib.data import corpus, text
-from lib.engine import records
+from lib.engine import keys, records
 from lib.evaluate import measure
 from lib.model import embeddings, folders
 from lib.study import contrast, tuning
@@ -55,9 +55,14 @@ def streams(documents, language: str) -> dict[str, Sequence[str]]:
     return {code: texts for code, texts in found.items() if len(texts)}
 
 
-def score(folder, texts: pandas.DataFrame, scale: float = FULL, **labels) -> pandas.DataFrame:
-    """Bits and bytes of every text under the model of a folder (`measure.read`), its adapter, if any, times `scale`."""
-    return measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels)
+def score(folder, texts: pandas.DataFrame, out: Path, scale: float = FULL, **labels) -> pandas.DataFrame:
+    """Bits and bytes of every text under the model of a folder (`measure.read`), its adapter, if any, times `scale`.
+
+    They are kept in `out`, by the labels: a model does not read again what the same code had it read before.
+    """
+    file = out / f"{'-'.join(map(str, [*labels.values(), scale]))}.parquet"
+    return keys.kept(file, keys.of(__file__, folder, texts, scale, labels),
+                     lambda: measure.read(*tuning.ready(folder, scale=scale), texts).assign(scale=scale, **labels))
 
 
 def shares(arm: str, language: str, replay: float, replayed: str) -> dict[str, float]:

@@ -128,10 +128,14 @@ def needs(profile: str, rate: float = 0.0, watts: float = WATTS) -> pandas.DataF
 def tell(profile: str, rate: float = 0.0, watts: float = WATTS):
     """Prints `needs`, its sums, and what it leaves out."""
     found, gpus = needs(profile, rate, watts), launch.load(profile).processes
-    print(found.to_string(index=False, float_format=lambda value: f"{value:,.{1 if value > 1 else 3}f}"))
-    total = found[["million tokens", "hours", "kWh"]].sum().map("{:,.0f}".format)
+    print(found.to_string(index=False, float_format=_digits))
+    total = found[["million tokens", "hours", "kWh"]].sum().map(_digits)
     print(f"In all {total['million tokens']} million tokens: {total['hours']} hours on {gpus} GPU{'s' * (gpus > 1)} with "
           f"{found['GiB a GPU'].max():.0f} GiB or more, {total['kWh']} kWh at {watts:g} W each.\n"
           "Scaled from one measured GPU (docs/benchmarks.md) with 8 × 512 tokens at once: fewer at once, or a slow link "
           "between GPUs, take longer. An example of instructions counts with a token a character. Loading, tests, toys and "
           "what a machine draws beside its GPUs come on top.")
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.{1 if value > 1 else 3}f}"

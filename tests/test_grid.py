@@ -14,8 +14,8 @@ from lib.exhibits import ch12
 from lib.model import folders, formats
 from lib.study import ch11_multilingual as multilingual
 from lib.study import ch12_grid as grid
-from lib.study import factors
-from lib.study.ch12_grid import Exam, Run
+from lib.study import exams, factors
+from lib.study.ch12_grid import Run
 from lib.train import training
 
 CHAPTER = grid.CHAPTER
@@ -37,7 +37,7 @@ def test_every_format_is_asked_untuned_and_the_first_base_and_set_get_the_whole_
 def test_the_share_of_every_language_that_a_profile_asks_is_known(profile):
     values = params.load(profile, CHAPTER)
     codes = {*values["xcopa_languages"], *values["xquad_languages"], *values["text_languages"],
-             *map(multilingual.language_of, values["harness_tasks"])}
+             *map(exams.language_of, values["harness_tasks"])}
     assert all(levels.share(code) > 0 for code in codes)
 
 
@@ -73,13 +73,13 @@ def test_the_same_sentences_are_read_in_every_language(english, persian):
                                  "fa": persian[:3]})
     documents = pandas.DataFrame([("d1", "test", "fa", persian[4]), ("d2", "train", "fa", persian[3])],
                                  columns=["id", "split", "language", "text"])
-    found = grid.texts(multiway, documents, ["en", "fa"], 5, 200, 0)
+    found = exams.texts(multiway, documents, ["en", "fa"], 5, 200, 0)
     assert len(found) == 4 and set(found["item"]) == {"a", "b"}
     with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
-        grid.texts(multiway, documents, ["en", "xx"], 5, 200, 0)
+        exams.texts(multiway, documents, ["en", "xx"], 5, 200, 0)
     with pytest.raises(ValueError, match="at most 3 characters: raise longest_text"):
-        grid.texts(multiway, documents, ["en"], 5, 3, 0)
-    alone = grid.texts(multiway.head(0), documents, ["en", "fa"], 5, 10, 0)
+        exams.texts(multiway, documents, ["en"], 5, 3, 0)
+    alone = exams.texts(multiway.head(0), documents, ["en", "fa"], 5, 10, 0)
     assert alone.to_dict("records") == [{"language": "fa", "item": "d1", "text": persian[4][:10]}]
 
 
@@ -95,11 +95,11 @@ def exam(english, persian):
                                 "answers": ["perro"]}])
     texts = pandas.DataFrame([{"language": code, "item": "a", "text": text}
                               for code, text in (("en", english[1]), ("fa", persian[1]))])
-    return Exam([], [], 1, benchmarks.framed([]), choices, spoken, spoken.head(0), texts, "alpaca", 2, 2, 0)
+    return exams.Exam([], [], 1, exams.NOTHING, spoken, spoken.head(0), "alpaca", 2, 2, 0, letters=choices, texts=texts)
 
 
 def test_plain_sentences_are_asked_too(exam, tmp_path, english):
-    assert {*exam.texts["text"], *exam.choices["text"], "Un perro."} - grid.asked(exam) == {"Un perro."}
+    assert {*exam.texts["text"], *exam.letters["text"], "Un perro."} - exams.asked(exam) == {"Un perro."}
 
 
 @pytest.fixture

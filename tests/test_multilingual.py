@@ -12,11 +12,13 @@ from lib.engine import assets, paths, records
 from lib.evaluate import benchmarks, derived
 from lib.model import folders
 from lib.study import ch11_multilingual as multilingual
-from lib.study import contrast
+from lib.study import contrast, exams
 from lib.study.ch11_multilingual import Run
 
 ACCURACY, TRANSLATED = multilingual.SCORES["accuracy"], multilingual.SCORES["chrf"]
 CHAPTER = "11_multilingual_benchmark"
+NONE = exams.NOTHING
+EXAM = exams.Exam([], [], 3, NONE, NONE, NONE, "alpaca", 2, 4, 5, one_shot=2)
 
 
 @pytest.fixture
@@ -80,14 +82,14 @@ def xquad(monkeypatch):
 
 
 def test_questions_are_the_same_in_every_language_and_what_is_shown_is_not_asked(xquad):
-    asked, shown = multilingual.questions(["en", "es"], 3, 60, 0)
+    asked, shown = exams.questions(["en", "es"], 3, 60, 0)
     items = asked["item"].groupby(asked["language"]).apply(sorted)
     assert items["en"] == items["es"] and len(items["en"]) == 3
     assert list(shown["language"]) == ["en", "es"] and shown["item"].nunique() == 1
     assert shown["item"].iloc[0][0] not in {item[0] for item in asked["item"]}
     assert "3" not in {item[0] for item in asked["item"]}
     with pytest.raises(ValueError, match="XQuAD has 0 passages of at most 5 characters in en, es"):
-        multilingual.questions(["en", "es"], 3, 5, 0)
+        exams.questions(["en", "es"], 3, 5, 0)
 
 
 @pytest.fixture
@@ -99,18 +101,18 @@ def multiway(english, persian):
 
 
 def test_translations_ask_the_same_sentences_in_every_direction(multiway):
-    asked, shown = multilingual.translations(multiway, ["fa", "id"], 5, 200, 0)
+    asked, shown = exams.translations(multiway, ["fa", "id"], 5, 200, 0)
     assert sorted(asked["setting"].unique()) == ["en-fa", "en-id", "fa-en", "id-en"] and len(asked) == 8
     assert list(shown["id"]) == ["en-fa/m2", "fa-en/m2", "en-id/m2", "id-en/m2"]
     assert set(asked.loc[asked["setting"] == "id-en", "text"]) == {"kalimat 0", "kalimat 1"}
     with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
-        multilingual.translations(multiway, ["xx"], 5, 200, 0)
+        exams.translations(multiway, ["xx"], 5, 200, 0)
     with pytest.raises(ValueError, match="at most 3 characters: raise longest_sentence"):
-        multilingual.translations(multiway, ["fa"], 5, 3, 0)
+        exams.translations(multiway, ["fa"], 5, 3, 0)
 
 
 def test_one_shot_shows_an_answered_row_of_the_same_direction(multiway):
-    asked, shown = multilingual.translations(multiway, ["fa"], 1, 200, 0)
+    asked, shown = exams.translations(multiway, ["fa"], 1, 200, 0)
     text = prompts.document(asked.iloc[1].to_dict(), shown.iloc[1].to_dict())
     before, after = text.split("\n\n")
     assert before.startswith("فارسی: ") and before.endswith(shown["answer"].iloc[1])
@@ -134,18 +136,18 @@ def xcopa(monkeypatch, tmp_path):
 
 
 def test_choices_go_through_the_harness_with_and_without_a_demonstration(xcopa, byte_tokenizer, tiny_model, tmp_path):
-    asked = (tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), ["id"], [], 3, 2, tmp_path, 4, 5, benchmarks.framed([]))
-    found = multilingual.choices(*asked)
+    asked = (EXAM._replace(xcopa=["id"]), tiny_model(byte_tokenizer), byte_tokenizer, tmp_path)
+    found = exams.choices(*asked, untuned=True)
     assert found.groupby("asked")["item"].apply(list).to_dict() == {"zero-shot": [0, 1, 2], "one-shot": [0, 1]}
     assert set(found["benchmark"]) == {"XCOPA"} and set(found["language"]) == {"id"} and set(found["choices"]) == {2}
-    place = tmp_path / "tiny-none-0" / "one-shot" / "xcopa_id.samples.jsonl"
+    place = tmp_path / "one-shot" / "xcopa_id.samples.jsonl"
     context = json.loads(place.read_text("utf8").splitlines()[0])["arguments"][0][0]
     shown, asked_for = context.split("\n\n")
     assert shown.startswith("Premis 1") and asked_for == "Orang itu membuka keran air di dapur karena"
-    tuned = multilingual.choices(*asked[:2], Run("tiny", "en", 0), *asked[3:])
+    tuned = exams.choices(*asked, untuned=False)
     assert set(tuned["asked"]) == {"zero-shot"}
     columns = ["asked", "item", "acc", "acc_norm"]
-    assert multilingual.choices(*asked)[columns].equals(found[columns])
+    assert exams.choices(*asked, untuned=True)[columns].equals(found[columns])
 
 
 def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_text(xcopa, output, tmp_path, persian):
@@ -153,7 +155,7 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
         return {"task": "dialogue", "language": "id", "text": text, "answer": answer, "bytes": 9, **more}
     told = pandas.DataFrame([{"task": "translation", "language": "en", "to": "fa", "text": "The cat sat on the mat today.",
                               "choices": None, "answer": persian[1]}])
-    asked = multilingual.asked(told, ["id"], [], [persian[0]])
+    asked = exams.asked(EXAM._replace(xcopa=["id"], spoken=told, texts=pandas.DataFrame({"text": [persian[0]]})))
     pool = pandas.DataFrame([
         instruction("Apa sebabnya?\norang itu membuka keran air di dapur"), instruction("Tulis sesuatu.", persian[0]),
         instruction("Siapa?", f"{persian[1]} و بس"), instruction("Mengapa langit biru?"),
@@ -168,8 +170,8 @@ def test_nothing_is_tuned_on_that_is_asked_by_rows_by_the_harness_or_as_plain_te
 def test_what_a_model_was_asked_is_not_asked_again(byte_tokenizer, tiny_model, tmp_path, multiway, capsys):
     start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
     made, (spoken, shown) = (derived.translations(multiway.assign(split="test"), ["id"], 2, 200, 0),
-                             multilingual.translations(multiway, ["fa"], 2, 200, 0))
-    exam = multilingual.Exam([], [], [], 3, 2, made, spoken, shown, "alpaca", 2, 4, 5)
+                             exams.translations(multiway, ["fa"], 2, 200, 0))
+    exam = EXAM._replace(made=made, spoken=spoken, shown=shown)
     first = multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out")
     assert set(first["task"]) == {"choice", "translation"} and "made before" not in capsys.readouterr().out
     assert multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out").equals(first)
@@ -181,8 +183,7 @@ def test_what_a_model_was_asked_is_not_asked_again(byte_tokenizer, tiny_model, t
 
 def test_choices_made_from_the_corpus_go_the_same_way(byte_tokenizer, tiny_model, tmp_path, multiway):
     made = derived.translations(pandas.concat([multiway.assign(split="test")]), ["id"], 2, 200, 0)
-    found = multilingual.choices(tiny_model(byte_tokenizer), byte_tokenizer, Run("tiny", "none", 0), [], [], 3, 2,
-                                 tmp_path, 4, 5, made)
+    found = exams.choices(EXAM._replace(made=made), tiny_model(byte_tokenizer), byte_tokenizer, tmp_path, untuned=True)
     assert set(found["benchmark"]) == {"translation choice"} and set(found["language"]) == {"id"}
     assert sorted(found["item"]) == sorted(name.rsplit("/", 1)[1] for name in made["id"]) and set(found["choices"]) == {4}
     assert set(found["acc"]) | set(found["acc_norm"]) <= {0.0, 1.0} and set(found["asked"]) == {"zero-shot"}
@@ -232,7 +233,7 @@ def test_a_corpus_score_over_directions_is_the_mean_of_theirs():
     ("xcopa_id", "XCOPA", "id"), ("copa", "XCOPA", "en"), ("xwinograd_jp", "XWinograd", "ja"),
     ("xnli_de", "XNLI", "de"), ("paws_es", "PAWS-X", "es"), ("flores_en-fa", "FLORES", "en-fa"), ("wmt16-de-en", "wmt16-de-en", "de-en")])
 def test_the_harness_names_say_benchmark_and_language(name, benchmark, language):
-    assert (multilingual._benchmark(name), multilingual.language_of(name)) == (benchmark, language)
+    assert (exams._benchmark(name), exams.language_of(name)) == (benchmark, language)
 
 
 @pytest.fixture
@@ -334,7 +335,7 @@ def test_profiles_name_tasks_that_the_harness_has():
                                                               "super_glue")]
     harness.known(sorted(names), folders)
     assert {"belebele_pes_Arab", "xnli_en", "xcopa_th", "flores_en-fa"} <= names
-    spoken = {name: multilingual.language_of(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
+    spoken = {name: exams.language_of(name) for name in ("belebele_pes_Arab", "xnli_de", "xwinograd_jp", "copa")}
     assert list(spoken.values()) == ["fa", "de", "ja", "en"]
 
 

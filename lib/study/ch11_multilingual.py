@@ -1,42 +1,29 @@
-"""One benchmark over many languages: what is asked of which model, and what is noted of the answers.
-
-All answers come in one frame, a row an item and run: base, instructions, seed, task (choice, reading_comprehension,
-translation, and in `grid` text), benchmark, language (of a translation: its direction), asked, item, and what the task is
-measured by; a text by its code_length in bits over its bytes. The same items are asked in every language where a
-benchmark has them, so averages over languages resample whole items.
-"""
+"""One benchmark over many languages: the models and what they are tuned on, and what is noted of their answers (`exams`)."""
 import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
-import regex
 from sacrebleu.metrics import BLEU
 
 from lib.data import corpus, prompts, text
 from lib.engine import assets, keys, paths
-from lib.evaluate import benchmarks, derived, harness, measure, scoring
+from lib.evaluate import scoring
 from lib.model import folders
 from lib.study import ch07_stages as stages
 from lib.study import ch10_selfinstruct as selfinstruct
-from lib.study import contrast, tuning
+from lib.study import contrast, exams, tuning
 
 MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margin", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
 MEASURES = {"choice": ["accuracy", "accuracy_normalised", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
             "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
-ACCURACIES = {"metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}, {"metric": "acc_mutual_info"}]}
-# The harness' names → the benchmark's; a language is called as in the rest of this companion.
-NAMES = {"xnli": "XNLI", "paws": "PAWS-X", "xwinograd": "XWinograd", "xcopa": "XCOPA", "flores": "FLORES",
-         "belebele": "Belebele"}
-CODES = {"jp": "ja", "eng": "en", "pes": "fa", "arb": "ar", "hin": "hi", "swh": "sw", "urd": "ur", "zho": "zh"}
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
 # The rows of each language, then of all; of translations also of those from and into English.
 PARTS = contrast.unions("language", {
     "from English": lambda codes: codes.str.startswith("en-"), "into English": lambda codes: codes.str.endswith("-en"),
     "average": pandas.Series.notna}, least=2)
-ASKED = ("zero-shot", "one-shot")
 
 
 class Run(NamedTuple):
@@ -50,25 +37,6 @@ class Run(NamedTuple):
     def name(self) -> str:
         """Folder name of the run."""
         return f"{Path(self.base).name}-{self.instructions}-{self.seed}"
-
-
-class Exam(NamedTuple):
-    """What every model is asked, and how: XCOPA in some languages and further choice and translation tasks of the harness
-    (the first `items` of each, a base `one_shot` of them behind a demonstration too), choices `made` from the corpus, and
-    rows `spoken` in words, behind those `shown` to a base as it is."""
-
-    xcopa: list[str]
-    harness_tasks: list[str]
-    translation_tasks: list[str]
-    items: int
-    one_shot: int
-    made: pandas.DataFrame
-    spoken: pandas.DataFrame
-    shown: pandas.DataFrame
-    style: str
-    max_new_tokens: int
-    batch_size: int
-    seed: int
 
 
 def plan(bases: list[str], instructions: list[str], seeds: list[int]) -> list[Run]:
@@ -182,133 +150,19 @@ def matched(found: dict[str, pandas.DataFrame], sizes, seed: int) -> pandas.Data
     return pandas.DataFrame(chosen).reset_index(drop=True)
 
 
-def questions(languages: list[str], count: int, longest: int, seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """XQuAD's questions on passages of at most `longest` characters with question, the same in every language.
-
-    `count` a language, the passages by turns, and one question a language on another passage to be shown: two frames
-    of task rows. Raises ValueError when no two passages are that short.
-    """
-    frames = [benchmarks.xquad(code) for code in languages]
-    found = pandas.concat([frame.assign(item=frame["id"].str.rsplit("/", n=1).str[1]) for frame in frames])
-    lengths = found["text"].str.len().groupby(found["item"]).max()
-    found = found[found["item"].map(lengths) <= longest]
-    first = found[found["language"] == languages[0]]
-    passages = first["text"].str.rsplit("\n", n=1).str[0]
-    order = sorted(set(passages), key=lambda text: corpus.digest(seed, text))
-    if len(order) < 2:
-        raise ValueError(f"XQuAD has {len(order)} passages of at most {longest} characters in {', '.join(languages)}, "
-                         "and one is shown, one asked: raise longest_passage.")
-    spread = first.assign(passage=passages.map(order.index), turn=first.groupby(passages).cumcount())
-    spread = spread.sort_values(["turn", "passage"])
-    shown = spread.loc[spread["passage"] == 0, "item"].head(1)
-    asked = spread.loc[spread["passage"] > 0, "item"].head(count)
-    return tuple(found[found["item"].isin(items)].reset_index(drop=True) for items in (asked, shown))
-
-
-def passages(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
-    """XQuAD's `questions`, or where its files are `lacking` those on numbered lines of the corpus: two frames."""
-    if benchmarks.XQUAD in lacking:
-        return derived.questions(multiway, languages, count, longest, seed)
-    return questions(languages, count, longest, seed)
-
-
-def choosing(lacking: list[str], multiway, languages: list[str], count: int, longest: int, seed: int):
-    """What is chosen among: the languages of XCOPA and no rows, or where its files are `lacking` none and rows made."""
-    if benchmarks.XCOPA in lacking:
-        return [], derived.translations(multiway, languages, count, longest, seed)
-    return languages, benchmarks.framed([])
-
-
-def translations(multiway, languages: list[str], count: int, longest: int, seed: int):
-    """Translations of the same test sentences from and into English, and one validation sentence a direction to show.
-
-    Two frames of task rows, empty of a corpus without multi-way items; no sentence has more than `longest` characters in
-    any of the languages. Raises ValueError for a language that the items lack, or when no sentence is left.
-    """
-    if multiway.empty:
-        return benchmarks.framed([]), benchmarks.framed([])
-    missing = sorted(set(languages) - set(multiway.columns))
-    if missing:
-        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
-                         "01_corpus.")
-    lengths = multiway[["en", *languages]].map(len).max(axis=1)
-    drawn = multiway[lengths <= longest].drop_duplicates("en").sample(frac=1, random_state=seed)
-    parts = [drawn[drawn["split"] == split].head(number) for split, number in (("test", count), ("validation", 1))]
-    if parts[0].empty:
-        raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_sentence.")
-    return tuple(_translations(part, languages) for part in parts)
-
-
-def asked(rows: pandas.DataFrame, languages: list[str], names: list[str], more=()) -> set[str]:
-    """Strings of everything asked: task rows, XCOPA, `names` of the harness, and `more` texts."""
-    tasks = [harness.asked(list(own), own, places) for own, places in _tasks(languages, names)]
-    return benchmarks.asked(rows).union(more, *tasks)
-
-
 def unasked(pool: dict[str, pandas.DataFrame], asked: set[str], record, **labels) -> dict[str, pandas.DataFrame]:
     """Instruction rows by language without those that give away what is asked (`corpus.unasked`), counted by language."""
     return {code: corpus.unasked(rows, ["text", "prompt", "reply"], asked, record, language=code, **labels)
             for code, rows in pool.items()}
 
 
-def choices(model, tokenizer, run: Run, languages: list[str], names: list[str], items: int, one_shot: int, folder: Path,
-            batch_size: int, seed: int, made: pandas.DataFrame) -> pandas.DataFrame:
-    """Choices of a run, by likelihood: XCOPA in the languages from its files, and `names` of the harness by hub.
-
-    The first `items` of each; those of the first `one_shot` are asked behind a demonstration too when the run is a base
-    as it is. Then those `made` from the corpus, if any. acc is by the sum of the log-likelihoods, acc_norm by that over
-    the characters.
-    """
-    found, shots = [], [(0, items)] + [(1, one_shot)] * (one_shot > 0 and run.instructions == "none")
-    for number, limit in shots:
-        place = folder / run.name / ASKED[number]
-        for own, places in _tasks(languages, names):
-            rows = harness.named(model, tokenizer, list(own), place, limit, batch_size, number, seed, own, places)
-            found.append(_wide(rows).assign(asked=ASKED[number]))
-    if len(made):
-        rows = harness.score(model, tokenizer, made, folder / run.name / "made", "document", batch_size)
-        rows = rows.assign(item=rows["item"].str.rsplit("/", n=1).str[1], benchmark=made["benchmark"].iloc[0])
-        found.append(rows[["benchmark", "language", "item", "choices", "acc", "acc_norm", "margin"]].assign(asked=ASKED[0]))
-    return pandas.concat(found).assign(task="choice", **run._asdict()) if found else pandas.DataFrame()
-
-
-def spoken(model, tokenizer, run: Run, rows, shown, style: str, max_new_tokens: int):
-    """Answers of a run in words: a base goes on with a document behind `shown`, a tuned one is asked in its prompt."""
-    if rows.empty:
-        return pandas.DataFrame()
-    untuned = run.instructions == "none"
-    tokenizer = tokenizer if untuned else prompts.dress(tokenizer, style)
-    found = measure.answer(model, tokenizer, rows, max_new_tokens, shown if untuned else None)
-    # Not the same for tuned models and others.
-    manner = ASKED[0] if shown.empty else "one-shot untuned, zero-shot tuned"
-    return found.assign(language=found["setting"], asked=manner, item=found["item"].str.rsplit("/", n=1).str[-1],
-                        **run._asdict())
-
-
-def by_hub(model, tokenizer, run: Run, names: list[str], items: int, folder: Path, batch_size: int):
-    """Translations of the harness' own tasks by hub (FLORES+ and others), asked as a document of every run."""
-    if not names:
-        return pandas.DataFrame()
-    found = harness.named(model, tokenizer, names, folder / run.name / "translation", items, batch_size)
-    found = found[found["answer"].notna()].drop_duplicates(["task", "item"])
-    found = found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of),
-                         hypothesis=[answer.split("\n")[0].strip() for answer in found["answer"]])
-    return found.assign(task="translation", asked=ASKED[0], **run._asdict())
-
-
-def sit(exam: Exam, run: Run, folder: Path, out: Path) -> pandas.DataFrame:
+def sit(exam: exams.Exam, run: Run, folder: Path, out: Path) -> pandas.DataFrame:
     """Everything that a run in `folder` is asked, with its answers, kept in `out` beside the harness' samples.
 
     A model is not asked again what the same code asked it before.
     """
-    def ask() -> pandas.DataFrame:
-        model, tokenizer = tuning.ready(folder)
-        found = [choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, exam.one_shot, out,
-                         exam.batch_size, exam.seed, exam.made),
-                 by_hub(model, tokenizer, run, exam.translation_tasks, exam.items, out, exam.batch_size),
-                 spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens)]
-        return pandas.concat([part for part in found if len(part)], ignore_index=True).astype({"item": str})
-    return keys.kept(out / run.name / "answers.parquet", keys.of(__file__, run, folder, *exam), ask)
+    return keys.kept(out / run.name / "answers.parquet", keys.of(__file__, run, folder, *exam),
+                     lambda: exams.answers(exam, *tuning.ready(folder), run, out))
 
 
 def note(record, answers: pandas.DataFrame):
@@ -363,14 +217,6 @@ def note_sets(record, drawn: dict[str, pandas.DataFrame], tokenizer, seed: int):
             record.fact("instruction_tokens", int(part["tokens"].sum()), "tokens", **labels)
 
 
-def language_of(name: str) -> str:
-    """The language that a task's name ends in, or the direction; COPA is the English XCOPA."""
-    name = regex.sub(r"_[A-Z][a-z]{3}$", "", name)  # Belebele's names have the script behind the language
-    found = regex.search(r"[a-z]{2}-[a-z]{2}$", name) or regex.search(r"[^_]+$", name)
-    code = "en" if name == "copa" else found[0]
-    return CODES.get(code, code)
-
-
 def bleu(direction: str) -> BLEU:
     """BLEU with a tokenizer that parts the words, or characters, of the language translated into."""
     return BLEU(tokenize=CHARACTERS.get(direction.split("-")[-1], "intl"))
@@ -391,25 +237,6 @@ SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.
           "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}
 
 
-def _tasks(languages: list[str], names: list[str]) -> list[tuple]:
-    """(settings by name, folders to look in): XCOPA in the languages from its files, and `names` of the harness by hub."""
-    local = {f"xcopa_{code}": {**harness.files(benchmarks.xcopa(code)), **ACCURACIES}
-             for code in languages}
-    found = (local, [harness.SHIPPED / "xcopa"]), ({name: ACCURACIES for name in names}, None)
-    return [(own, places) for own, places in found if own]
-
-
-def _wide(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """A row an item with both accuracies, from the harness' row a metric."""
-    found = rows.pivot(index=["task", "item", "choices"], columns="metric", values="value").reset_index()
-    return found.assign(benchmark=found["task"].map(_benchmark), language=found["task"].map(language_of)).drop(
-        columns="task").rename_axis(columns=None)
-
-
-def _benchmark(name: str) -> str:
-    return "XCOPA" if name == "copa" else NAMES.get(regex.split("[_-]", name)[0], name)
-
-
 def _rows(tasks: list[dict], language: str) -> pandas.DataFrame:
     """Tasks of instruction, input (None when empty) and output as task rows."""
     found = [{"task": "dialogue", "language": language, "answer": task["output"],
@@ -423,11 +250,3 @@ def _short(rows: pandas.DataFrame, longest: int) -> pandas.DataFrame:
     rows = rows.assign(prompt=[prompts.messages(row)[0]["content"] for row in rows.to_dict("records")],
                        reply=[prompts.answer(row) for row in rows.to_dict("records")])
     return rows.assign(bytes=[len(string.encode()) for string in rows["prompt"] + rows["reply"]])
-
-
-def _translations(pairs: pandas.DataFrame, languages: list[str]) -> pandas.DataFrame:
-    """Task rows of multi-way items, both directions of every language."""
-    return benchmarks.framed({"id": f"{direction}/{pair['item']}", "benchmark": "multi-way items", "setting": direction,
-                              **prompts.translation(pair["en"], pair[code], direction)}
-                             for code in languages for direction in prompts.directions(code)
-                             for pair in pairs.to_dict("records"))

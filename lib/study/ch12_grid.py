@@ -1,7 +1,7 @@
 """MAPLE's grid: one base tuned on instructions at every LoRA rank and number of bits, and what each cell is worth.
 
 A cell is tuned on the frozen base in 16, 8 or 4 bits and asked in the same format. All answers come in one frame, a row
-an item and run, as in `multilingual`; the tasks are choice (XCOPA, and the released Persian and English tests),
+an item and run, as in `exams`; the tasks are choice (XCOPA, and the released Persian and English tests),
 reading_comprehension (XQuAD) and text (held-out sentences, in bits per byte). Languages are also taken together by
 their resource level (`levels`).
 """
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import pandas
 
-from lib.data import corpus, levels, prompts
+from lib.data import corpus, levels
 from lib.engine import keys
-from lib.evaluate import derived, harness, measure
+from lib.evaluate import harness
 from lib.model import adapters, folders, formats
 from lib.study import ch10_selfinstruct as selfinstruct
 from lib.study import ch11_multilingual as multilingual
-from lib.study import contrast, tuning
+from lib.study import contrast, exams, tuning
 from lib.train import training
 
 CHAPTER = "12_rank_and_precision"
@@ -47,25 +47,6 @@ class Run(NamedTuple):
     def name(self) -> str:
         """Folder name of the run."""
         return f"{Path(self.base).name}-{self.instructions}-rank-{self.rank}-bits-{self.bits}-seed-{self.seed}"
-
-
-class Exam(NamedTuple):
-    """What every model is asked, and how: XCOPA in some languages and further tasks of the harness (the first `items`
-    of each), task rows by the letter of their options, rows answered in words, of which those `shown` stand before an
-    untuned model's, and sentences (language, item, text) that are only read."""
-
-    xcopa: list[str]
-    harness_tasks: list[str]
-    items: int
-    made: pandas.DataFrame
-    choices: pandas.DataFrame
-    spoken: pandas.DataFrame
-    shown: pandas.DataFrame
-    texts: pandas.DataFrame
-    style: str
-    max_new_tokens: int
-    batch_size: int
-    seed: int
 
 
 def _level(name: str):
@@ -142,39 +123,10 @@ def sets(found: dict, count: int, seed: int, record) -> dict[str, pandas.DataFra
     return drawn
 
 
-def asked(exam: Exam) -> set[str]:
-    """Strings of everything that the exam asks (`multilingual.asked`), plain sentences too."""
-    rows = pandas.concat([exam.made, exam.choices, exam.spoken])
-    return multilingual.asked(rows, exam.xcopa, exam.harness_tasks, exam.texts["text"])
-
-
-def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: list[str], count: int, longest: int,
-          seed: int) -> pandas.DataFrame:
-    """The same held-out multi-way sentences in every language: language, item, text.
-
-    No sentence has more than `longest` characters in any language. A corpus without such items gives the beginnings of
-    held-out documents, other ones in every language. Raises ValueError for a language that the multi-way items lack, or
-    when no sentence is left.
-    """
-    if multiway.empty:
-        held = documents[(documents["split"] == "test") & documents["language"].isin(languages)]
-        drawn = held.sample(frac=1, random_state=seed).groupby("language").head(count)
-        return drawn.assign(item=drawn["id"], text=drawn["text"].str.slice(0, longest))[["language", "item", "text"]]
-    missing = sorted(set(languages) - set(multiway.columns))
-    if missing:
-        raise ValueError(f"The multi-way items have no {', '.join(missing)}: name it in multiway_languages of "
-                         "01_corpus.")
-    short = multiway[(multiway["split"] == "test") & (multiway[languages].map(len).max(axis=1) <= longest)]
-    if short.empty:
-        raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_text.")
-    drawn = short.drop_duplicates("en").sample(frac=1, random_state=seed).head(count)
-    return drawn.melt("item", languages, "language", "text")[["language", "item", "text"]]
-
-
-def by_level(exam: Exam) -> dict[str, list[str]]:
+def by_level(exam: exams.Exam) -> dict[str, list[str]]:
     """The exam's languages but English, by resource level; without those whose share of the web is not known."""
-    asked = {*exam.xcopa, *map(multilingual.language_of, exam.harness_tasks)}
-    asked |= {code for frame in (exam.made, exam.choices, exam.spoken, exam.texts) for code in frame["language"]}
+    asked = {*exam.xcopa, *map(exams.language_of, exam.harness_tasks)}
+    asked |= {code for frame in (exam.made, exam.letters, exam.spoken, exam.texts) for code in frame["language"]}
     found = {name: sorted(code for code in asked - {"en"} if levels.level(code) == name) for name in levels.BOUNDS}
     return {name: codes for name, codes in found.items() if codes}
 
@@ -209,7 +161,7 @@ def rates(record, runs: list[Run], folder: Path, starts: dict[str, Path], pools:
     return found
 
 
-def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: Exam) -> pandas.DataFrame:
+def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.Settings, exam: exams.Exam) -> pandas.DataFrame:
     """Tunes a run on the instruction rows (an untuned one not), asks it everything, and notes what it took.
 
     What was finished from the same start, rows, settings, exam and code, here or in a sweep, is not repeated. The answers
@@ -243,21 +195,14 @@ def load(folder: Path, bits: int):
     return model.get_base_model() if hasattr(model, "peft_config") else model, folders.tokenizer(folder)
 
 
-def sit(exam: Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
+def sit(exam: exams.Exam, start: Path, run: Run, folder: Path) -> pandas.DataFrame:
     """Everything that a run in the folder `start` is asked, with its answers; the harness' samples lie in `folder`.
 
     `attrs` have the bytes of the untuned model (`size`), or of the adapter (`adapter_size`).
     """
     model, tokenizer = load(start, run.bits)
     size, model = formats.size(model), formats.unpacked(model)
-    read = measure.read(model, tokenizer, exam.texts).rename(columns={"bits": "code_length"})
-    found = [multilingual.choices(model, tokenizer, run, exam.xcopa, exam.harness_tasks, exam.items, 0, folder,
-                                  exam.batch_size, exam.seed, exam.made),
-             _letters(exam, model, tokenizer, run, folder),
-             read.assign(task="text", benchmark="plain text", **run._asdict()),
-             multilingual.spoken(model, tokenizer, run, exam.spoken, exam.shown, exam.style, exam.max_new_tokens)]
-    frame = pandas.concat([part for part in found if len(part)], ignore_index=True)
-    frame = frame.reindex(columns=COLUMNS).astype({"item": str, "acc": float})
+    frame = exams.answers(exam, model, tokenizer, run, folder).reindex(columns=COLUMNS).astype({"acc": float})
     adapter = start / "adapter_model.safetensors"
     frame.attrs = {"adapter_size": adapter.stat().st_size} if run.rank else {"size": size}
     return frame
@@ -335,14 +280,3 @@ def _differences(record, what: str, before: pandas.DataFrame, after: pandas.Data
     for task, name in COMPARED.items():
         contrast.compare(record, f"{name}_{what}", before, after[after["task"] == task], multilingual.SCORES[name],
                          ["task", "benchmark", PARTS], **labels)
-
-
-def _letters(exam: Exam, model, tokenizer, run: Run, folder: Path) -> pandas.DataFrame:
-    """The released tests, by the likelihood of an option's letter in the prompt of instruction tuning."""
-    if exam.choices.empty:
-        return pandas.DataFrame()
-    chat = prompts.dress(tokenizer, exam.style)
-    found = harness.score(model, chat, exam.choices, folder / run.name / "letters", "chat", exam.batch_size)
-    found = found.rename(columns={"task": "category"})
-    name = "released tests" if (exam.choices["benchmark"] == "Llama-Persian").all() else derived.BENCHMARK
-    return found.assign(task="choice", benchmark=name, asked=multilingual.ASKED[0], **run._asdict())

@@ -3,6 +3,7 @@ import numpy
 import pandas
 import pytest
 from sacrebleu.metrics import CHRF
+from scipy import stats
 
 from lib.engine import records, statistics
 from lib.study import contrast
@@ -117,7 +118,8 @@ def test_languages_weigh_alike_even_where_they_have_other_items():
 def test_the_least_effect_is_what_the_draws_could_have_told():
     few, many = (contrast.difference(bits("base", items=items), bits(shifts=(0.1, -0.1, 0.0), items=items), contrast.BITS)
                  for items in (10, 400))
-    assert few.least == pytest.approx(2.8 * numpy.std([0.1, -0.1, 0.0]) / 3 ** 0.5, rel=0.05)
+    half = stats.t.ppf(0.975, 2) * numpy.std([0.1, -0.1, 0.0], ddof=1) / 3 ** 0.5
+    assert few.least == pytest.approx(2.8 / 1.96 * half, rel=0.1)
     assert many.least == pytest.approx(few.least, rel=0.05)
     change = statistics.difference(numpy.zeros(100), numpy.random.default_rng(0).normal(0, 1, 100))
     assert change.least == pytest.approx(0.28, rel=0.1)

@@ -199,4 +199,4 @@ def test_an_arm_is_trained_and_scored(output, packed, planned, documents, multiw
     bits, hits = curriculum.score(folder, texts, items.head(3), arm="curriculum", seed=0)
     assert len(bits) == len(texts) and set(hits["language"]) == {"fa", "tr", "ru"} and len(hits) == 9
     assert hits["correct"].between(0, hits["answers"]).all() and set(hits["answers"]) == {6}
-    assert curriculum.score(folder, texts, None, arm="x", seed=0)[1].empty
+    assert curriculum.score(folder, texts, items.head(1), arm="x", seed=0)[1].empty

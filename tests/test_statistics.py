@@ -80,6 +80,27 @@ def test_paired_test_keeps_its_level():
     assert sum(found) / 100 <= 0.1
 
 
+def test_three_trainings_and_their_items_keep_their_coverage():
+    """Of an effect of trainings with luck of their own, on items with theirs, the interval holds the truth nearly always; one
+    over items alone, or one that draws three trainings again, does not."""
+    generator, held, alone = numpy.random.default_rng(5), 0, 0
+    for seed in range(100):
+        change = generator.normal(size=(3, 1)) + generator.normal(size=(1, 50)) + generator.normal(size=(3, 50))
+        found = statistics.difference(numpy.zeros((3, 50)), change, seed)
+        narrow = statistics.difference(numpy.zeros(50), change.mean(0), seed)
+        held += found.low <= 0 <= found.high
+        alone += narrow.low <= 0 <= narrow.high
+    assert held >= 92 and alone <= 60
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_accuracy_stays_between_none_and_all_however_few_trainings(side):
+    rows = numpy.full((2, 20), float(side))
+    rows[0, :4] = 0.5
+    found = statistics.mean(rows)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 @pytest.mark.parametrize("call", [lambda: statistics.wilson(0, 0), lambda: statistics.ratio([], []),
                                   lambda: statistics.ratio([1.0], [0.0]), lambda: statistics.mean([])])
 def test_no_items_no_value(call):

@@ -39,6 +39,7 @@ def stage_tests(profile: str):
     found = found[~words | (found["method"] == "lora") & (found["trained_on"] == "both")]
     chance = noted(profile, CHAPTER, "accuracy_chance").groupby(["setting", "task"])["value"].first()
     found = found.join(chance.rename("chance"), on=["setting", "task"])
+    found.loc[~found["metric"].isin(["accuracy", "accuracy_unflagged"]), "chance"] = None  # a margin or a text has none
     whole = found.query("metric == 'accuracy' and task == 'all'")
     drawing, panels = tiles(whole.groupby("setting", sort=False), 9, 2.3, sharey=True)
     for panel, setting, part in panels:

@@ -158,14 +158,14 @@ def held_out(documents, items, owned, count: int, together: int, text_bytes: int
     return pandas.DataFrame(found)
 
 
-def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame | None, **labels):
+def score(folder, texts: pandas.DataFrame, items: pandas.DataFrame, **labels):
     """Bits and bytes of every held-out text, and retrieval of every item's translation in each language; two frames.
 
-    `correct` and `answers` count over layers and directions. Without `items`, two at least, the second frame is empty.
+    `correct` and `answers` count over layers and directions. Of fewer than two items the second frame is empty.
     """
     model, words = folders.load(folder), folders.tokenizer(folder)
     bits = measure.read(model, words, texts).assign(**labels)
-    if items is None or len(items) < 2:
+    if len(items) < 2:
         return bits, pandas.DataFrame()
     vectors = {code: measure.embed(model, words, items[code].tolist()) for code in ["en", *corpus.foreign(items)]}
     hits = [measure.nearest(vectors["en"], vectors[code]).groupby("item")["correct"]

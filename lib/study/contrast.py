@@ -1,8 +1,8 @@
 """The one way to count: scores of a study's rows with seeds pooled, and differences of two sides paired by item.
 
 Rows are those of one or more runs, with a column `item`, and `seed` where a model was trained more than once. Trainings and
-items are both samples, so both are resampled, crossed (the pigeonhole bootstrap, Owen 2007); an interval over items alone
-would take the luck of a seed for an effect. Of three seeds any bootstrap makes somewhat too narrow an interval.
+items are both samples: an interval over items alone would take the luck of a seed for an effect. Items are drawn again (the
+bootstrap), and what the few trainings differ by is added as Student's t (`statistics`).
 """
 import itertools
 from typing import Callable, NamedTuple
@@ -45,6 +45,7 @@ def corpus(unit: str, metric) -> Score:
                  scoring.of_counts(metric), None, metric)
 
 
+BOUNDS = {"share": (0.0, 1.0), "chrF++": (0.0, 100.0), "BLEU": (0.0, 100.0)}  # of a unit, which no interval leaves
 BITS = ratio("bits", "bytes", "bits/byte")
 CORRECT, INVALID = mean("correct"), mean("invalid")
 MARGIN = mean("margin")._replace(unit="bits/byte")  # of the right option over the others, `harness.score`
@@ -64,7 +65,8 @@ def estimate(rows: pandas.DataFrame, score: Score) -> statistics.Estimate:
     """
     function, _, _, columns = _table(rows, score)
     if score.function:
-        return statistics.of_sums(function, columns)
+        found, bounds = statistics.of_sums(function, columns), BOUNDS.get(score.unit, (-numpy.inf, numpy.inf))
+        return found._replace(low=max(found.low, bounds[0]), high=min(found.high, bounds[1]))
     whole = len(columns) == 1 and numpy.isin(columns, (0, 1)).all()
     return statistics.wilson(int(columns.sum()), columns.size) if whole else statistics.mean(columns)
 

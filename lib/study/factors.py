@@ -101,6 +101,7 @@ def factor(term: str) -> str:
 def _over_items(scores: pandas.DataFrame, columns: pandas.DataFrame) -> numpy.ndarray:
     """Covariance of the terms over items by the jackknife: least squares on the means without one item, item by item."""
     wide = scores.pivot_table("gain", CELL, "item", sort=False)
+    wide = wide.reindex(scores.groupby(CELL, sort=False).size().index)  # the order of `columns`, which the pivot changes
     counts, sums = wide.notna().sum(axis=1), wide.sum(axis=1)
     if counts.min() < 2:
         return numpy.zeros((columns.shape[1],) * 2)

@@ -43,7 +43,7 @@ def plan(bases: list[str], stages: list[str], methods: list[str], trained_on: li
     found += [Run(bases[0], stages[-1], method, "both", seed) for method in methods for seed in seeds]
     found += [Run(bases[0], stages[-1], "lora", language, seed) for language in trained_on if language != "none"
               for seed in seeds]
-    return list(dict.fromkeys(found)) + [Run(bases[0], stages[-1], "none", "none", 0)] * ("none" in trained_on)
+    return list(dict.fromkeys(found)) + [Run(bases[0], stages[-1], "none", "none", seeds[0])] * ("none" in trained_on)
 
 
 def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
@@ -193,30 +193,32 @@ def note(record, scores: pandas.DataFrame):
             contrast.note(record, f"{name}_unflagged", sound, contrast.CORRECT, [], **where)
 
 
-def compare(record, scores: pandas.DataFrame, stages: list[str], methods: list[str]):
+def compare(record, scores: pandas.DataFrame, stages: list[str], methods: list[str], once: list[str]):
     """Every paired difference of `contrasts` over the same items, by language, setting and task, and over all tasks; of the
     margins as `margin_difference`, `margin_arm_difference` and so on."""
-    for name, rows, column, before, after, labels in contrasts(scores, stages, methods):
+    for name, rows, column, before, after, labels in contrasts(scores, stages, methods, once):
         for metric, score in ((name, contrast.CORRECT), (f"margin_{name.removeprefix('accuracy_')}", contrast.MARGIN)):
             contrast.between(record, metric, rows, score, ["language", "setting", TASKS], column, before, after, **labels)
 
 
-def contrasts(scores: pandas.DataFrame, stages: list[str], methods: list[str]):
+def contrasts(scores: pandas.DataFrame, stages: list[str], methods: list[str], once: list[str]):
     """What is compared in both languages' own tests: (name, rows, column, before, after, labels).
 
-    accuracy_difference: each stage against the one before and the first, by base. The seeds are those of the tuning on
-    task rows; every stage before it was trained once, so these rest on one training. accuracy_gain_by_base: the second
-    base against the first at the last stage. At the first base's last stage, arm_difference: frozen and full against
-    LoRA; transfer_difference: tuning on each language's task rows against no tuning.
+    accuracy_difference: each stage against the one before and the first, by base. accuracy_gain_by_base: the second base
+    against the first at the last stage. These rest on one training, whatever the seeds of the tuning on task rows, of bases
+    whose stages were trained `once`. At the first base's last stage, arm_difference: frozen and full against LoRA;
+    transfer_difference: tuning on each language's task rows against no tuning.
     """
+    def rests(*names):
+        return {"trainings": 1} if {*names} & {*once} else {}
     rows = scores[scores["setting"] != "translate-test"]
     bases, staged, last = list(rows["base"].unique()), _staged(rows), rows[rows["stage"] == stages[-1]]
     for base in bases:
         for before, after in contrast.comparisons(stages):
             yield ("accuracy_difference", staged[staged["base"] == base], "stage", before, after,
-                   {"base": base, "trainings": 1})
+                   {"base": base, **rests(base)})
     if len(bases) > 1:
-        yield "accuracy_gain_by_base", _staged(last), "base", *bases[:2], {"trainings": 1}
+        yield "accuracy_gain_by_base", _staged(last), "base", *bases[:2], rests(*bases[:2])
     last = last[last["base"] == bases[0]]
     for method in methods:
         yield "arm_difference", last[last["trained_on"] == "both"], "method", "lora", method, {}

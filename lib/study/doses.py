@@ -45,7 +45,8 @@ def trainings(profile: str) -> list[Training]:
     phases, size = eighth["phase_count"] * len(eighth["seeds"]), bytes_per_token()
     sets = ch11_multilingual.plan(*map(eleventh.get, ("bases", "instructions", "seeds")))
     grid = ch12_grid.plan(*map(twelfth.get, ("bases", "instructions", "ranks", "bits", "seeds", "crossed")))
-    tried, staged = len(twelfth["rates"]) * (len(twelfth["rates"]) > 1), len(seventh["bases"]) - seventh["reuse"]
+    tried = len(twelfth["rates"]) * (len(twelfth["rates"]) > 1)
+    staged = (len(seventh["bases"]) - seventh["reuse"]) * len(seventh["seeds"])
     found = [*(_read(names[0], third, runs, budget / size, method) for method, runs, budget in arms),
             _read(names[1], fourth, len(fourth["arms"]) * len(fourth["seeds"]), fourth["budget_bytes"] / size),
             *(_read(names[1], fourth, 4 * len(fourth["factorial_seeds"]), each / size) for each in fourth["factorial_bytes"]),

@@ -139,6 +139,18 @@ def test_each_rank_takes_the_rate_whose_held_back_answers_cost_least(start, outp
     assert noted["taken"].tolist() == [False, True] and noted["bits_per_byte"].is_monotonic_decreasing
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("bits", [16, 4])
+def test_a_start_whose_new_rows_are_trained_is_asked_in_every_format(bits, tied, byte_tokenizer, tiny_model, exam, output, english):
+    model = tiny_model(byte_tokenizer, tied, width=64)
+    model.config.base_vocab_size = len(byte_tokenizer) - 20
+    start = folders.save(model, byte_tokenizer, output / "start")
+    rows = pandas.DataFrame([{"task": "dialogue", "language": "en", "text": text, "answer": "yes"} for text in english[:2]])
+    record, run = records.Record(CHAPTER, {"profile": "smoke"}, {}), Run("tiny", "derived", 2, bits, 0)
+    found = grid.cell(record, run, output / "cells", start, rows, replace(SETTINGS, bits=bits, rows_learning_rate=1e-2), exam)
+    assert found.groupby("task").size().to_dict() == {"choice": 2, "reading_comprehension": 1, "text": 2}
+
+
 def test_what_a_sweep_finished_is_taken(start, exam, output, english, capsys):
     record, home = records.Record(CHAPTER, {"profile": "smoke"}, {}), output / "runs" / "smoke"
     rows = pandas.DataFrame([{"task": "dialogue", "language": "en", "text": text, "answer": "yes"} for text in english[:2]])
@@ -279,13 +291,16 @@ def test_sets_come_from_the_files_the_corpus_and_chapter_10(monkeypatch, output)
         {"instruction": f"Di {code}", "input": None, "output": "hola"}])
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es", "pt"])
     monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
+    monkeypatch.setattr(multilingual.prompts, "instructions", lambda *_: (pandas.DataFrame([
+        {"task": task, "language": code, "text": "Hello", "answer": "you", "to": "fa"}
+        for task in ("dialogue", "translation") for code in ("en", "fa")]), None))
     path = multilingual.written("smoke", "de")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"instruction": "Sag hallo", "input": None, "output": "Hallo"}) + "\n", "utf8")
     path.with_name("replies-de.jsonl").write_text("{}\n")
     found = grid.pools("smoke", [], ["multialpaca", "made", "alpaca"], "seed tasks", 50, 0)
     assert {name: list(pool) for name, pool in found.items()} == {"multialpaca": ["es", "pt"], "made": ["de"], "alpaca": ["en"]}
-    assert found["made"]["de"]["text"].tolist() == ["Sag hallo"] and found["alpaca"]["en"]["bytes"].tolist() == [8]
+    assert found["made"]["de"]["text"].tolist() == ["Sag hallo"] and found["alpaca"]["en"]["bytes"].tolist() == [8, 8]
 
 
 def test_the_most_bits_of_a_quantised_base_are_named_for_what_they_are():

@@ -30,6 +30,10 @@ def test_neither_chunks_nor_a_selection_nor_the_place_count(rows, tmp_path, monk
     assert len({key(whole), key(mixed), key(whole.select(range(99))), key(whole.rename_column("size", "length"))}) == 4
 
 
+def test_values_do_not_run_together():
+    assert keys.of(keys.__file__, "alpaca", 24, 8) != keys.of(keys.__file__, "alpaca", 2, 48)
+
+
 def test_a_key_costs_no_more_memory_for_more_rows(persian, tmp_path, monkeypatch):
     monkeypatch.setattr(keys, "BATCH", 100)
     datasets.Dataset.from_dict({"text": [" ".join(persian)] * 4000}).save_to_disk(tmp_path)

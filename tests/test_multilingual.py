@@ -100,11 +100,12 @@ def multiway(english, persian):
     return pandas.DataFrame(rows)
 
 
-def test_translations_ask_the_same_sentences_in_every_direction(multiway):
+def test_translations_ask_the_same_sentences_in_every_direction(multiway, capsys):
     asked, shown = exams.translations(multiway, ["fa", "id"], 5, 200, 0)
     assert sorted(asked["setting"].unique()) == ["en-fa", "en-id", "fa-en", "id-en"] and len(asked) == 8
     assert list(shown["id"]) == ["en-fa/m2", "fa-en/m2", "en-id/m2", "id-en/m2"]
     assert set(asked.loc[asked["setting"] == "id-en", "text"]) == {"kalimat 0", "kalimat 1"}
+    assert "Of 5 sentences to translate there are 2, for no more are short enough" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no xx: name it in multiway_languages"):
         exams.translations(multiway, ["xx"], 5, 200, 0)
     with pytest.raises(ValueError, match="at most 3 characters: raise longest_sentence"):
@@ -315,8 +316,12 @@ def test_instructions_come_from_seed_tasks_files_and_the_corpus(monkeypatch, out
         {"instruction": "Di hola", "input": "fuerte", "output": "HOLA"}])
     monkeypatch.setattr(multilingual.selfinstruct, "published", lambda: ["es"])
     monkeypatch.setattr(multilingual.corpus, "language", lambda _: "fa")
+    monkeypatch.setattr(multilingual.prompts, "instructions", lambda *_: (pandas.DataFrame([
+        {"task": task, "language": code, "text": "Hello", "answer": "you", "to": "fa"}
+        for task in ("dialogue", "translation") for code in ("en", "fa")]), None))
     found = multilingual.pools("smoke", [], ["en", "es"], "seed tasks", True, 50, 0)
-    assert list(found["en"]["text"]) == ["Say hi"] and list(found["es"]["text"]) == ["Di hola\nfuerte"]
+    assert list(found["en"]["text"]) == ["Say hi", "Hello"], "175 seed tasks are few, so what the corpus gives joins them"
+    assert list(found["es"]["text"]) == ["Di hola\nfuerte"]
     with pytest.raises(ValueError, match="in de: raise longest_example, or leave the language out"):
         multilingual.pools("smoke", [], ["de"], "seed tasks", True, 50, 0)
     path = multilingual.written("smoke", "de")

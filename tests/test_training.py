@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import BloomConfig, BloomForCausalLM, TrainerCallback
 
 from lib.data import prompts
-from lib.engine import energy, machine
+from lib.engine import energy, machine, records
 from lib.model import adapters, folders, loss
 from lib.train import trainers, training
 
@@ -61,6 +61,20 @@ class Stop(TrainerCallback):
 def logits(model, ids):
     with torch.no_grad():
         return model.eval()(input_ids=ids).logits
+
+
+def test_time_and_curve_end_with_the_last_step(start, blocks, tmp_path, monkeypatch):
+    """However rarely a step is logged: here every third."""
+    monkeypatch.setattr(trainers, "LOGGED", 4)
+    result = training.pretrain(tmp_path / "run", start, blocks.select(range(22)), SETTINGS)
+    assert result["log"][-1]["step"] == 11 and result["log"][-1]["tokens"] == result["tokens"]
+
+
+def test_a_run_stopped_behind_its_last_step_has_the_energy_of_what_was_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.energy, "rest_on", lambda *_: None)
+    records.write_json(tmp_path / "result.json", {"seconds": 9.0, "resumed": 9.0, "tokens": 5})
+    spent = {"seconds": 1.0, "kwh": 0.001, "kwh_low": 0.0005, "kwh_high": 0.002}
+    assert training._metered(tmp_path, spent)["energy"] == spent
 
 
 def test_adapter_and_merged_model_agree_and_old_rows_stay(start, blocks, tmp_path):

@@ -156,6 +156,7 @@ def _digest(*values) -> str:
     for value in values:
         for part in _parts(value):
             total.update(part)
+        total.update(b"\0")  # or 24 and 8 would be 2 and 48
     return total.hexdigest()
 
 

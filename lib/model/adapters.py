@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.utils.other import TrainableTokensWrapper
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lib.model import loss
@@ -34,6 +35,14 @@ def add(model, rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+def merge_rows(model):
+    """The model with its trained new rows written into its matrices, as whoever ties or reads these wants them; LoRA stays."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, TrainableTokensWrapper):
+            model.set_submodule(name, module.unload_and_optionally_merge_module(True, False, None))
+    return model
 
 
 def quicken(model):

@@ -33,6 +33,7 @@ STAGES = {"extended": "02_tokenizer", "pretrained": "03_pretraining", "aligned":
 # What a folder from elsewhere is opened with: no code of its own is run, and no pickled weights are read.
 SAFE = {"trust_remote_code": False, "use_safetensors": True}
 REMEDY = "run the chapter that writes it again, or fetch the model again"
+SAVED = torch.float32  # what a model is saved in, and has to be loaded in before, or it is rounded on the way
 WEIGHTS = ["*.safetensors", "*.json", "*.model", "*.jinja", "merges.txt"]
 
 
@@ -146,7 +147,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
                          f"{model.config.vocab_size} differ: resize the model to the tokenizer before saving it.")
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     with store.scratch(folder.parent) as scratch:
-        model.to(torch.float32).save_pretrained(scratch / "model")
+        model.to(SAVED).save_pretrained(scratch / "model")
         tokenizer.save_pretrained(scratch / "model")
         store.seal(scratch / "model")
         shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +166,7 @@ def merged(folder: Path, scale: float = 1.0) -> PreTrainedModel:
     Between 0 and 1 the weights lie between those before and after training (Wortsman et al. 2022, arXiv 2109.01903);
     rows of the vocabulary stay as they were trained.
     """
-    adapted = load(folder, torch.float32)
+    adapted = load(folder, SAVED)
     if not isinstance(adapted, PeftModel):
         return adapted
     with rescale_adapter_scale(adapted, scale):

@@ -85,6 +85,7 @@ def unpacked(model: PreTrainedModel) -> PreTrainedModel:
     """The model for many passes: on a CPU its NF4 weights as the plain numbers that bitsandbytes makes of them anew at
     every call. LLM.int8 stays, since it rounds what goes into a layer too."""
     if machine.device() == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        model.state_dict()  # puts back in order what a pass of this CPU (AVX512-BF16) packed, which dequantize takes as it is
         model.dequantize()
     return model
 

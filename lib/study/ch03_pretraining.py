@@ -43,7 +43,7 @@ def starts(profile: str, arms: list[str], folder) -> dict[str, Path]:
     found = {stage: folders.stage(profile, stage) for stage in ("base", "extended")}
     if "mean-start" in arms:
         base, extended = (folders.tokenizer(place) for place in found.values())
-        model = embeddings.extend(folders.load(found["base"]), base, extended, "mean-of-subtokens")
+        model = embeddings.extend(folders.load(found["base"], folders.SAVED), base, extended, "mean-of-subtokens")
         found["mean-start"] = folders.save(model, extended, folder / "mean-start-model")
     return found
 

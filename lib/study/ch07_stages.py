@@ -270,7 +270,7 @@ def _extended(folder: Path, base: str, frames, language: str, pieces: int, seed:
     texts = documents.loc[documents["language"] == language, "text"].tolist()
     new = tokenizer.extend(old, texts, pieces, text.script(language))
     start = "translations" if known else "mean-of-subtokens"
-    model = embeddings.extend(folders.load(folders.base(base)), old, new, start, seed, known)
+    model = embeddings.extend(folders.load(folders.base(base), folders.SAVED), old, new, start, seed, known)
     return folders.save(model, new, folder / "model")
 
 

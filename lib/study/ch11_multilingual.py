@@ -19,6 +19,7 @@ SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margi
           "invalid": "invalid"}
 MEASURES = {"choice": ["accuracy", "accuracy_normalised", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
             "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
+DERIVED = 4000  # rows of a language that are derived, its tasks by turns: else tens of thousands of pairs crowd out all others
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
 # The rows of each language, then of all; of translations also of those from and into English.
 PARTS = contrast.unions("language", {
@@ -61,10 +62,10 @@ def start(profile: str, base: str, stage: str, first: bool) -> Path:
 def pools(profile: str, frames, languages: list[str], source: str, made: bool, longest: int, seed: int):
     """Instruction rows to draw from, language → frame: English, and the languages of the multilingual set.
 
-    English is Alpaca's seed tasks, or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with
-    `made` what chapter 10 wrote, and of the corpus's own language (`frames`: documents, pairs, dialogues, items) its
-    derived instructions, translations apart, since no set shall be taught a task of the test. Where the published files
-    are not at hand, English is derived too, and other languages are the corpus's dialogues. Rows of more than `longest`
+    English is Alpaca's seed tasks, which are few, and what is derived from the corpus (`frames`: documents, pairs, dialogues,
+    items), or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with `made` what chapter 10 wrote, and
+    of the corpus's own language its derived instructions, translations apart, since no set shall be taught a task of the test.
+    Where the published files are not at hand, other languages are the corpus's dialogues. Rows of more than `longest`
     characters are left out. Raises ValueError for a language without rows, though not where its file is what lacks.
     """
     lacking = assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
@@ -83,17 +84,16 @@ def _pool(profile: str, frames, code: str, source: str, made: bool, longest: int
     """A language's instructions of every origin that is at hand; derived ones are all but translations."""
     if code == "en" and source == "hub":
         return _rows(pandas.read_parquet(next(assets.fetch("alpaca").rglob("*.parquet"))).to_dict("records"), code)
-    if code == "en" and selfinstruct.SEEDS not in lacking:
-        return _rows(selfinstruct.seed_tasks([])[0], code)
     learned, path, tasks = corpus.language(profile), written(profile, code), []
+    if code == "en" and selfinstruct.SEEDS not in lacking:
+        tasks += selfinstruct.seed_tasks([])[0]
     if code in selfinstruct.published() and selfinstruct.RELEASED not in lacking:
         tasks += selfinstruct.released(code)
     if made and path.exists():
         tasks += selfinstruct.read(path)
     if code not in (learned, "en"):
         return _rows([*tasks, *(selfinstruct.spoken(frames[2], code) if lacking else [])], code)
-    everything = sum(map(len, frames)) * 2
-    rows, _ = prompts.instructions(*frames, learned, everything, everything, longest, seed)
+    rows, _ = prompts.instructions(*frames, learned, 2 * DERIVED, DERIVED, longest, seed)
     return pandas.concat([_rows(tasks, code), rows[(rows["language"] == code) & (rows["task"] != "translation")]])
 
 

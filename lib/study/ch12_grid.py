@@ -187,11 +187,12 @@ def cell(record, run: Run, folder: Path, start: Path, rows, settings: training.S
 def load(folder: Path, bits: int):
     """The model of a folder on frozen weights of so many bits, and its tokenizer; an adapter stays beside the weights.
 
-    The model is the base's own class, as the harness wants it, with LoRA layers in it where the folder has an adapter.
+    The model is the base's own class, as the harness wants it, with LoRA layers in it where the folder has an adapter; new
+    rows that were trained stand in its matrices.
     """
     kind = formats.BITS[bits]
     model = formats.load(folder, kind) if kind else folders.load(folder)
-    model = adapters.quicken(model)
+    model = adapters.quicken(adapters.merge_rows(model))
     return model.get_base_model() if hasattr(model, "peft_config") else model, folders.tokenizer(folder)
 
 

@@ -104,6 +104,7 @@ def questions(languages: list[str], count: int, longest: int, seed: int) -> tupl
     spread = spread.sort_values(["turn", "passage"])
     shown = spread.loc[spread["passage"] == 0, "item"].head(1)
     asked = spread.loc[spread["passage"] > 0, "item"].head(count)
+    _tell(len(asked), count, "questions", "longest_passage")
     return tuple(found[found["item"].isin(items)].reset_index(drop=True) for items in (asked, shown))
 
 
@@ -135,6 +136,7 @@ def translations(multiway, languages: list[str], count: int, longest: int, seed:
     parts = [drawn[drawn["split"] == split].head(number) for split, number in (("test", count), ("validation", 1))]
     if parts[0].empty:
         raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_sentence.")
+    _tell(len(parts[0]), count, "sentences to translate", "longest_sentence")
     return tuple(_translations(part, languages) for part in parts)
 
 
@@ -155,6 +157,7 @@ def texts(multiway: pandas.DataFrame, documents: pandas.DataFrame, languages: li
     if short.empty:
         raise ValueError(f"No multi-way test item has at most {longest} characters: raise longest_text.")
     drawn = short.drop_duplicates("en").sample(frac=1, random_state=seed).head(count)
+    _tell(len(drawn), count, "sentences", "longest_text")
     return drawn.melt("item", languages, "language", "text")[["language", "item", "text"]]
 
 
@@ -204,6 +207,12 @@ def _spoken(exam: Exam, model, tokenizer, untuned: bool) -> pandas.DataFrame:
     # Not the same for tuned models and others.
     manner = ASKED[0] if exam.shown.empty else "one-shot untuned, zero-shot tuned"
     return found.assign(language=found["setting"], asked=manner, item=found["item"].str.rsplit("/", n=1).str[-1])
+
+
+def _tell(found: int, wanted: int, what: str, limit: str):
+    """Says in a line where there are fewer than wanted."""
+    if found < wanted:
+        print(f"Of {wanted} {what} there are {found}, for no more are short enough: raise {limit} to have them.")
 
 
 def _have(multiway: pandas.DataFrame, languages: list[str]):

@@ -148,6 +148,7 @@ class _Progress(TrainerCallback):
 
     def on_step_end(self, args, state, control, **rest):
         self.bar.update()
+        control.should_log |= state.global_step == state.max_steps  # the seconds are those of the last step that is logged
 
     def on_log(self, args, state, control, logs=None, **rest):
         if "loss" not in logs:
@@ -228,7 +229,7 @@ def _metered(folder: Path, spent: dict) -> dict:
     """Writes what the training took into its result. What attempts before this one did counts at this one's power."""
     result = records.read(folder / "result.json")
     here = 1 - result.pop("resumed") / result["seconds"]
-    result["energy"] = energy.times(spent, 1 / here) if here else {}
+    result["energy"] = energy.times(spent, 1 / here) if here else spent  # no step here: what the steps took is not known
     records.write_json(folder / "result.json", result, sealed=True)
     energy.rest_on(folder, result["energy"], result["tokens"], spent)
     return result

@@ -93,6 +93,13 @@ def test_answers_of_one_run_keep_their_intervals_and_many_get_those_of_items():
     assert never[1:4] == (24, *statistics.wilson(0, 24)[2:4])
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_accuracy_stays_between_none_and_all_however_few_trainings(side):
+    rows = pandas.DataFrame({"seed": [0] * 20 + [1] * 20, "item": [*range(20)] * 2, "correct": [1 - side] * 4 + [side] * 36})
+    found = contrast.estimate(rows, contrast.CORRECT)
+    assert 0 <= found.low <= found.value <= found.high <= 1 and found.trainings == 2
+
+
 def test_a_corpus_score_counts_items_once_however_many_seeds():
     rows = pandas.concat([told(["the cat sat", "a dog ran", "late", "here"], seed) for seed in range(3)])
     found = contrast.estimate(rows, contrast.CHRF_PLUS)

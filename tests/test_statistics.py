@@ -93,14 +93,6 @@ def test_three_trainings_and_their_items_keep_their_coverage():
     assert held >= 92 and alone <= 60
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_an_accuracy_stays_between_none_and_all_however_few_trainings(side):
-    rows = numpy.full((2, 20), float(side))
-    rows[0, :4] = 0.5
-    found = statistics.mean(rows)
-    assert 0 <= found.low <= found.value <= found.high <= 1
-
-
 @pytest.mark.parametrize("call", [lambda: statistics.wilson(0, 0), lambda: statistics.ratio([], []),
                                   lambda: statistics.ratio([1.0], [0.0]), lambda: statistics.mean([])])
 def test_no_items_no_value(call):

@@ -74,8 +74,7 @@ def mean(values, seed: int = 0) -> Estimate:
     if values.size and _shares(values) and (values == values.flat[0]).all():
         alike = wilson(round(values[0].sum()), values.shape[1])
         return alike._replace(value=float(values.flat[0]), trainings=len(values))
-    found = ratio(values, numpy.ones_like(values), seed)
-    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if _shares(values) else found
+    return ratio(values, numpy.ones_like(values), seed)
 
 
 def difference(a, b, seed: int = 0) -> Difference:

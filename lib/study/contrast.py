@@ -65,10 +65,13 @@ def estimate(rows: pandas.DataFrame, score: Score) -> statistics.Estimate:
     """
     function, _, _, columns = _table(rows, score)
     if score.function:
-        found, bounds = statistics.of_sums(function, columns), BOUNDS.get(score.unit, (-numpy.inf, numpy.inf))
-        return found._replace(low=max(found.low, bounds[0]), high=min(found.high, bounds[1]))
-    whole = len(columns) == 1 and numpy.isin(columns, (0, 1)).all()
-    return statistics.wilson(int(columns.sum()), columns.size) if whole else statistics.mean(columns)
+        found = statistics.of_sums(function, columns)
+    elif len(columns) == 1 and numpy.isin(columns, (0, 1)).all():
+        found = statistics.wilson(int(columns.sum()), columns.size)
+    else:
+        found = statistics.mean(columns)
+    least, most = BOUNDS.get(score.unit, (-numpy.inf, numpy.inf))
+    return found._replace(low=max(found.low, least), high=min(found.high, most))
 
 
 def difference(before: pandas.DataFrame, after: pandas.DataFrame, score: Score) -> statistics.Difference:

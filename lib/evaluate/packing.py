@@ -56,8 +56,8 @@ def fits(model, stem: list[int], branch: list[int], longest: int) -> bool:
 def packs(model) -> bool:
     """Whether the architecture reads packed rows as it reads plain ones, tried once on a few tokens: one whose layers
     hand on a state does not. A model that bends its logits is read plainly too."""
-    quantised = getattr(model, "quantization_method", None)  # LLM.int8 rounds a row by all that stands in it
-    kind = type(model), model.config._attn_implementation, model.dtype, model.device.type, quantised
+    int8 = getattr(model, "is_loaded_in_8bit", False)  # LLM.int8 rounds a row by all that stands in it
+    kind = type(model), model.config._attn_implementation, model.dtype, model.device.type, int8
     if kind not in _tried:
         _tried[kind] = _agrees(model)
     return _tried[kind] and not adapters.scaled(model.config)

@@ -20,6 +20,7 @@ SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margi
 MEASURES = {"choice": ["accuracy", "accuracy_normalised", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
             "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
 DERIVED = 4000  # rows of a language that are derived, its tasks by turns: else tens of thousands of pairs crowd out all others
+ENOUGH = 200  # of these, answered in words as the published sets are: then rows answered by a letter are left out
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
 # The rows of each language, then of all; of translations also of those from and into English.
 PARTS = contrast.unions("language", {
@@ -64,8 +65,9 @@ def pools(profile: str, frames, languages: list[str], source: str, made: bool, l
 
     English is Alpaca's seed tasks, which are few, and what is derived from the corpus (`frames`: documents, pairs, dialogues,
     items), or with the source `hub` Alpaca itself; others are MultiAlpaca as released, with `made` what chapter 10 wrote, and
-    of the corpus's own language its derived instructions, translations apart, since no set shall be taught a task of the test.
-    Where the published files are not at hand, other languages are the corpus's dialogues. Rows of more than `longest`
+    of the corpus's own language its derived instructions. Of what is derived translations are left out, since no set shall be
+    taught a task of the test, and what is answered by a letter, where there is ENOUGH else. Where the published files are not
+    at hand, other languages are the corpus's dialogues. Rows of more than `longest`
     characters are left out. Raises ValueError for a language without rows, though not where its file is what lacks.
     """
     lacking = assets.absent(selfinstruct.SEEDS, selfinstruct.RELEASED)
@@ -94,7 +96,9 @@ def _pool(profile: str, frames, code: str, source: str, made: bool, longest: int
     if code not in (learned, "en"):
         return _rows([*tasks, *(selfinstruct.spoken(frames[2], code) if lacking else [])], code)
     rows, _ = prompts.instructions(*frames, learned, 2 * DERIVED, DERIVED, longest, seed)
-    return pandas.concat([_rows(tasks, code), rows[(rows["language"] == code) & (rows["task"] != "translation")]])
+    rows = rows[(rows["language"] == code) & (rows["task"] != "translation")]
+    worded = rows[rows["task"].isin(list(prompts.PHRASES))]
+    return pandas.concat([_rows(tasks, code), worded if len(worded) >= ENOUGH else rows])
 
 
 def written(profile: str, language: str) -> Path:

@@ -141,16 +141,14 @@ class Budget(NamedTuple):
     longest: int = 240
 
 
-def train(folder: Path, base: str, frames, language: str, budget: Budget, settings: training.Settings, longest: int,
-          style: str) -> dict[str, Path]:
+def train(folder: Path, base: str, start: Path, frames, language: str, budget: Budget, settings: training.Settings,
+          longest: int, style: str) -> dict[str, Path]:
     """The stages base, pretrained, aligned and instructed of a base, each from the one before: stage → folder.
 
-    They are written to a folder of the base's name in `folder`. `frames` are the corpus's documents, pairs, dialogues
-    and items; every base gets the same texts, in bytes, mixed as in the chapters of these stages. `longest` is that of
-    an instruction in tokens.
+    They are written to `folder`; the first text is read by `start`, the base `extended`. `frames` are the corpus's documents,
+    pairs, dialogues and items; every base gets the same texts, in bytes, mixed as in the chapters of these stages. `longest`
+    is that of an instruction in tokens.
     """
-    folder = folder / Path(base).name
-    start = _extended(folder / "extended", base, frames, language, budget.pieces, settings.seed)
     found, streams = {"base": folders.base(base)}, bilingual.streams(*frames[:2], language)
     pair_share = budget.pair_share * ("pairs" in streams)
     replay = budget.replay * ("en" in streams)
@@ -261,7 +259,7 @@ def cost(record, run: Run, result: dict):
                          for row in result["log"]])
 
 
-def _extended(folder: Path, base: str, frames, language: str, pieces: int, seed: int) -> Path:
+def extended(folder: Path, base: str, frames, language: str, pieces: int, seed: int) -> Path:
     """The base with new pieces learned on the training text; the base itself when none are wanted."""
     if pieces == 0:
         return folders.base(base)

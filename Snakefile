@@ -52,6 +52,7 @@ else:
                 run.inputs(PROFILE, chapter),
             output:
                 run.record(PROFILE, chapter),
+            priority: 100 - int(chapter[:2])  # in the order of a reader
             threads: 1 if PROFILE in run.SIDE_BY_SIDE else workflow.cores or 1
             params:
                 root=shlex.quote(workflow.basedir),

@@ -77,7 +77,7 @@ def test_temperature_evens_out():
     (lambda: schedule.constant({"en": 0.5}), "add up to 0.500"),
     (lambda: schedule.named("stepwise", [0.3, 0.4, 0.6], [0.8, 0.2], {"fa": 1}), "rise from 0"),
     (lambda: schedule.named("stepwise", [0.3, 0.6], [], {"fa": 1}), "needs 1 levels"),
-    (lambda: schedule.named("zigzag", [0.3], [], {"fa": 1}), "choose one of constant, stepwise, ramp")])
+    (lambda: schedule.named("zigzag", [0.3], [], {"fa": 1}), "choose one of stepwise, ramp")])
 def test_wrong_schedules_are_told(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -499,8 +499,9 @@ def note(record: records.Record, ledger: list[dict], frames: Frames, found: Fram
 
 def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas.DataFrame):
     """Documents, characters, words and licence of each source, and how long its texts are."""
-    rows = rows[["source", "language"]].assign(characters=rows["text"].str.len(), zwnj=rows["text"].str.count(text.ZWNJ),
-                                               words=[len(found) for found in pool.each(text.words, rows["text"], "words")])
+    words = list(itertools.chain.from_iterable(pool.batches(_words, rows["text"], "words")))
+    rows = rows[["source", "language"]].assign(characters=rows["text"].str.len(), words=words,
+                                               zwnj=rows["text"].str.count(text.ZWNJ))
     for (source, language), part in rows.groupby(["source", "language"]):
         labels = {"source": source, "language": language}
         written = (documents["source"] == source) & (documents["language"] == language)
@@ -514,3 +515,8 @@ def _note_text(record: records.Record, rows: pandas.DataFrame, documents: pandas
         counts, edges = numpy.histogram(part["characters"], bins=numpy.geomspace(10, 5000, 19).round())
         record.rows("lengths", [{**labels, "low": low, "high": high, "texts": int(count)}
                                 for low, high, count in zip(edges, edges[1:], counts)])
+
+
+def _words(texts: list[str]) -> list[int]:
+    """How many words each text has."""
+    return [len(text.words(string)) for string in texts]

@@ -11,7 +11,7 @@ import numpy
 import pandas
 
 WINDOW = 100  # blocks over which a plan keeps to its shares
-KINDS = ("constant", "stepwise", "ramp")
+KINDS = ("stepwise", "ramp")
 Shares = dict[str, float]
 
 
@@ -46,13 +46,13 @@ def constant(shares: Shares) -> Schedule:
 def named(kind: str, levels: list[float], boundaries: list[float], division: Shares) -> Schedule:
     """A schedule from plain values: `levels` are the shares of all streams in `division` together, `en` has the rest.
 
-    `constant` has one level; `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes
-    straight from level to level, at 0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and
-    0.6 with the boundary at 541 of 638 billion tokens. Raises ValueError for another number of levels, and as `constant`.
+    `stepwise` changes levels at the boundaries (one level more than boundaries); `ramp` goes straight from level to level, at
+    0, the boundaries and 1 (two more). PolyLM (arXiv 2307.06018) is stepwise, 0.3 and 0.6 with the boundary at 541 of 638
+    billion tokens. Raises ValueError for another number of levels, and as `constant`.
     """
     if kind not in KINDS:
         raise ValueError(f"Schedule {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
-    starts = [0.0, *(boundaries if kind != "constant" else []), *([1.0] if kind == "ramp" else [])]
+    starts = [0.0, *boundaries, *([1.0] if kind == "ramp" else [])]
     if len(levels) != len(starts):
         raise ValueError(f"A {kind} schedule with boundaries {boundaries} needs {len(starts)} levels, and there are "
                          f"{len(levels)}: {levels}.")

@@ -1,5 +1,4 @@
 """Work on many rows, batch by batch, in as many processes as there are cores once there is much of it."""
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -32,12 +31,3 @@ def batches(function: Callable[[list], object], rows: Iterable, title: str, size
     parts = tqdm(itertools.chain([part], parts), title, unit=f" × {size} rows", disable=None)
     yield from joblib.Parallel(cores(), return_as="generator", batch_size=1)(joblib.delayed(function)(part) for part in parts)
     machine.trim()
-
-
-def each(function: Callable, rows: Iterable, title: str) -> Iterator:
-    """`function` of each row, in their order, by `batches`."""
-    return itertools.chain.from_iterable(batches(functools.partial(_each, function), rows, title))
-
-
-def _each(function: Callable, rows: list) -> list:
-    return list(map(function, rows))

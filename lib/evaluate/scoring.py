@@ -19,7 +19,6 @@ from lib.data import prompts, text
 NAMED = regex.compile(r"^(?:the )?(?:correct |right )?(?:option|answer|choice|label|گزینه|پاسخ|جواب)ی?"
                       r"(?: ?(?:درست|صحیح))?(?: is|:| است)?\s+")
 EDGES = regex.compile(r"^[\p{P}\p{S}\s]+|[\p{P}\p{S}\s]+$")
-WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 ARTICLES = {"en": {"a", "an", "the"}}
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
@@ -146,7 +145,7 @@ def _plain(value, language: str) -> str:
 
 def _tokens(value, language: str, parted: bool) -> list[str]:
     """Folded words; a ZWNJ parts them or is nothing, for people leave it out both ways."""
-    return WORD.findall(_plain(str(value).replace(text.ZWNJ, " ") if parted else value, language))
+    return text.SIGNS.findall(_plain(str(value).replace(text.ZWNJ, " ") if parted else value, language))
 
 
 def _readings(answer: str, references: list[str], language: str):

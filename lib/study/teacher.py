@@ -20,7 +20,7 @@ import httpx2
 import openai
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from lib.data import prompts as turns
 from lib.engine import machine, params
@@ -186,8 +186,7 @@ class Local(Teacher):
         (model, tokenizer), began = self._loaded, time.perf_counter()
         inputs = padded(tokenizer, encoded(tokenizer, texts, bool(tokenizer.chat_template))).to(model.device)
         ends = folders.ends(model, tokenizer)
-        settings = GenerationConfig(max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends,
-                                    pad_token_id=tokenizer.pad_token_id)
+        settings = folders.generation(model, tokenizer, self.max_new_tokens)
         drawn = [_Draw(self.temperature, self.seed, texts)] if self.temperature else []
         output = model.generate(**inputs, generation_config=settings, logits_processor=LogitsProcessorList(drawn))
         seconds = (time.perf_counter() - began) / len(texts)

@@ -116,7 +116,7 @@ def record(scores, output):
 def test_the_budget_counts_tokens_by_stream_and_leaves_the_papers_blank(record):
     frame, reading = exhibits.TABLES["P2-T2"].build("test")
     assert frame.loc[0, ["fa text", "pairs", "en replay", "their tokens"]].tolist() == [60, 30, 10, 50]
-    assert frame.loc[0, "paper"] == "not reported" and "150 tokens, 30 of them translation pairs" in reading
+    assert frame.loc[0, "paper"] == "not reported" and "100 tokens of text, 30 of them translation pairs" in reading
 
 
 def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
@@ -134,7 +134,7 @@ def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
     assert "no kernel" in frame.loc["int8", "remark"] and "1 formats not run" in reading and "nf4 50.0" in reading
     _, data, reading = exhibits.FIGURES["P2-F2"].build("test")
     ours = data[data["of"] == "ours"]
-    assert ours["size"].tolist() == [20] and ours["value"].tolist() == [50] and "nf4 takes 20 %" in reading
+    assert ours["size"].tolist() == [40] and ours["value"].tolist() == [50] and "nf4 takes 40 %" in reading
     assert "28 % and costs 3.7 points" in reading
 
 

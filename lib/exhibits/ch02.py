@@ -46,7 +46,7 @@ def _tokenizers_reading(found: pandas.DataFrame) -> str:
         rows = rows.set_index("arm")["value"]
         shares = [f"{arm} {rows[arm]:.0%}" for arm in TOKENIZERS if arm in rows]
         parts += [f"{title}: {', '.join(shares)}"] * bool(shares)
-    compared = f"; at size {shared}, {'; '.join(parts)}" if parts else ""
+    compared = f"; where {shared} are asked for, {'; '.join(parts)}" if parts else ""
     return (f"{after['size']} pieces of continued BPE take {before['value']:.2f} {before['unit'].replace('/', ' a ')} to "
             f"{after['value']:.2f} (n = {after['n']} documents){compared}.")
 
@@ -111,4 +111,5 @@ def compression(profile: str):
     panel.set(xlabel="bytes a token, base = 1", ylabel="language")
     gain = [f"{row.language} {row.value:.2f}×" for row in found[found["low"] > 1][::-1].itertuples()]
     return drawing, found[["language", "value", "low", "high", "n"]], (
-        f"{len(gain)} of {len(found)} languages get shorter: {', '.join(gain)} (n = {found['n'].max()} items each).")
+        f"Texts of {len(gain)} of {len(found)} languages get shorter: {', '.join(gain)} (n = {found['n'].max()} items each, "
+        "the same in every language).")

@@ -13,7 +13,7 @@ FILES = ("parsinlu",)
 # The names that the papers' tables use for ParsiNLU's parts.
 PARTS = {"literature": "MCQ literature", "common knowledge": "MCQ common knowledge",
          "math & logic": "MCQ math and logic"}
-READING = {"f1": "reading comprehension F1 %", "exact_match": "reading comprehension EM %"}
+READING = {"f1": "{read} F1 %", "exact_match": "{read} EM %"}
 ENCODINGS = {"retrieval": "retrieval {task} %", "spearman": "ρ×100 {language}",
              "paraphrase_auc": "paraphrase AUC×100 {language}"}
 PRECISION = {"accuracy": "accuracy %", "accuracy_difference": "Δ accuracy", "margin_difference": "Δ margin",
@@ -70,9 +70,10 @@ def phase_budget(profile: str):
     frame = mean.set_axis(list(columns), axis=1).round().astype(int).reset_index()
     paper = reported("P2-T2").query("value.notna()").groupby("item")["printed"].agg(", ".join)
     frame["paper"] = [paper.get(f"phase {phase}", "not reported") for phase in frame["phase"]]
-    total = frame[[f"{language} text", "pairs", "en replay", "their tokens"]].to_numpy().sum()
-    return frame, (f"All phases read {total:,} tokens, {frame['pairs'].sum():,} of them translation pairs, in "
-                   f"blocks and {frame['examples'].sum()} instruction examples; the paper gives no budget by phase.")
+    text = frame[[f"{language} text", "pairs", "en replay"]].to_numpy().sum()
+    return frame, (f"All phases read {text:,} tokens of text, {frame['pairs'].sum():,} of them translation pairs, and "
+                   f"{frame['their tokens'].sum():,} in {frame['examples'].sum()} instruction examples; the paper gives no "
+                   "budget by phase.")
 
 
 @table("P2-T3", CHAPTER, "Perplexity of every state, and bits per byte, which compare across vocabularies")
@@ -83,21 +84,23 @@ def phase_perplexity(profile: str):
     changes = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna() and phase != 'all'")
     changes = corrected(changes.drop_duplicates(["phase", "stage", "language"]))
     found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
-        cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"])])
+        cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"] + ", p by Holm")])
     frame = wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell")
     found = measured(profile, CHAPTER, "bits_per_byte_difference")
     tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
     return frame, (
-        f"Instruction tuning changes bits per byte by {listed(tuned, '{language}')}, mean over the phases, and all phases "
-        f"together by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired; perplexity per token "
-        "does not compare base and extended; demonstration scale).")
+        f"A phase's instructions change bits per byte by {listed(tuned, '{language}')} on average, and all phases together, "
+        f"against the extended model, by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired; "
+        "demonstration scale).")
 
 
 @table("P2-T4", CHAPTER, "Questions in the learned language", FILES)
 def questions(profile: str):
     """A row a model: choice by category and reading comprehension; GPT-3.5 and the paper's models as context."""
     found = measured(profile, CHAPTER, "accuracy", *READING).query("stage.notna()")
-    heading = [READING.get(metric, f"{PARTS.get(category, category)} %")
+    own = "parsinlu" in records.lacking(profile, CHAPTER) or (found["language"] != "fa").any()
+    read = "numbered lines" if own else "reading comprehension"
+    heading = [READING.get(metric, f"{PARTS.get(category, category)} %").format(read=read)
                for metric, category in zip(found["metric"], found["category"])]
     ours = found.assign(model=found["stage"], cell=cells(found), heading=heading, **{"from": "here"})
     known = _theirs("P2-T4")
@@ -111,14 +114,14 @@ def questions(profile: str):
 def _questions_reading(profile: str, found: pandas.DataFrame) -> str:
     accuracy = found[found["metric"] == "accuracy"]
     if accuracy.empty:
-        return "There was nothing to ask, so nothing of ours stands here. The other rows are what papers report."
+        return "There was nothing to ask, so nothing of ours stands here; the other rows are what papers report."
     chance = noted(profile, CHAPTER, "question_chance").groupby("category")["value"].first()
     above = accuracy[accuracy["low"] > accuracy["category"].map(chance).fillna(0.25).astype(float)]
-    mean = accuracy.groupby("stage", sort=False)["value"].mean()
-    parts = ", ".join(f"{stage} {100 * value:.1f} %" for stage, value in mean.items())
-    return (f"Mean accuracy {parts}; {len(above)} of {len(accuracy)} scores lie above chance with their "
+    right = accuracy.assign(right=accuracy["value"] * accuracy["n"]).groupby("stage", sort=False)[["right", "n"]].sum()
+    parts = ", ".join(f"{row.Index} {row.right:.0f} of {row.n}" for row in right.itertuples())
+    return (f"Questions answered right: {parts}; {len(above)} of {len(accuracy)} scores lie above chance with their "
             f"whole interval (n = {span(accuracy['n'])} questions a category); the other rows are what papers report, "
-            "on other samples; demonstration scale.")
+            "on other questions; demonstration scale.")
 
 
 @table("P2-T5", CHAPTER, "Translation in both directions")
@@ -130,15 +133,16 @@ def phase_translations(profile: str):
     theirs = pandas.DataFrame({"model": known["model"], "direction": known["language"], "measure": known["quantity"],
                                "value": known["printed"], "n": "", "from": known["from"]})
     change = measured(profile, CHAPTER, "chrf_difference").query("stage.notna()")
+    change = change[change["stage"] == found["stage"].iloc[-1]] if len(change) else change
     said = "One model was scored"
     if len(change):
-        said = f"chrF++ of {found['stage'].iloc[-1]} against {found['stage'].iloc[0]}: {listed(change, '{task}')}"
+        said = f"chrF++ of {found['stage'].iloc[-1]} minus that of {found['stage'].iloc[0]}: {listed(change, '{task}')}"
     said = f"{said} (n = {span(found['n'])} sentences, paired)" if len(found) else params.lack("pairs").rstrip(".")
     return pandas.concat([ours.astype(object), theirs], ignore_index=True), (
         f"{said}; chrF++, BLEU and COMET are different scales, and the papers' texts are others; demonstration scale.")
 
 
-@table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder", FILES)
+@table("P2-T6", CHAPTER, "Sentence embeddings beside an outside encoder")
 def sentence_embeddings(profile: str):
     """A row an encoder: retrieval both ways, agreement with the outside encoder's English ranking, paraphrases."""
     found = need(measured(profile, CHAPTER, *ENCODINGS).query("encoder.notna()"), "pairs")
@@ -149,9 +153,11 @@ def sentence_embeddings(profile: str):
     retrieval = found[found["metric"] == "retrieval"]
     mean = (100 * retrieval.groupby("encoder", sort=False)["value"].mean()).round(1)
     parts = ", ".join(f"{name} {value} %" for name, value in mean.items())
+    judged = (found["metric"] == "paraphrase_auc").any()
     return frame, (f"Retrieval, mean of both directions: {parts} (n = {span(retrieval['n'])} pairs, chance "
                    f"{100 / retrieval['n'].iloc[0]:.1f} %); ρ is agreement with the outside encoder on English, not with "
-                   "people, and paraphrase 50 is chance (demonstration scale).")
+                   f"people; {'paraphrase 50 is chance' if judged else 'paraphrases, which ParsiNLU has, were not judged'} "
+                   "(demonstration scale).")
 
 
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
@@ -164,10 +170,12 @@ def transfer(profile: str):
     shown = pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
                            changes.assign(cell=cells(changes, changes["p"]), heading="Δ " + changes["language"])])
     frame = wide(shown, ["trained_on"], "heading", "cell")
-    across = changes[(changes["trained_on"] != changes["language"]) & (changes["trained_on"] != "both")]
+    own = changes["trained_on"] == changes["language"]
+    across, learned = changes[~own & (changes["trained_on"] != "both")], (changes.loc[own, "low"] > 0).any()
     return frame.rename(columns={"trained_on": "tuned on"}), (
-        f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points "
-        f"(n = {span(changes['n'])} questions, paired); each language has as many training examples; demonstration scale.")
+        f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points; in the language "
+        f"tuned on {listed(changes[own], '{language}')}{'' if learned else ', so that nothing is shown to be learned'} (n ="
+        f" {span(changes['n'])} questions, paired; every tuning has as many examples in all; demonstration scale).")
 
 
 def _theirs(exhibit: str) -> pandas.DataFrame:
@@ -207,11 +215,13 @@ def perplexity_by_phase(profile: str):
 
 @figure("P2-F2", CHAPTER, "Accuracy against size on disk by number format", ("parsinlu",))
 def accuracy_by_size(profile: str):
-    """Change of accuracy and share of the size against the widest format: ours paired, the paper's hollow, without interval."""
+    """Change of accuracy against the widest format, and size as a share of the weights in 16 bits: ours paired, the paper's
+    hollow, without interval."""
     sizes = noted(profile, CHAPTER, "size").set_index("precision")["value"].astype(float)
     changes, theirs = measured(profile, CHAPTER, "accuracy_difference").query("precision.notna()"), _paper_sizes()
     need([*changes.index, *theirs.index])
-    ours = changes.assign(size=100 * changes["precision"].map(sizes).astype(float) / sizes.max(), of="ours")
+    whole = sizes.get("bf16", sizes.get("fp32", 2 * sizes.max()) / 2)
+    ours = changes.assign(size=100 * changes["precision"].map(sizes).astype(float) / whole, of="ours")
     drawing, panel = axes()
     for kind, rows in ours.groupby("precision", sort=False):
         errorbars(panel, rows["size"], rows, color=PALETTE[FORMATS.index(kind)], label=f"{kind}, ours")
@@ -220,8 +230,8 @@ def accuracy_by_size(profile: str):
                    label=f"{row.precision}, paper")
     level(panel, 0)
     counts = f", n = {span(ours['n'])} questions" if len(ours) else ""
-    panel.set(xlabel="size on disk (% of the widest format's)", ylabel="change of accuracy (points)", title=f"paired{counts}",
-              xlim=(0, 110))
+    panel.set(xlabel="size on disk (% of the weights in 16 bits)", ylabel="change of accuracy (points)",
+              title=f"paired{counts}", xlim=(0, max(110, 1.1 * ours["size"].max()) if len(ours) else 110))
     legend(drawing, ncols=3)
     frame = pandas.concat([printed(ours), theirs])[["of", "precision", "size", "n", "value", "low", "high"]]
     return drawing, frame, _sizes_reading(ours, theirs)
@@ -233,7 +243,7 @@ def _sizes_reading(ours: pandas.DataFrame, theirs: pandas.DataFrame) -> str:
     if ours.empty:
         return f"No accuracy of ours was compared; {paper}."
     small = ours.loc[ours["size"].idxmin()]
-    return (f"{small['precision']} takes {small['size']:.0f} % of the widest format's space and changes accuracy by "
+    return (f"{small['precision']} takes {small['size']:.0f} % of the space of 16 bits and changes accuracy by "
             f"{interval(small)} points (n = {small['n']} questions, paired); {paper} (demonstration scale).")
 
 

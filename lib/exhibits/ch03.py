@@ -5,7 +5,7 @@ from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
 from lib.exhibits.panels import GREY, PALETTE, axes, level, names
-from lib.exhibits.units import listed, span
+from lib.exhibits.units import behind, listed, span
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -54,10 +54,11 @@ def pretraining_loss(profile: str):
     drawing.legend(loc="outside lower center", ncols=3)
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
     name = frame["arm"].iloc[0]
-    first, seeds = frame[frame["arm"] == name], rows.loc[rows["arm"] == name, "seed"].nunique()
-    return drawing, frame, (f"Training loss of the arm {name} goes from {first['smooth'].iloc[0]:.2f} to "
-                            f"{first['smooth'].iloc[-1]:.2f} bits/byte of its mixture (trainings {seeds}; on what is "
-                            "trained, so no test).")
+    curve, seeds = frame.loc[frame["arm"] == name, "bits_per_byte"], rows.loc[rows["arm"] == name, "seed"].nunique()
+    tenth = max(1, len(curve) // 10)
+    return drawing, frame, (f"Training loss of the arm {name} is {curve[:tenth].mean():.2f} bits/byte of its mixture in the "
+                            f"first tenth of its run and {curve[-tenth:].mean():.2f} in the last (trainings {seeds}; on what "
+                            "is trained, so no test).")
 
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")
@@ -80,11 +81,12 @@ def gain_and_loss(profile: str):
     panel.margins(x=0.25)
     names(panel, {"base": (0, 0), **places})
     best = wide["value", language].idxmin()
-    own = found[found["arm"] == best]
-    trained = f"trainings {span(own['trainings'])}" if own["trainings"].notna().all() else "intervals over texts alone"
+    own, english = (found[(found["arm"] == best) & (found["language"] == code)] for code in (language, "en"))
+    gained = own.assign(value=-own["value"], low=-own["high"], high=-own["low"])
     return drawing, _flat(wide), (
-        f"Most is gained by {best}, against the base {listed(own, '{language}')} bits/byte, less is better (n = "
-        f"{span(own['n'])} texts, {trained}; demonstration scale).")
+        f"{best} gains most against the base: {listed(gained, '{language}')} bits/byte; English changes by "
+        f"{listed(english, '').strip()}, above 0 is worse (n = {span(own['n'])} and {span(english['n'])} texts"
+        f"{behind(own)}; demonstration scale).")
 
 
 @figure("C03-F2", CHAPTER, "An adapter added in part: what the language gains against what English loses")

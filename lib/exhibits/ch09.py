@@ -7,7 +7,7 @@ from lib.engine import records
 from lib.exhibits.base import figure, measured, need, noted, reported, table
 from lib.exhibits.differences import corrected
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points
-from lib.exhibits.units import listed, span
+from lib.exhibits.units import behind, listed, span
 
 CHAPTER = "09_curriculum"
 OTHERS = "non-English"
@@ -27,9 +27,11 @@ def sources_by_stage(profile: str):
     theirs = paper.pivot(index="source", columns="stage", values="value").loc[paper["source"].unique()].reset_index()
     frame = pandas.concat([theirs.assign(of="PolyLM"), _shares(ours, "source").assign(of="here").reset_index()])
     web = theirs[theirs["source"].isin(["mC4", "CC-100"])].sum(numeric_only=True)
+    mine = frame[frame["of"] == "here"].iloc[0]
+    shares = [f"{share:.0f}" for share in mine.filter(like="stage").iloc[[0, -1]]]
     return frame[["of", *frame.columns.drop("of")]], (
-        f"PolyLM's web text shrinks from {web.iloc[0]:.0f} to {web.iloc[1]:.0f} % for better sources; here the sources stay "
-        f"and the languages change, {frame[frame['of'] == 'here']['source'].iloc[0]} gives most "
+        f"PolyLM's web text shrinks from {web.iloc[0]:.0f} to {web.iloc[1]:.0f} % for better sources; here a source's share "
+        f"moves with its languages: {mine['source']}, which gives most, goes from {shares[0]} to {shares[1]} % "
         f"({ours['value'].sum():,.0f} tokens in all).")
 
 
@@ -45,8 +47,9 @@ def languages_by_tokens(profile: str):
     frame = frame.assign(**{"PolyLM B tokens": paper["tokens"], "PolyLM %": paper["share"]})
     both = frame.dropna(subset=["here %", "PolyLM %"]).drop("en", errors="ignore")
     ends = both[["here %", "PolyLM %"]].agg(["min", "max"])
-    spread = (f", with {ends['here %']['min']:.1f} to {ends['here %']['max']:.1f} % against {ends['PolyLM %']['min']:.2f} to "
-              f"{ends['PolyLM %']['max']:.2f} %") if len(both) else ""
+    mine = " to ".join(dict.fromkeys(f"{share:.1f}" for share in ends["here %"]))
+    theirs = " to ".join(f"{share:.2f}" for share in ends["PolyLM %"])
+    spread = f", with {mine} % of the text against {theirs} %" if len(both) else ""
     return frame.rename_axis("language").reset_index(), (
         f"English is {frame.loc['en', 'here %']:.0f} % here and {frame.loc['en', 'PolyLM %']:.0f} % in the paper; "
         f"{len(both)} of its other languages are here too{spread}.")
@@ -85,9 +88,9 @@ def schedule(profile: str):
     panel.set(xlabel="tokens seen", ylabel="non-English share (%)", ylim=(0, 100), xlim=(0, None))
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.legend(loc="upper left")
-    gap = 100 * (frame["planned"] - frame["realised"]).abs().max()
     ends = frame[frame["arm"] == max(frame["arm"], key=lambda arm: arm.startswith("curriculum"))]
     first, last = 100 * ends["realised"].iloc[[0, -1]]
+    gap = 100 * (ends["planned"] - ends["realised"]).abs().max()
     return drawing, frame, (f"In {ends['arm'].iloc[0]} the realised share goes from {first:.0f} to {last:.0f} %, at "
                             f"most {gap:.1f} points from the plan in windows of {frame['window'].iloc[0]} blocks; "
                             f"PolyLM goes from {paper['value'].min():.0f} to {paper['value'].max():.0f} %.")
@@ -123,7 +126,7 @@ def effects_by_language(profile: str):
     whole = found[(found["metric"] == "bits_per_byte_effect") & (found["language"] == OTHERS)]
     return drawing, frame[["metric", "what", "arm", "effect", "language", "n", "value", "low", "high", "unit", "p", "holm"]], (
         f"On as many tokens, mean over the languages that are not English: {listed(whole, '{effect}')} bits/byte (less is "
-        f"better; n = {span(found['n'])} texts a language, paired; demonstration scale).")
+        f"better; n = {span(found['n'])} texts a language{behind(whole)}, paired; demonstration scale).")
 
 
 @figure("P3-F2", CHAPTER, "Runs that hold and that spike, what meets a spike, and number formats")
@@ -198,4 +201,4 @@ def _stability_reading(profile: str, frame: pandas.DataFrame, ends: pandas.DataF
     formats = set(frame.loc[frame["precision"] != "fp32", "run"])
     changes = changes[changes["run"].isin(formats) & ~changes["against"].isin(formats)]
     parts += [f"against fp32 {listed(changes, 'at rate {run}')} bits/byte"] * bool(len(changes))
-    return f"{'; '.join(parts)} (n = {span(ends['n'])} texts; a toy from scratch, demonstration scale)."
+    return f"{'; '.join(parts)} (n = {span(ends['n'])} texts{behind(changes)}; a toy from scratch, demonstration scale)."

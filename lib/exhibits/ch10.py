@@ -30,7 +30,7 @@ def dataset_card(profile: str):
     columns = ["set", "language", "made from", "tasks", "paper's tasks", PRINTED, OURS, "empty inputs", "empty %",
                "duplicates", "instruction", "input", "output"]
     frame = pandas.DataFrame([*rows, *more], columns=columns, dtype=object)
-    frame.attrs["printed"] = [name for name in columns if name != "duplicates"]
+    frame.attrs["printed"] = [name for name in columns if name != "duplicates" and frame[name].notna().any()]
     return frame.fillna(""), _card_reading(frame)
 
 
@@ -75,6 +75,7 @@ def survival(profile: str):
         errorbars(left, line["before"], line, fmt=f"{MARKERS[place % 8]}-", color=PALETTE[place % len(PALETTE)],
                   label=f"{code} ({made.loc[made['language'] == code, 'value'].sum():.0f})")
     left.set(xlabel="tasks before checking, all rounds so far", ylabel="tasks that survive (%)", ylim=(-3, 103))
+    left.xaxis.get_major_locator().set_params(integer=True)
     reasons = _reasons(facts)
     if len(reasons):
         _bars(right, reasons)
@@ -113,5 +114,5 @@ def _survival_reading(profile: str, reasons: pandas.DataFrame) -> str:
         return "No task was generated, so no share stands here; the paper draws its shares without printing them."
     counts = reasons[reasons["set"] == "generated"].groupby("reason")["rejected"].sum()
     common = f", most often rejected as {counts.idxmax()}" if counts.sum() else ""
-    return (f"Of the tasks generated here survive at most {made}{common}"
-            f"{f'; of the released ones at least {known}' if known else ''} (demonstration scale).")
+    return (f"Of the tasks generated here at most {made} survive{common}"
+            f"{f'; of the released ones at least {known} do' if known else ''} (demonstration scale).")

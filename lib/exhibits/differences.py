@@ -3,7 +3,7 @@ import pandas
 
 from lib.engine import statistics
 from lib.exhibits.base import need
-from lib.exhibits.units import LEAST, cells, in_print, interval, p_value, span
+from lib.exhibits.units import LEAST, behind, cells, in_print, interval, p_value, span
 
 
 def differences(found: pandas.DataFrame, keys: dict[str, str], lead: str = "", told: str = "", pooled: str = "",
@@ -42,11 +42,10 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
     clearest = shown["p"].astype(float).fillna(1).to_numpy().argmin() if len(shown) else 0
     ends = f"{names[clearest]} {interval(shown.iloc[clearest])}".strip() if len(shown) else ""
-    tested, trainings = found[(found["n"] >= LEAST) & found["holm"].notna()], found["trainings"].dropna().astype(int)
-    told = f", trainings {span(trainings)}" if len(trainings) else ""
+    tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
     return (f"{f'{lead} {ends}{unit}{among}; ' if ends else ''}"
             f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
-            f"correction (n = {span(found['n'])} {of}{told}, paired; demonstration scale).")
+            f"correction (n = {span(found['n'])} {of}{behind(found)}, paired; demonstration scale).")
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:

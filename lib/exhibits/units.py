@@ -51,6 +51,12 @@ def wide(found: pandas.DataFrame, keys: list[str], column: str, cell: str = "") 
     return found[keys].drop_duplicates().join(frame, on=keys).reset_index(drop=True)
 
 
+def behind(found: pandas.DataFrame) -> str:
+    """`, trainings 3`: how many trainings stand behind the rows; empty for rows from before these were counted."""
+    trainings = found["trainings"].dropna().astype(int)
+    return f", trainings {span(trainings)}" if len(trainings) else ""
+
+
 def p_value(p) -> str:
     """`0.012`, or `< 0.001`: a p as it is printed in a table; empty where there is none."""
     return "" if pandas.isna(p) else "< 0.001" if p < 0.0005 else f"{p:.3f}"

@@ -24,20 +24,22 @@ def retrieval_by_layer(profile: str):
         panel.set(xlabel="layer (0: embeddings)", title=task.replace("english", "English"), ylim=(0, None))
     panels[0][0].set_ylabel("accuracy@1 (%)")
     legend(drawing, loc="outside upper center", ncols=frame["arm"].nunique())
-    return drawing, frame, _retrieval_reading(profile, frame.loc[frame["value"].idxmax()])
+    return drawing, frame, _retrieval_reading(profile, frame[frame["layer"] == frame["layer"].max() // 2])
 
 
-def _retrieval_reading(profile: str, best) -> str:
-    """What the pairs change, the mean over the layers; where no arms are compared the best layer alone."""
+def _retrieval_reading(profile: str, middle) -> str:
+    """What the pairs change, the mean over the layers; and what each arm finds in the middle layer."""
     changes = measured(profile, CHAPTER, "retrieval_accuracy_mean_difference")
     changes = changes.query("arm == 'pairs' and against == 'no-pairs'")
     crossed = measured(profile, CHAPTER, "factorial_retrieval_effect")
     crossed = crossed[crossed["effect"].isin(FROM) & (crossed["size"] == crossed["size"].max())]
     each = "".join(f"; {row['effect']} at {row['size'] / 1000:.0f} kB {interval(row)} points" for row in
                    crossed.to_dict("records"))
-    told = "The best layer finds"
+    shares, n = 100 * middle.groupby("arm", sort=False)["value"].mean(), middle["n"].iloc[0]
+    told = "In"
     if len(changes):
         told = (f"Translation pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} points against as "
-                f"many tokens without (p {p_value(changes.iloc[0]['p'])}); the best layer finds")
-    return (f"{told} {100 * best['value']:.1f} % ({best['arm']}, layer {best['layer']:.0f}) of {best['n']:.0f} held-out pairs, "
-            f"where chance finds {100 / best['n']:.1f} %{each} (demonstration scale).")
+                f"many tokens without (p {p_value(changes.iloc[0]['p'])}); in")
+    found = ", ".join(f"{arm} finds {share:.1f} %" for arm, share in shares.items())
+    return (f"{told} the middle layer ({middle['layer'].iloc[0]:.0f}; both directions) {found} of {n:.0f} held-out pairs, "
+            f"chance {100 / n:.1f} %{each} (demonstration scale).")

@@ -1,6 +1,6 @@
 """Exhibits of instruction tuning."""
 from lib.exhibits.base import measured, renewed, table
-from lib.exhibits.units import listed, printed, span, wide
+from lib.exhibits.units import interval, printed, span, wide
 
 CHAPTER = "05_sft"
 SHARES = ("valid", "right", "repeated", "wrong_language")
@@ -15,11 +15,13 @@ def answers(profile: str):
     """
     found = measured(profile, CHAPTER, *(f"answers_{share}" for share in (*SHARES, "bits_per_byte")))
     found = renewed(found, profile, CHAPTER)
-    whole = found.query("metric == 'answers_valid' and task == 'all'")
+    whole = found.query("metric in ['answers_valid', 'answers_repeated', 'answers_right'] and task == 'all'")
     whole = whole[whole["start"] == whole["start"].iloc[0]]
     shares = found["metric"].str.removeprefix("answers_").str.replace("_", " ") + " %"
     found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    return frame, (f"Valid answers to all tasks, %: {listed(whole, '{language} {moment}')} (n = {span(whole['n'])} answers, "
-                   f"trainings {span(whole['trainings'])}; demonstration scale).")
+    moves = [f"{metric.removeprefix('answers_')}, {code} {' to '.join(map(interval, rows.to_dict('records')))}"
+             for (metric, code), rows in whole.groupby(["metric", "language"], sort=False)]
+    return frame, (f"From before to after, % of answers (right: of choices): {'; '.join(moves)} (n = {span(whole['n'])} "
+                   f"answers, trainings {span(whole['trainings'])}; demonstration scale).")

@@ -46,15 +46,16 @@ def by_language(profile: str):
     frame, ours = frame[[*keys, "n", *mine["model"].unique(), *SYSTEMS]], ours[ours["metric"] == "accuracy"]
     means, single = ours.query(MEAN), ours[~ours["language"].isin(AVERAGES)]
     # The paper's last models stand beside ours; all of its systems, and the tasks that are its alone, are in the CSV.
-    frame.attrs |= {"printed": [*frame.columns[:-len(SYSTEMS)][:10], SYSTEMS[2], SYSTEMS[-1]], "rows": len(sizes)}
+    beside = [name for name in (SYSTEMS[2], SYSTEMS[-1]) if frame[name].head(len(sizes)).ne("").any()]
+    frame.attrs |= {"printed": [*frame.columns[:-len(SYSTEMS)][:10], *beside], "rows": len(sizes)}
     if means.empty:
         return frame, f"No language was asked to choose; {len(sizes)} scores of ours are in words (demonstration scale)."
     above = (single["low"] > single["benchmark"].map(_chances(profile))).sum()
-    best = means.loc[[means["value"].idxmax()]]
+    best = means[means["value"].round(6) == means["value"].max().round(6)]
     return frame, (
-        f"{above} of {len(single)} accuracies of a language lie above chance with their whole interval; the highest mean over "
-        f"the languages is {listed(best, '{model} on {benchmark}')} % (n = {span(means['n'])} items, the same in each; "
-        "demonstration scale).")
+        f"{above} of {len(single)} accuracies (a model in a language) lie above chance with their whole interval; the highest "
+        f"mean over the languages is {listed(best, '{model} on {benchmark}', ' and ')} % (n = {span(means['n'])} items, "
+        "the same in each; demonstration scale).")
 
 
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size", FILES + SETS)
@@ -73,7 +74,7 @@ def instructions(profile: str):
     paper = reported("P3-T6").query("table == 'text' and system == 'PolyLM-MultiAlpaca-13B − PolyLM-Alpaca-13B'")
     said = ", ".join(f"{row.printed} {row.unit} on {row.item}" for row in paper.itertuples())
     columns = ["from", *keys, "n", "en", "multilingual", "difference", "p", "p (Holm)"]
-    return frame[columns], f"{reading.removesuffix('.')}; the paper reports {said} at 13 billion parameters."
+    return frame[columns], f"{reading.removesuffix('.')}; the paper's text speaks of {said} at 13 billion parameters."
 
 
 def _theirs() -> pandas.DataFrame:
@@ -133,7 +134,8 @@ def _reading(found, chance) -> str:
     if choices.empty:
         return f"Translations only (n = {span(found['n'])} sentences); benchmark files were not at hand."
     above = (choices["low"] > choices["benchmark"].map(chance)).sum()
-    best = choices.loc[choices["value"].idxmax()]
+    best = choices[choices["value"].round(6) == choices["value"].max().round(6)]
+    where = ", ".join(best["model"] + " in " + best["language"])
     return (f"{above} of {len(choices)} accuracies lie above chance (dotted) with their whole 95 % interval; the highest "
-            f"is {best['model']} in {best['language']} with {interval(best, 0)} % (n = {span(choices['n'])} items; "
+            f"is {interval(best.iloc[0])} % ({where}; n = {span(choices['n'])} items; "
             "demonstration scale).")

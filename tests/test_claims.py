@@ -11,7 +11,9 @@ COMMITTED = paths.ROOT / "figures" / "full" / "records"
 YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
            "three quarters − the whole adapter, English text",
            "three quarters − the whole adapter, Persian text from outside",
-           "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian"}  # tests that a later run will have first
+           "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
+           "NF4 − whole weights, Persian text"}  # tests that a later run will have first
+LEAD = "lead of the right option"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",
@@ -170,7 +172,7 @@ def test_every_claim_selects_one_metric_of_the_committed_run(monkeypatch):
     monkeypatch.setattr(records, "place", lambda profile, chapter: COMMITTED / f"{chapter}.json")
     found = claims.ledger("full")
     absent = found[found["chapter"].isin([path.stem for path in COMMITTED.glob("*.json")]) & found["value"].isna()]
-    assert set(absent["label"]) <= YOUNGER
+    assert set(absent.loc[~absent["label"].str.contains(LEAD), "label"]) <= YOUNGER
 
 
 def test_the_readmes_results_are_those_of_the_committed_records(monkeypatch):

@@ -18,7 +18,7 @@ from lib.study import exams, factors
 from lib.study.ch12_grid import Run
 from lib.train import training
 
-CHAPTER = grid.CHAPTER
+CHAPTER = "12_rank_and_precision"
 SETTINGS = training.Settings(lora_rank=2, lora_alpha=4, block_length=400, batch_size=1, learning_rate=1e-2)
 EXHIBITS = ["P4-T1", "P4-T2", "P4-T3", "P4-T4", "P4-T5", "C12-T1"]
 FIGURES = ["P4-F1", "P4-F2", "P4-F3", "P4-F4"]

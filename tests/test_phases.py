@@ -121,7 +121,9 @@ def test_the_budget_counts_tokens_by_stream_and_leaves_the_papers_blank(record):
 
 def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
     items = pandas.DataFrame({"item": range(8), "language": "fa", "correct": [1, 0] * 4, "margin": [0.5, -0.5] * 4})
-    phases.note_formats(record, pandas.concat([items.assign(stage="fp32"), items.assign(stage="nf4", correct=1)]))
+    read = pandas.DataFrame({"item": range(4), "language": "fa", "bits": 8.0, "bytes": 4})
+    phases.note_formats(record, pandas.concat([items.assign(stage="fp32"), items.assign(stage="nf4", correct=1)]),
+                        pandas.concat([read.assign(stage="fp32"), read.assign(stage="nf4", bits=9.0)]))
     for kind, size in (("fp32", 500_000_000), ("nf4", 100_000_000)):
         record.metric("tokens_per_second", statistics.Estimate(9.0, 2, 8.0, 10.0), "tokens/s", precision=kind)
         record.fact("size", size, "bytes", precision=kind)
@@ -130,6 +132,7 @@ def test_formats_are_compared_with_the_first_and_a_missing_one_says_why(record):
     frame, reading = exhibits.TABLES["P2-T1"].build("test")
     frame = frame.set_index("format")
     assert frame.loc["nf4", "accuracy %"].startswith("100.0 [") and frame.loc["nf4", "Δ accuracy"].startswith("50.0 [")
+    assert frame.loc["nf4", "Δ bits/byte fa"].startswith("0.250 [0.250, 0.250]")
     assert frame.loc["nf4", "paper Belebele %"] == 70.2 and frame.loc["fp32", "paper GB"] == ""
     assert "no kernel" in frame.loc["int8", "remark"] and "1 formats not run" in reading and "nf4 50.0" in reading
     _, data, reading = exhibits.FIGURES["P2-F2"].build("test")
@@ -164,7 +167,7 @@ def test_translations_and_transfer_become_tables(record):
     assert ours["phase 1", "chrF++"].startswith("100.0") and ours["phase 1", "BLEU"].startswith("100.0")
     assert "fa-en" in reading and "COMET" in set(frame["measure"])
     tested = pandas.concat([pandas.DataFrame({"task": "emoji_mcq", "language": language, "item": range(8), "choices": 4,
-                                              "correct": [stage == language] * 8, "stage": stage, "seed": seed})
+                                              "correct": [stage == language] * 8, "margin": 0.1, "stage": stage, "seed": seed})
                             for stage in ("none", "fa", "en", "both") for language in ("fa", "en") for seed in (0, 1)])
     phases.note_transfer(record, tested)
     frame, reading = exhibits.TABLES["P2-T7"].build("test")

@@ -17,10 +17,12 @@ READING = {"f1": "{read} F1 %", "exact_match": "{read} EM %"}
 ENCODINGS = {"retrieval": "retrieval {task} %", "spearman": "ρ×100 {language}",
              "paraphrase_auc": "paraphrase AUC×100 {language}"}
 PRECISION = {"accuracy": "accuracy %", "accuracy_difference": "Δ accuracy", "margin_difference": "Δ margin",
+             "bits_per_byte_difference": "Δ bits/byte {language}",
              "chrf": "chrF++ {task}", "chrf_difference": "Δ chrF++ {task}", "tokens_per_second": "tokens/s"}
 PAPER = {("accuracy", "fa"): "paper Belebele %", ("COMET", "fa-en"): "paper COMET fa-en",
          ("COMET", "en-fa"): "paper COMET en-fa", ("size", ""): "paper GB", ("speed", ""): "paper tokens/s"}
 FORMATS = ("fp32", "bf16", "int8", "nf4")
+HIDDEN = ("Δ mar", "chrF", "peak", "paper GB", "paper COMET", "paper tokens")  # columns for the CSV alone
 
 
 @table("P2-T1", CHAPTER, "Number formats: what they cost in answers and save in size", FILES)
@@ -39,9 +41,9 @@ def precision_cost(profile: str):
         reason = facts[(facts["precision"] == kind) & (facts["fact"] == "not_run")]["value"]
         row["remark"] = "left out in this profile" if kind not in set(facts["precision"]) else "".join(reason)
     frame = pandas.DataFrame(rows.values(), dtype=object).fillna("")
-    kinds = ("format", "n", "accuracy", "Δ acc", "Δ mar", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
+    kinds = ("format", "n", "accuracy", "Δ acc", "Δ mar", "Δ bits", "chrF", "Δ chrF", "GB", "tokens", "peak", "paper", "remark")
     frame = frame[[name for kind in kinds for name in frame if name.startswith(kind)]]
-    frame.attrs["printed"] = [name for name in frame if not name.startswith(("chrF", "peak", "paper GB", "paper tokens"))]
+    frame.attrs["printed"] = [name for name in frame if not name.startswith(HIDDEN)]
     return frame, _precision_reading(profile, facts, found)
 
 
@@ -86,7 +88,7 @@ def phase_perplexity(profile: str):
     found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
         cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"] + ", p by Holm")])
     frame = wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell")
-    found = measured(profile, CHAPTER, "bits_per_byte_difference")
+    found = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna()")
     tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
     return frame, (
         f"A phase's instructions change bits per byte by {listed(tuned, '{language}')} on average, and all phases together, "
@@ -162,12 +164,10 @@ def sentence_embeddings(profile: str):
 
 @table("P2-T7", CHAPTER, "Transfer: tuned on one language, tested in both")
 def transfer(profile: str):
-    """A row a language tuned on: accuracy by task and language, mean over seeds, and differences from untuned."""
+    """A row a language tuned on: accuracy by task and language, seeds pooled, and differences from untuned."""
     found = need(measured(profile, CHAPTER, "accuracy", "transfer_difference").query("trained_on.notna()"), "transfer")
-    changes = found[found["metric"] == "transfer_difference"]
-    mean = found[found["metric"] == "accuracy"].groupby(["trained_on", "task", "language", "unit"], sort=False)
-    mean = mean[["value", "low", "high"]].mean().reset_index()
-    shown = pandas.concat([mean.assign(cell=cells(mean), heading=mean["task"] + " " + mean["language"] + " %"),
+    changes, scores = (found[found["metric"] == name] for name in ("transfer_difference", "accuracy"))
+    shown = pandas.concat([scores.assign(cell=cells(scores), heading=scores["task"] + " " + scores["language"] + " %"),
                            changes.assign(cell=cells(changes, changes["p"]), heading="Δ " + changes["language"])])
     frame = wide(shown, ["trained_on"], "heading", "cell")
     own = changes["trained_on"] == changes["language"]

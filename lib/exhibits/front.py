@@ -13,7 +13,8 @@ from lib.exhibits import ch02, ch14, claims, lesson
 from lib.exhibits.units import in_print, interval
 
 PROFILE = "full"
-FIVE = ("extension-fertility", "extension-equal-bytes", "lora-forgets-less", "replay-keeps-english", "nf4-costs-little")
+FIVE = ("extension-fertility", "extension-equal-bytes", "lora-forgets-less", "replay-keeps-english",
+        "curriculum-helps-others")
 MARKS = re.compile(r"(?<=<!-- results, by python -m lib.exhibits.front -->\n).*(?=<!-- end of results -->)", re.S)
 LEDGER = f"figures/{PROFILE}/tables/C14-T4_in_words.md"
 

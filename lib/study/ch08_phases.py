@@ -149,11 +149,12 @@ def note_translations(record, translated: pandas.DataFrame, label: str):
     contrast.from_first(record, "chrf_difference", rows, contrast.CHRF_PLUS, ["task"], label)
 
 
-def in_format(record, kind: str, place, rows, sentences, language: str, style: str, max_new_tokens: int,
+def in_format(record, kind: str, place, rows, sentences, texts, language: str, style: str, max_new_tokens: int,
               speed_tokens: int, timed: list[str]):
-    """A model's answers in a number format, (choices, translations), frames with `stage` the format; notes its cost.
+    """A model in a number format: its choices, translations, and bits of `texts`, frames with `stage` the format; notes its
+    cost.
 
-    Both are empty, and the reason is noted, where the machine cannot run the format. `rows` and `sentences` may be
+    All are empty, and the reason is noted, where the machine cannot run the format. `rows` and `sentences` may be
     empty; `timed` are prompts to measure the speed on.
     """
     try:
@@ -161,7 +162,7 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
     except formats.NotAvailable as error:
         print(error)
         record.fact("not_run", str(error), precision=kind)
-        return pandas.DataFrame(), pandas.DataFrame(columns=[*measure.TRANSLATED, "stage"])
+        return pandas.DataFrame(), pandas.DataFrame(columns=[*measure.TRANSLATED, "stage"]), pandas.DataFrame()
     tokenizer = prompts.dress(folders.tokenizer(place), style)
     cost = formats.cost(model, tokenizer, timed, speed_tokens)
     record.metric("tokens_per_second", cost.tokens_per_second, "tokens/s", precision=kind)
@@ -170,16 +171,18 @@ def in_format(record, kind: str, place, rows, sentences, language: str, style: s
     samples = place.parent.parent / "formats" / kind
     choices = harness.score(model, tokenizer, rows, samples, "chat")
     translated = measure.translate(model, tokenizer, sentences, language, "chat", max_new_tokens)
-    return choices.assign(stage=kind), translated.assign(stage=kind)
+    return tuple(frame.assign(stage=kind) for frame in (choices, translated, measure.read(model, tokenizer, texts)))
 
 
-def note_formats(record, choices: pandas.DataFrame):
-    """Accuracy of each format over the same questions, and its paired difference to the first format."""
-    if len(choices):
-        rows = choices.rename(columns={"stage": "precision"})
-        for name, score in (("accuracy", contrast.CORRECT), ("margin", contrast.MARGIN)):
-            contrast.note(record, name, rows, score, ["precision"])
-            contrast.from_first(record, f"{name}_difference", rows, score, [], "precision")
+def note_formats(record, choices: pandas.DataFrame, read: pandas.DataFrame):
+    """Accuracy and margin of each format over the same questions, bits per byte of the same texts by language, and their
+    paired differences to the first format."""
+    for rows, name, score, by in ((choices, "accuracy", contrast.CORRECT, []), (choices, "margin", contrast.MARGIN, []),
+                                  (read, "bits_per_byte", contrast.BITS, ["language"])):
+        if len(rows):
+            rows = rows.rename(columns={"stage": "precision"})
+            contrast.note(record, name, rows, score, ["precision", *by])
+            contrast.from_first(record, f"{name}_difference", rows, score, by, "precision")
 
 
 def transferable(items, language: str, longest: int) -> list[str]:
@@ -205,9 +208,11 @@ def transfer_rows(items, tasks: list[str], language: str, count: int, longest: i
 
 
 def note_transfer(record, answers: pandas.DataFrame):
-    """Accuracy by what was tuned on, task, language and seed; by language also paired differences to no tuning (`none`)."""
+    """Accuracy by what was tuned on, task and language, seeds pooled; by language also paired differences of it and of the
+    margin to no tuning (`none`)."""
     rows = answers.rename(columns={"stage": "trained_on"})
-    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "seed", "task", "language"])
+    contrast.note(record, "accuracy", rows, contrast.CORRECT, ["trained_on", "task", "language"])
     for language, part in rows.groupby("language", sort=False):
         record.fact("chance", (1 / part["choices"]).mean(), "share", part="transfer", language=language)
     contrast.from_first(record, "transfer_difference", rows, contrast.CORRECT, ["language"], "trained_on")
+    contrast.from_first(record, "margin_transfer_difference", rows, contrast.MARGIN, ["language"], "trained_on")

@@ -20,15 +20,15 @@ from lib.study import ch11_multilingual as multilingual
 from lib.study import contrast, exams, tuning
 from lib.train import training
 
-CHAPTER = "12_rank_and_precision"
 KEYS = ["base", "instructions", "rank", "bits"]
 LOWER, OTHERS = "mid and low", "non-English"
 HELD = 0.2  # share of a set's rows that rates are compared on, and not trained on meanwhile
 UNTUNED = "none"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
-MEASURES = {"choice": ["accuracy"], "reading_comprehension": ["f1", "exact_match", "invalid"], "text": ["bits_per_byte"]}
-COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "f1", "exact",
-           "invalid", "hypothesis", "code_length", "bytes"]
+MEASURES = {"choice": ["accuracy", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
+            "text": ["bits_per_byte"]}
+COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "margin", "f1",
+           "exact", "invalid", "hypothesis", "code_length", "bytes"]
 COSTS = {"seconds": "s", "tokens": "tokens", "tokens_per_second": "tokens/s", "peak_memory": "bytes", "memory": "bytes",
          "trainable": "parameters", "total": "parameters", "adapter_size": "bytes", "size": "bytes",
          "kwh": "kWh", "kwh_low": "kWh", "kwh_high": "kWh"}
@@ -213,7 +213,8 @@ def note(record, answers: pandas.DataFrame):
     """Every score by cell, benchmark, and language or level, seeds pooled; chance as a fact."""
     for where, rows in contrast.groups(answers, [*KEYS, "task", "benchmark", PARTS]):
         for name in MEASURES[where["task"]]:
-            contrast.note(record, name, rows, multilingual.SCORES[name], [], **where)
+            if len(contrast.known(rows, multilingual.SHARES.get(name))) == len(rows):
+                contrast.note(record, name, rows, multilingual.SCORES[name], [], **where)
     for where, rows in contrast.groups(answers[answers["task"] == "choice"], ["language", "task", "benchmark"]):
         record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", **where)
 
@@ -277,7 +278,8 @@ def _compare_tuned(record, tuned: pandas.DataFrame, most: pandas.DataFrame):
 
 
 def _differences(record, what: str, before: pandas.DataFrame, after: pandas.DataFrame, /, **labels):
-    """Notes `<measure>_<what>` of each benchmark, language and level: after − before."""
-    for task, name in COMPARED.items():
-        contrast.compare(record, f"{name}_{what}", before, after[after["task"] == task], multilingual.SCORES[name],
+    """Notes `<measure>_<what>` of each benchmark, language and level: after − before; of choices also that of the margin."""
+    for task, name in [*COMPARED.items(), ("choice", "margin")]:
+        a, b = (contrast.known(side, "margin" if name == "margin" else None) for side in (before, after))
+        contrast.compare(record, f"{name}_{what}", a, b[b["task"] == task], multilingual.SCORES[name],
                          ["task", "benchmark", PARTS], **labels)

@@ -144,7 +144,7 @@ def test_the_margin_is_what_the_question_adds_to_the_right_option_over_the_other
     model, row = tiny_model(byte_tokenizer), items.iloc[1]
     scored = harness.score(model, byte_tokenizer, items, tmp_path).set_index("item")
     added = [(continuation_nats(model, byte_tokenizer, "", f" {choice}") - continuation_nats(model, byte_tokenizer, f"{row.question}:", f" {choice}"))
-             / len(choice) / math.log(2) for choice in row.choices]
+             / numpy.mean([len(choice) for choice in row.choices]) / math.log(2) for choice in row.choices]
     assert scored.loc["en1", "margin"] == pytest.approx(added[1] - (added[0] + added[2]) / 2, rel=1e-3)
     # Where nothing is asked, of the sentences themselves.
     pair = pandas.DataFrame([{"id": "a", "task": "word_order", "language": "en", "question": "", "answer": 1,

@@ -130,7 +130,8 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
     for split, part in pairs.groupby("split"):
         if len(part) < 2:
             continue  # a lone pair has no other whose target it could get
-        rows = [{**row, "words": set(text.words(text.key(row["target"])))} for row in part.to_dict("records")]
+        rows = [{**row, "key": text.key(row["english"]), "words": set(text.words(text.key(row["target"])))}
+                for row in part.to_dict("records")]
         rows.sort(key=lambda row: len(row["english"]))
         order = sorted(range(len(rows)), key=lambda place: rows[place]["id"])
         negative = set(order[::2])
@@ -144,7 +145,8 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
 
 
 def _likest(rows: list[dict], place: int) -> str:
-    """Target of the pair of about the same length that shares most words with this one, but is not a near copy."""
-    near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row is not rows[place]]
-    scored = [(likeness.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"]) for row in near]
+    """Target of the pair of about the same length that shares most words with this one, but neither English nor near copy."""
+    near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row["key"] != rows[place]["key"]]
+    scored = [(likeness.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"])
+              for row in near or [rows[place - 1]]]
     return max([entry for entry in scored if entry[0] < 0.6] or scored)[2]

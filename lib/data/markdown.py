@@ -1,6 +1,7 @@
 """Markdown as text: the blocks of a page, and those of a page and its translation side by side."""
 import difflib
 import itertools
+from functools import partial
 
 import regex
 from markdown_it import MarkdownIt
@@ -30,15 +31,14 @@ def blocks(string: str) -> list[Block]:
             found.append(("code", ""))
         elif token.type == "inline":
             within = "li" if kinds[-2:] == ["li", "p"] else kinds[-1]
-            found.append((within, " ".join(MARKS.sub(" ", _inline(token)).split())))
+            found.append((within, " ".join(_inline(token).split())))
     return [block for block in found if block[0] == "code" or block[1]]
 
 
 def _inline(token) -> str:
-    """The words of an inline token as a reader sees them."""
-    breaks = {"softbreak": " ", "hardbreak": "\n"}
-    return "".join(breaks.get(child.type, child.content if child.type in ("text", "code_inline") else "")
-                   for child in token.children)
+    """The words of an inline token as a reader sees them; marks that stand in code are what the text speaks of."""
+    shown = {"softbreak": lambda _: " ", "hardbreak": lambda _: "\n", "code_inline": str, "text": partial(MARKS.sub, " ")}
+    return "".join(shown[child.type](child.content) for child in token.children if child.type in shown)
 
 
 def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -124,13 +124,14 @@ def catalogues(name: str, found: Files) -> Content:
 
 
 def memories(name: str, found: Files) -> Content:
-    """Zipped translation memories (.tmx)."""
+    """Zipped translation memories (.tmx), whose ids begin with the document (`CMU_1:3`)."""
     units = []
     for path in found.values():
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
-                units += [unit(name, en, {"fa": fa}) for en, fa in
-                          sources.memory(member, io.BytesIO(archive.read(member)), "fa") if en and fa]
+                found = sources.memory(member, io.BytesIO(archive.read(member)), "fa")
+                units += [unit(name, en, {"fa": fa}) | ({"group": f"{name}/{number.partition(':')[0]}"} if number else {})
+                          for en, fa, number in found if en and fa]
     return Content(units)
 
 

@@ -230,7 +230,8 @@ def emoji(name: str, folder: Path, languages: list[str]) -> Content:
     translated = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     units, symbols = [], []
     for symbol, other in translated.items():
-        if not VARIANT.match(symbol.strip("\ufe0f")):
+        plain = symbol.replace("\ufe0f", "")  # with a mark or without, it is one emoji
+        if not VARIANT.match(plain) and (plain == symbol or plain not in translated):
             english, phrase = (string.strip(":").replace("_", " ") for string in (names[symbol]["en"], other))
             units.append(unit(name, english, {language: phrase}))
             symbols.append({"group": units[-1]["group"], "symbol": symbol, "en": english, language: phrase})
@@ -348,7 +349,7 @@ def _filled(found) -> bool:
 def _sides(path: Path, language: str) -> Iterator[tuple]:
     """(English, translation) of each row, None for what it lacks."""
     if files.kind(path) == ".tmx":
-        yield from memory(path, io.BytesIO(files.content(path)), language)
+        yield from (sides[:2] for sides in memory(path, io.BytesIO(files.content(path)), language))
         return
     names = {"english": 0, "en": 0, "target": 1, language.lower(): 1}
     if files.kind(path) == ".tsv":
@@ -362,7 +363,7 @@ def _sides(path: Path, language: str) -> Iterator[tuple]:
 
 
 def memory(name: str, stream: IO[bytes], language: str) -> Iterator[tuple]:
-    """(English, translation) of each unit of a translation memory (TMX 1.4), None for what it lacks.
+    """(English, translation, id) of each unit of a translation memory (TMX 1.4), None for what it lacks.
 
     The file names neither other files nor entities that are looked up: a segment with an entity of its own is none.
     """
@@ -373,7 +374,7 @@ def memory(name: str, stream: IO[bytes], language: str) -> Iterator[tuple]:
             for version in node.iterfind("{*}tuv"):
                 code = regex.split("[-_]", version.xpath("string(@xml:lang | @lang)").lower())[0]  # `fa` of `fa-IR`
                 found.setdefault(code, _segment(version.find("{*}seg")))
-            yield found.get("en"), found.get(language)
+            yield found.get("en"), found.get(language), node.get("tuid")
             node.clear()
     except etree.XMLSyntaxError as error:
         raise SourceError(f"{name} is not well-formed XML ({beginning(str(error))}); export it again.") from error

@@ -1,5 +1,4 @@
 """Sentences of a treebank (CoNLL-U of Universal Dependencies), and minimal pairs of agreement made from them."""
-import os
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
@@ -7,6 +6,12 @@ import regex
 
 SHORTEST = 3  # letters of a verb's form
 OTHER = {"Sing": "Plur", "Plur": "Sing"}
+ENDINGS = {"م": "یم", "ی": "ید", "د": "ند"}  # of the singular → of the plural; the third person of the past has none → ند
+# Of whom politeness speaks in the plural, and of which either number is right.
+HONOURED = set("حضرت امام امام‌جمعه آیت‌الله پیامبر پیغمبر رسول شیخ خدا خداوند آقا آقای خانم جناب دکتر استاد مهندس "
+               "وزیر رئیس رییس رئیس‌جمهور رییس‌جمهور دبیر دبیرکل رهبر سفیر نماینده سردار شاه پادشاه سلطان "
+               "پدر مادر پدربزرگ مادربزرگ وی ایشان".split())
+GROUPS = set("گروه اکثریت اقلیت مردم تیم هیئت هیات ملت خانواده جمعیت عده نفر دسته".split())
 
 
 class Token(NamedTuple):
@@ -45,9 +50,9 @@ def _token(fields: list[str]) -> Token:
 def agreement(sentences: list[Sentence]) -> list[tuple[str, str]]:
     """(sentence, the same with its verb in the other number), for verbs with a living subject or a pronoun.
 
-    In Persian the verb of a lifeless subject may stand in the singular, and coordinated subjects and compound tenses have
-    more than one word to change, so these are left out. The other form is one that the treebank has of the same verb,
-    tense, mood and person.
+    In Persian the verb of a lifeless subject may stand in the singular, that of an honoured person in the plural, that of a
+    group in either, and coordinated subjects and compound tenses have more than one word to change, so these are left out.
+    The other form is one that the treebank has of the same verb, tense, mood and person.
     """
     forms = _forms(sentences)
     found = []
@@ -72,9 +77,9 @@ def _forms(sentences: list[Sentence]) -> dict[tuple, str]:
 
 
 def _alike(*forms: str) -> bool:
-    """Whether two forms differ in their ending alone: the treebank's features do not tell prefixes."""
-    shorter = min(map(len, forms))
-    return shorter >= SHORTEST and len(os.path.commonprefix(forms)) >= shorter - 1
+    """Whether two forms differ in the ending of their number alone: the treebank's features do not tell stem and prefix."""
+    singular, plural = sorted(forms, key=len)
+    return len(singular) >= SHORTEST and plural in (singular + "ند", singular[:-1] + ENDINGS.get(singular[-1], "-"))
 
 
 def _paradigm(verb: Token) -> tuple:
@@ -88,6 +93,9 @@ def _simple(subject: Token, verb: Token, sentence: Sentence) -> bool:
     living = subject.tag == "N_ANM" or (subject.kind, subject.tag) == ("PRON", "PR_SEPER")
     number = subject.features.get("Number", verb.features.get("Number"))
     others = {(token.head, token.relation.split(":")[0]) for token in sentence.tokens}
+    called = {word for token in sentence.tokens if subject.number in (token.number, token.head)
+              for word in (token.form, token.lemma)}
+    free = GROUPS if number == "Plur" else GROUPS | HONOURED
     return (subject.relation.startswith("nsubj") and living and verb.kind == "VERB" and "VerbForm" not in verb.features
-            and verb.features.get("Number") == number in OTHER and (subject.number, "conj") not in others
+            and verb.features.get("Number") == number in OTHER and not called & free and (subject.number, "conj") not in others
             and (verb.number, "aux") not in others)

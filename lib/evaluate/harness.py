@@ -208,14 +208,15 @@ def _scored(sample: dict, metrics: list[str], prompt: str) -> dict:
 
 def _margin(sample: dict) -> float:
     """By how many bits a byte the right option is likelier than the others in the mean, in a sample of the harness: 0 is no
-    knowledge. Where the task asks for `acc_mutual_info`, of what the question adds to each (PMI, arXiv 2104.08315).
+    knowledge. All are divided by the options' mean bytes: each by its own would put the longer one ahead. Where the task asks
+    for `acc_mutual_info`, of what the question adds to each (PMI, arXiv 2104.08315).
 
     Not a number where the sample's target is no place among the options.
     """
     nats = numpy.array([answer[0] for answer in sample["filtered_resps"]])
     count = _options(sample)
     sizes = [max(1, len(option.strip().encode("utf8"))) for _, option in sample["arguments"][:count]]
-    told = (nats[:count] - (nats[count:] if len(nats) > count else 0)) / sizes / numpy.log(2)
+    told = (nats[:count] - (nats[count:] if len(nats) > count else 0)) / numpy.mean(sizes) / numpy.log(2)
     if not isinstance(sample["target"], int) or count < 2:
         return numpy.nan
     return float(told[sample["target"]] - numpy.delete(told, sample["target"]).mean())

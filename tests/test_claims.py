@@ -157,7 +157,7 @@ def test_without_any_record_the_table_stands_and_the_figure_says_why(output, mon
 def test_entries_are_complete_and_their_ids_unique():
     entries = claims.entries()
     assert len({entry["id"] for entry in entries}) == len(entries)
-    keys = {"label", "chapter", "metric", "labels", "expect", *RULE}
+    keys = {"label", "chapter", "metric", "labels", "expect", "unit", *RULE}
     for entry in entries:
         assert set(entry) == {"id", "paper", "claim", "tests"} and entry["tests"], entry["id"]
         for test in entry["tests"]:

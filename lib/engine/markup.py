@@ -11,7 +11,7 @@ from lib.engine import paths
 
 STRONG = r"[\p{bc=R}\p{bc=AL}]"  # letters that are read from right to left
 RUN = regex.compile(rf"{STRONG}(?:[^\n\p{{bc=L}}]*{STRONG}\p{{bc=NSM}}*)?")
-LEFT = regex.compile(r"\p{bc=L}")
+LEFT = regex.compile(r"(?=\p{L})\p{bc=L}")  # letters: some pictures are strong too
 FOLDED = 12  # rows: longer tables are folded away
 
 

@@ -160,7 +160,8 @@ def note_file(record: records.Record, rows: pandas.DataFrame, **labels):
     `labels` (setting, task and file) say which; of each part with choices of its own also what the majority gets right.
     """
     record.fact("released_rows", len(rows), "rows", **labels)
-    record.fact("released_duplicates", len(rows) - rows["input"].nunique(), "rows", **labels)
+    asked = rows.loc[rows["input"].map(str).str.strip() != "", "input"]  # some items are their options alone
+    record.fact("released_duplicates", len(asked) - asked.nunique(), "rows", **labels)
     record.fact("released_words_out", rows["output"].map(str).str.split().str.len().mean(), "words", **labels)
     _note_flags(record, rows, "released_flag", labels)
     written = set(rows.loc[rows["choices"].notna(), "output"].astype(str))

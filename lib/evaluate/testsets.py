@@ -9,7 +9,8 @@ HELD = ["language", "register", "split", "text"]  # columns of `held_out`
 
 
 def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
-    """At most `count` test items of each task and language with at most `longest` characters in question (or choice).
+    """At most `count` test items of each task and language with at most `longest` characters in question (or choice), the
+    places of the right option by turns: else always the same answer may be right far more often than by chance.
 
     Without `tasks` every one is asked that the corpus has, and what is left out is told. Raises ValueError for a named
     task that has no such item.
@@ -25,7 +26,10 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
         print(f"Left out is {missing}, which has no test item of at most {longest} characters.")
     if not tasks and set(short["task"]) <= set(minimal.TASKS):
         print(params.lack("tests"))
-    return short.sample(frac=1, random_state=seed).groupby(["task", "language"]).head(count)
+    drawn = short.sample(frac=1, random_state=seed)
+    turn = drawn.groupby(["task", "language", "answer"]).cumcount()
+    drawn = drawn.assign(turn=turn).sort_values("turn", kind="stable").drop(columns="turn")
+    return drawn.groupby(["task", "language"]).head(count)
 
 
 def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0, split: str = "test"):

@@ -28,12 +28,13 @@ def stages(profile: str):
         return frame, f"No choice item was asked. {params.lack('tests')}"
     mean = accuracy.groupby("stage", sort=False)["value"].mean()
     changes = corrected(_changes(profile, "accuracy").query("against == @mean.index[0]"))
+    small, shown = (changes["holm"] < 0.05).sum(), sum(
+        f"margin {name}" in signal and f"margin {name}" not in weak for name in weak)
     return frame, (f"Mean accuracy over {accuracy['score'].nunique()} tasks: "
-                   f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {(changes['holm'] < 0.05).sum()} "
-                   f"of {len(changes)} differences from {mean.index[0]} have p < 0.05 after Holm's correction, "
-                   f"and {len(weak)} of {len(signal)} scores have no signal (nothing of two standard errors), "
-                   f"{sum(f'margin {name}' in signal and f'margin {name}' not in weak for name in weak)} of which have it in "
-                   f"their margin (n = {span(accuracy['n'])} items a task; demonstration scale).")
+                   f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {small} "
+                   f"of {len(changes)} differences from {mean.index[0]} {'has' if small == 1 else 'have'} p < 0.05 after "
+                   f"Holm's correction; {len(weak)} of {len(signal)} scores show no signal (nothing of two standard errors), and "
+                   f"the margin of {shown} of these tasks does (n = {span(accuracy['n'])} items a task; demonstration scale).")
 
 
 def _signal(rows: pandas.DataFrame, chance: float | None) -> float:
@@ -68,8 +69,9 @@ def registers(profile: str):
     frame = wide(found.sort_values(["language", "register"], kind="stable"), ["language", "register", "n"], "stage")
     first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
     values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")
-    told = "; ".join(f"{code} {row[first]:.3f} → {row[last]:.3f}" for code, row in values.iterrows())
-    return frame, (f"Text from outside, {first} → {last}: {told or 'none was at hand'} bits/byte "
+    told = "; ".join(f"{code} {values.loc[code, first]:.3f} → {values.loc[code, last]:.3f} bits/byte" if code in values.index
+                     else f"{code} none at hand" for code in found["language"].unique())
+    return frame, (f"Text from outside, {first} → {last}: {told} "
                    f"(n = {span(found['n'])} texts, trainings a stage {span(found['trainings'])}; demonstration scale).")
 
 

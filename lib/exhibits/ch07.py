@@ -62,7 +62,7 @@ def translated_input(profile: str):
     """One row a base, stage and task: accuracy of translate-test minus that of the own language, in points."""
     keys = ("base", "stage", "task")
     return differences(_tested(profile, "translate_test_difference"), dict(zip(keys, keys)),
-                       "All tasks, translating the question first changes accuracy by", "task == 'all'",
+                       "All tasks, translating the question first:", "task == 'all'",
                        column="translated − own")
 
 

@@ -18,7 +18,7 @@ CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
-LABELS_AT = {16: (3, 2), 8: (3, -7), 4: (-3, 2)}  # points from the mark, apart from those of the other formats
+LABELS_AT = {16: (-3, 2), 8: (3, 2), 4: (-3, -7)}  # points from the mark, apart from those of the other formats
 BITS = MEASURES["bits_per_byte"]
 EFFECT = "{factor} {after:.0f} against {before:.0f}, {benchmark}"
 
@@ -66,7 +66,7 @@ def cost_of_cells(profile: str):
     need(found if "trainable" in found else ())
     tuned = found[found["rank"] > 0]
     columns = {"rank": tuned["rank"], "bits": tuned["bits"], "trainable": tuned["trainable"],
-               "trainable %": 100 * tuned["trainable"] / tuned["total"], "adapter MB": tuned["adapter_size"] / 1e6,
+               "trainable %": _share(tuned), "adapter MB": tuned["adapter_size"] / 1e6,
                "weights MB": tuned["weights"] / 1e6, "held MB": tuned["held"] / 1e6,
                "memory added GB": tuned["memory"] / 1e9, "peak memory GB": tuned["peak_memory"] / 1e9,
                "seconds": tuned["seconds"], "tokens/s": tuned["tokens_per_second"], "Wh": 1000 * tuned["kwh"]}
@@ -83,13 +83,20 @@ def cost_of_cells(profile: str):
 
 def _cost_reading(found: pandas.DataFrame) -> str:
     tuned = found[found["rank"] > 0]
-    share = 100 * tuned["trainable"] / tuned["total"]
-    mean, base = tuned.groupby("bits")[["weights", "tokens_per_second"]].mean(), tuned["base"].iloc[0]
-    parts = [f"{_width(bits, base)} {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
+    share, base, most = _share(tuned), tuned["base"].iloc[0], tuned["bits"].max()
+    mean = tuned.groupby("bits")[["weights", "total", "tokens_per_second"]].mean()
+    held = round(8 * mean["weights"][most] / mean["total"][most])  # bits a weight takes in the machine's own format
+    own = {most: f", held in {held} here,"} if held != most else {}
+    parts = [f"{_width(bits, base)}{own.get(bits, '')} {row.weights / 1e6:.0f} MB and {row.tokens_per_second:.0f} tokens/s"
              for bits, row in mean.iloc[::-1].iterrows()]
-    return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of the parameters, and "
+    return (f"Ranks {span(tuned['rank'].astype(int))} train {share.min():.2f} to {share.max():.2f} % of all parameters, and "
             f"weights in {', in '.join(parts)} (mean over the ranks, one measurement a cell and seed; the paper's rows are "
             "formulas).")
+
+
+def _share(tuned: pandas.DataFrame) -> pandas.Series:
+    """Per cent of base and adapter together that are trained, as the paper's rows count; `total` is the base's."""
+    return 100 * tuned["trainable"] / (tuned["total"] + tuned["trainable"])
 
 
 def _width(bits: float, base: str) -> str:
@@ -108,12 +115,12 @@ def _by_formula() -> pandas.DataFrame:
 
 @table("P4-T2", CHAPTER, "Every cell: mean over the languages that are not English", FILES)
 def cell_scores(profile: str):
-    """One row a base, set, task and bits; a column untuned and one a rank. Then the paper's systems, not known here."""
+    """One row a base, set, task and bits; a column untuned and one a rank. Then the paper's systems, where known."""
     found = _scores(profile)
     found = need(found[found["language"] == OTHERS])
     frame = _by_rank(found, ["base", "instructions", "benchmark", "measure", "bits"]).assign(**{"from": "here"})
     theirs = [{"base": row.system, "benchmark": row.item, "measure": row.unit or row.quantity, "from": "MAPLE",
-               "untuned": row.printed} for row in reported("P4-T2").query("item != '' and quantity != ''").itertuples()]
+               "untuned": row.printed} for row in reported("P4-T2").query("item != '' and printed != ''").itertuples()]
     frame = pandas.concat([frame, pandas.DataFrame(theirs)]).fillna("")
     frame.attrs["printed"] = [name for name in frame if name != "from"]
     found, missing = _grid(found), len(_not_run(profile))
@@ -122,9 +129,11 @@ def cell_scores(profile: str):
     tuned, before = rows[rows["rank"] > 0], rows[rows["rank"] == 0].sort_values("bits").iloc[-1]
     best = tuned.loc[tuned["value"].idxmin() if before["measure"] == BITS else tuned["value"].idxmax()]
     absent = f"; {missing} cells not run" if missing else ""
+    unknown = "" if theirs else "; the paper's scores are not known"
     return frame, (f"{before['benchmark']}, {before['measure']}: {interval(before)} untuned, {interval(best)} in the best "
                    f"cell (rank {best['rank']:.0f}, {best['bits']:.0f} bits), which the choice among many flatters (n = "
-                   f"{before['n']} items, the same in every cell{absent}; demonstration scale).")
+                   f"{before['n']} items, the same in every cell{absent}{unknown}; "
+                   "demonstration scale).")
 
 
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
@@ -133,13 +142,15 @@ def gain_by_level(profile: str):
     found, grid = _scores(profile, "mean_gain"), _grid(_scores(profile, "gain"))
     found = found[found["language"].isin(LEVELS)]
     keys = {"benchmark": "task", "measure": "measure", "language": "level"}
-    frame, reading = differences(found, keys, "Tuned minus untuned, mean over all cells:",
+    frame, reading = differences(found, keys, "Tuned minus untuned in the same format, mean over all cells:",
                                  f"language in ['high', '{LOWER}']", column="mean gain")
     ends = grid[["rank", "bits"]].agg(["min", "max"])
+    against = f"untuned, {ends['bits']['max']:.0f} bits"
     for rank, bits in ends.itertuples(index=False):
         corner = grid[(grid["rank"] == rank) & (grid["bits"] == bits)]
         shown = dict(zip(zip(corner["benchmark"], corner["language"]), cells(corner)))
-        frame[f"rank {rank:.0f}, {bits:.0f} bits"] = [shown.get(key, "") for key in zip(frame["task"], frame["level"])]
+        frame[f"rank {rank:.0f}, {bits:.0f} bits − {against}"] = [
+            shown.get(key, "") for key in zip(frame["task"], frame["level"])]
     return frame, (f"{reading.removesuffix('.')}; high is from 1 % of the web's pages, mid from 0.1 %, and less is better of "
                    "bits/byte.")
 
@@ -154,8 +165,9 @@ def english(profile: str):
               for row in reported("P4-T4").itertuples()]
     means = _scores(profile, "mean_gain").query("language == 'en'")
     return pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna(""), (
-        f"English changes, mean over all cells, by {listed(means, '{benchmark}, {measure}', '; ')} (n = {span(found['n'])} "
-        "items, paired; demonstration scale).")
+        f"Tuned minus untuned in the same format, mean over all cells: {listed(means, '{benchmark}, {measure}', '; ')} (n = "
+        f"{span(found['n'])} items, paired; the cells below are against the untuned base in the most bits; demonstration "
+        "scale).")
 
 
 @table("P4-T5", CHAPTER, "Sets of instructions of equal size, at the middle rank in the most bits", FILES + SETS)
@@ -346,9 +358,9 @@ def _free_side(share: float, shares: pandas.Series) -> int:
 def _share_reading(profile: str, found: pandas.DataFrame) -> str:
     slopes = _factors(profile).query("term == 'share of the web, tenfold'")
     parts = [f"{row['benchmark']} {interval(row)} {in_print(row['unit'])[2]}" for row in slopes.to_dict("records")]
-    said = f"a tenfold share of the web moves what tuning changes by {'; '.join(parts)}"
-    return (f"Mean of all cells: {said if parts else 'no model was fitted'} (the model of C12-T1; n = {span(found['n'])} items "
-            "a language; demonstration scale).")
+    said = f"With a tenfold share of the web the change at the lowest rank in the most bits is larger by: {'; '.join(parts)}"
+    return (f"{said if parts else 'No model was fitted'} (the model of C12-T1, the points are means of all cells; n = "
+            f"{span(found['n'])} items a language; demonstration scale).")
 
 
 @figure("P4-F4", CHAPTER, "Memory against what tuning changes: which cell to take", FILES)

@@ -45,4 +45,5 @@ def _kilograms(factor: float, guess: pandas.Series) -> str:
 
 def _bounds(low: float, high: float) -> str:
     """What a modelled value may be, in brackets, where it is known."""
-    return f" (between {low:,.4g} and {high:,.4g})" if pandas.notna(low) else ""
+    ends = (f"{float(f'{end:.2g}'):,g}" for end in (low, high))  # of two digits, since a model says no more
+    return f" (between {' and '.join(ends)})" if pandas.notna(low) else ""

@@ -97,6 +97,8 @@ def ledger(profile: str):
         **{name: [_size(row, row[name]) for row in rows] for name in ("margin", "least")},
         **{name: ["" if pandas.isna(number) else f"{number:.0f}" for number in found[name]] for name in ("n", "trainings")})
     frame = frame[[*PRINTED, "claim", "why", "record"]]
+    # What has no record comes last, so that it is what a printed table cuts.
+    frame = frame.sort_values("test verdict", key=lambda said: said == claims.ABSENT, kind="stable").reset_index(drop=True)
     frame.attrs["printed"] = PRINTED
     return frame, reading(found)
 
@@ -106,8 +108,9 @@ def in_words(profile: str):
     """One row a claim: what it says, what was done, what was seen, and the verdict, a sentence each."""
     found = claims.ledger(profile)
     groups = [(tests.iloc[0], tests.to_dict("records")) for _, tests in found.groupby("id", sort=False)]
-    return pandas.DataFrame([{"claim": f"{first['claim']} ({first['paper']})", "what was done": _joined(_done, tests),
-                              "what was seen": _joined(_seen, tests), "verdict": _verdict(first["verdict"], tests)}
+    return pandas.DataFrame([{"id": first["id"], "claim": f"{first['claim']} ({first['paper']})",
+                              "what was done": _joined(_done, tests), "what was seen": _joined(_seen, tests),
+                              "verdict": _verdict(first["verdict"], tests)}
                              for first, tests in groups]), reading(found)
 
 

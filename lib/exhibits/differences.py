@@ -40,12 +40,18 @@ def sentence(found: pandas.DataFrame, keys: list[str], lead: str, told: str, of:
     units = {in_print(unit)[2] for unit in shown["unit"]} if "measure" not in keys else ()
     unit = f" {units.pop()}" if len(units) == 1 else ""
     names = _names(shown, [key for key in keys if f"{key} ==" not in told and key != "unit"])
-    clearest = shown["p"].astype(float).fillna(1).to_numpy().argmin() if len(shown) else 0
+    # Equal p, of which a bootstrap has many, give way to the interval that is farthest from 0.
+    sure = shown["value"].abs() / (shown["high"] - shown["low"]).clip(lower=1e-9)
+    order = shown.assign(sure=-sure.astype(float), p=shown["p"].astype(float).fillna(1)).reset_index(drop=True)
+    order = order.sort_values(["p", "sure"])
+    clearest = order.index[0] if len(shown) else 0
     ends = f"{names[clearest]} {interval(shown.iloc[clearest])}".strip() if len(shown) else ""
     tested = found[(found["n"] >= LEAST) & found["holm"].notna()]
-    return (f"{f'{lead} {ends}{unit}{among}; ' if ends else ''}"
-            f"{(tested['holm'] < 0.05).sum()} of {len(tested)} differences on {LEAST} {of} or more have p < 0.05 after Holm's "
-            f"correction (n = {span(found['n'])} {of}{behind(found)}, paired; demonstration scale).")
+    small = (tested["holm"] < 0.05).sum()
+    said = (f"{small} of {len(tested)} differences on {LEAST} {of} or more {'has' if small == 1 else 'have'} p < 0.05 after "
+            "Holm's correction") if len(tested) else f"no difference rests on {LEAST} {of} or more"
+    return (f"{f'{lead} {ends}{unit}{among}; ' if ends else ''}{said} (n = {span(found['n'])} {of}{behind(found)}, "
+            "paired; demonstration scale).")
 
 
 def _names(shown: pandas.DataFrame, keys: list[str]) -> list[str]:

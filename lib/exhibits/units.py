@@ -27,6 +27,8 @@ def interval(row, digits: int | None = None) -> str:
     factor, usual, _ = in_print(row["unit"])
     digits = usual if digits is None else digits
     value, low, high = (f"{factor * row[name]:z.{digits}f}" for name in ("value", "low", "high"))
+    if row.get("n") == 1 and low == high:  # one item has no interval
+        return f"{value}{FEW}"
     return f"{value} [{low}, {high}]{FEW * bool(row.get('n', LEAST) < LEAST)}"
 
 

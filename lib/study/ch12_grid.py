@@ -222,7 +222,8 @@ def note(record, answers: pandas.DataFrame):
 def compare(record, answers: pandas.DataFrame, runs: list[Run]):
     """Paired differences over the same items, seeds pooled, as `<measure>_<what>`:
 
-    gain: a cell minus the untuned base in the most bits, and `mean_gain`, all cells of the first base and set together.
+    gain: a cell minus the untuned base in the most bits. mean_gain: all cells of the first base and set together minus the
+    untuned base in the same formats.
     effect: of a factor of the grid, its highest value minus a lower one, the other factor averaged.
     format: the untuned base in fewer bits minus in the most. set: another set of instructions minus the first, at the
     middle rank in the most bits. base: another base minus the first, both untuned.
@@ -236,7 +237,7 @@ def compare(record, answers: pandas.DataFrame, runs: list[Run]):
         fewer = untuned[untuned["bits"] == width]
         _differences(record, "format", most, fewer, bits=width, against=int(most["bits"].max()))
     if len(tuned):
-        _compare_tuned(record, tuned, most)
+        _compare_tuned(record, tuned, untuned)
     for base in dict.fromkeys(run.base for run in runs if run.base != runs[0].base):
         other = answers[(answers["base"] == base) & (answers["rank"] == 0)]
         _differences(record, "base", most, other[other["bits"] == other["bits"].max()], base=base, against=runs[0].base)
@@ -260,11 +261,13 @@ def scores(answers: pandas.DataFrame) -> pandas.DataFrame:
     return frame[[*KEYS, "seed", "task", "benchmark", "language", "item", "unit", "gain", "share"]]
 
 
-def _compare_tuned(record, tuned: pandas.DataFrame, most: pandas.DataFrame):
+def _compare_tuned(record, tuned: pandas.DataFrame, untuned: pandas.DataFrame):
     """The mean gain, the factors' effects and the other sets, of the first base."""
     kind = tuned["instructions"].iloc[0]
     whole = tuned[tuned["instructions"] == kind]
-    _differences(record, "mean_gain", most, whole, instructions=kind)
+    # Each cell against the untuned base in its own format: what rounding the weights does is no tuning.
+    formats = {*untuned["bits"]} & {*whole["bits"]}
+    _differences(record, "mean_gain", *(side[side["bits"].isin(formats)] for side in (untuned, whole)), instructions=kind)
     for factor in ("rank", "bits"):
         high = whole[factor].max()
         for place, low in enumerate(sorted(set(whole[factor]) - {high})):

@@ -34,7 +34,8 @@ def stages(profile: str):
                    f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {small} "
                    f"of {len(changes)} differences from {mean.index[0]} {'has' if small == 1 else 'have'} p < 0.05 after "
                    f"Holm's correction; {len(weak)} of {len(signal)} scores show no signal (nothing of two standard errors), "
-                   f"and the margin of {shown} of these tasks does (n = {span(accuracy['n'])} items a task; demonstration scale).")
+                   f"and the margin of {shown} of these tasks does (n = {span(accuracy['n'])} items a task; demonstration "
+                   "scale).")
 
 
 def _signal(rows: pandas.DataFrame, chance: float | None) -> float:

@@ -122,3 +122,9 @@ def test_any_model_is_scored_on_the_tests_of_a_profile(byte_tokenizer, tiny_mode
     assert "bits/byte" in capsys.readouterr().out
     assert command.main(["nowhere", "--profile", "smoke"]) == 1
     assert "'nowhere' is not known: give one of" in capsys.readouterr().err
+
+
+def test_an_arm_with_shorter_tokens_takes_as_many_steps_for_its_bytes():
+    blocks = {("main", 0): [0] * 90, ("lora", 0): [0] * 10, ("unextended", 0): [0] * 32, ("lora", 1): [0] * 11}
+    assert pretraining.batches(blocks, 8, 4) == {("main", 0): 8, ("lora", 0): 4, ("unextended", 0): 13, ("lora", 1): 4}
+    assert pretraining.batches({("main", 0): [0]}, 8, 4) == {("main", 0): 8}

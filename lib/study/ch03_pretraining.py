@@ -98,6 +98,18 @@ def in_parts(arm: str) -> bool:
     return arm in ARMS and ARMS[arm][:2] == ("extended", "lora")
 
 
+def batches(blocks: dict[tuple[str, int], object], main: int, arm: int) -> dict[tuple[str, int], int]:
+    """Blocks of a training step of each run (arm, seed), whose packed text is given.
+
+    The arms of a seed read as many bytes; one with other tokens has more blocks of them, and reads more at a step, so that all
+    take as many steps as the shortest.
+    """
+    shortest = {seed: min(len(packed) for (name, number), packed in blocks.items() if name != "main" and number == seed)
+                for name, seed in blocks if name != "main"}
+    return {(name, seed): main if name == "main" else round(arm * len(packed) / shortest[seed])
+            for (name, seed), packed in blocks.items()}
+
+
 def scored_at(arm: str, scales: list[float], own: float | None) -> list[float]:
     """The scales that a run is scored at: as trained, the main run at one that is given for the stage's model (`own`),
     `in_parts` at all."""

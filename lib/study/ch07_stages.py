@@ -43,7 +43,8 @@ def plan(bases: list[str], stages: list[str], methods: list[str], trained_on: li
     found += [Run(bases[0], stages[-1], method, "both", seed) for method in methods for seed in seeds]
     found += [Run(bases[0], stages[-1], "lora", language, seed) for language in trained_on if language != "none"
               for seed in seeds]
-    return list(dict.fromkeys(found)) + [Run(bases[0], stages[-1], "none", "none", seeds[0])] * ("none" in trained_on)
+    found += [Run(bases[0], stages[-1], "none", "none", seed) for seed in seeds if "none" in trained_on]
+    return list(dict.fromkeys(found))
 
 
 def known_tests(published: bool, frames, language: str, settings: list[str], tasks: list[str], texts: list[str],
@@ -158,7 +159,8 @@ def train(folder: Path, base: str, start: Path, frames, language: str, budget: B
         blocks = mixture.blocks(drawn, folders.tokenizer(start), settings.block_length)
         training.pretrain(folder / stage, start, blocks, settings, merge=True)
         start = found[stage] = folder / stage / "model"
-    count, told = budget.instructions, dataclasses.replace(settings, block_length=longest)
+    # Text has taught the rows already, and a few hundred answers could only spoil them.
+    count, told = budget.instructions, dataclasses.replace(settings, block_length=longest, rows_learning_rate=0.0)
     rows, _ = prompts.instructions(*frames, language, count, count, budget.longest, settings.seed)
     tuning.tune(folder / "instructed", start, rows, told, style, merge=True)
     return {**found, "instructed": folder / "instructed" / "model"}

@@ -14,7 +14,7 @@ MADE = {"extended": ("02_tokenizer", lambda given: "base", lambda given: []),
         "aligned": ("04_alignment", lambda given: given["start"],
                     lambda given: [f"{arm}-{given['seeds'][0]}" for arm in ("pairs", "no-pairs")]),
         "instructed": ("05_sft", lambda given: given["starts"][0], lambda given: [f"from-{given['starts'][0]}"])}
-SHOWN = ("size", "examples", "lora_rank", "learning_rate", "batch_size", "block_length", "max_length")  # where it has them
+SHOWN = ("size", "examples", "lora_rank", "adapter_scale", "learning_rate", "batch_size", "block_length", "max_length")  # where it has them
 SPENT = ("tokens", "seconds", "kwh", "kwh_low", "kwh_high")
 UPSTREAM = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # what the hub calls an embedded base
 UNKNOWN = "No record tells how this model was made: it was exported from a folder."
@@ -62,9 +62,11 @@ def made_by(profile: str, stage: str) -> list[dict]:
     names = trainings(given)
     part = next((parts[name] for name in names if name in parts), {} if names else dict.fromkeys(SPENT, 0))
     made, changed = record["environment"], {True: ", changed", None: "unknown"}
+    # What came out, where the parameter left it open.
+    found = given | {fact["fact"]: fact["value"] for fact in record["facts"] if fact["fact"] == "adapter_scale"}
     return [*made_by(profile, start(given)), {
         "stage": stage, "start": start(given), "chapter": chapter,
-        "parameters": ", ".join(f"{name} {given[name]}" for name in SHOWN if name in given),
+        "parameters": ", ".join(f"{name} {found[name]}" for name in SHOWN if name in found),
         **{name: part.get(name) for name in SPENT},
         "revision": made.get("revision", "")[:10] + changed.get(made.get("dirty"), "")}]
 

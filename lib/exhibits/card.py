@@ -14,7 +14,8 @@ MADE = {"extended": ("02_tokenizer", lambda given: "base", lambda given: []),
         "aligned": ("04_alignment", lambda given: given["start"],
                     lambda given: [f"{arm}-{given['seeds'][0]}" for arm in ("pairs", "no-pairs")]),
         "instructed": ("05_sft", lambda given: given["starts"][0], lambda given: [f"from-{given['starts'][0]}"])}
-SHOWN = ("size", "examples", "lora_rank", "adapter_scale", "learning_rate", "batch_size", "block_length", "max_length")  # where it has them
+SHOWN = ("size", "examples", "lora_rank", "adapter_scale", "learning_rate", "batch_size", "block_length",
+         "max_length")  # where it has them
 SPENT = ("tokens", "seconds", "kwh", "kwh_low", "kwh_high")
 UPSTREAM = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # what the hub calls an embedded base
 UNKNOWN = "No record tells how this model was made: it was exported from a folder."

@@ -49,21 +49,35 @@ def test_a_page_and_its_translation_are_paired_where_their_blocks_agree():
     english = [("h1", "A title"), ("p", "First one. Second one."), ("h2", "Only here, and long enough."), ("li", "an item of it"),
                ("li", "another item"), ("p", "The end of it.")]
     other = [("h1", "یک عنوان"), ("p", "جملهٔ یکم. جملهٔ دوم."), ("li", "یک مورد از آن"), ("li", "مورد دیگری"), ("p", "پایان آن.")]
-    pairs, alone = markdown.align(english, other)
+    pairs, alone, left = markdown.align(english, other)
     assert pairs == [("an item of it", "یک مورد از آن"), ("another item", "مورد دیگری"), ("The end of it.", "پایان آن.")]
     assert alone == ["یک عنوان", "جملهٔ یکم. جملهٔ دوم."]  # two blocks in a row that agree are too few to trust
-    pairs, alone = markdown.align([row for row in english if "Only" not in row[1]], other)
-    assert pairs[1:3] == [("First one.", "جملهٔ یکم."), ("Second one.", "جملهٔ دوم.")] and not alone
-    assert markdown.align([("p", "x")], [("p", "بسیار بلندتر از آن که ترجمه باشد")]) == ([], ["بسیار بلندتر از آن که ترجمه باشد"])
+    assert left == ["A title", "First one. Second one.", "Only here, and long enough."]
+    pairs, alone, left = markdown.align([row for row in english if "Only" not in row[1]], other)
+    assert pairs[1:3] == [("First one.", "جملهٔ یکم."), ("Second one.", "جملهٔ دوم.")] and not alone + left
+    assert markdown.align([("p", "x")], [("p", "بسیار بلندتر از آن که ترجمه باشد")]) == ([], ["بسیار بلندتر از آن که ترجمه باشد"], ["x"])
+
+
+def test_a_tag_that_the_text_speaks_of_stays():
+    assert markdown.blocks("Use `<KeepAlive>` with <b>care</b>.") == [("p", "Use <KeepAlive> with care.")]
+
+
+def _trees(singular, plural):
+    return treebank.read("\n\n".join(CONLLU.format(*row).replace("می‌خواند.\n1", f"{row[2]}.\n1")
+                                     for row in ((singular, "Sing", "می‌خواند"), (plural, "Plur", "می‌خوانند"))))
 
 
 def test_agreement_changes_the_number_of_the_verb_alone():
-    text = "\n\n".join(CONLLU.format(*row).replace("می‌خواند.\n1", f"{row[2]}.\n1")
-                       for row in (("دختر", "Sing", "می‌خواند"), ("دختران", "Plur", "می‌خوانند")))
-    found = treebank.agreement(treebank.read(text))
+    found = treebank.agreement(_trees("دختر", "دختران"))
     assert found == [("دختر کتاب را می‌خواند.", "دختر کتاب را می‌خوانند."), ("دختران کتاب را می‌خوانند.", "دختران کتاب را می‌خواند.")]
-    lifeless = treebank.read(text.replace("N_ANM", "N_IANM"))
+    lifeless = [sentence._replace(tokens=[token._replace(tag="N_IANM") for token in sentence.tokens])
+                for sentence in _trees("دختر", "دختران")]
     assert not treebank.agreement(lifeless)
+
+
+def test_the_polite_plural_is_no_mistake():
+    assert treebank.agreement(_trees("استاد", "استادان")) == [("استادان کتاب را می‌خوانند.", "استادان کتاب را می‌خواند.")]
+    assert not treebank.agreement(_trees("گروه", "مردم"))
 
 
 @pytest.fixture

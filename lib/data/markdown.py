@@ -41,8 +41,9 @@ def _inline(token) -> str:
     return "".join(shown[child.type](child.content) for child in token.children if child.type in shown)
 
 
-def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(English, translation) of blocks, or of their sentences where the counts agree, and translated blocks without a pair.
+def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """(English, translation) of blocks, or of their sentences where the counts agree; then the translated blocks and the
+    English ones without a pair.
 
     Pages whose kinds of blocks agree are paired one to one; of others the runs of at least RUN kinds that match. A pair
     whose lengths differ by more than RATIOS allow is none.
@@ -50,14 +51,15 @@ def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str
     kinds = [[kind for kind, _ in page] for page in (english, other)]
     matcher = difflib.SequenceMatcher(None, *kinds, autojunk=False)
     runs = [(0, 0, len(english))] if kinds[0] == kinds[1] else [run for run in matcher.get_matching_blocks() if run[2] >= RUN]
-    couples = {b + step: english[a + step][1] for a, b, size in runs for step in range(size)}
-    pairs, alone = [], []
+    couples = {b + step: a + step for a, b, size in runs for step in range(size)}
+    pairs, alone, paired = [], [], set()
     for place, (_, string) in enumerate(other):
-        if _alike(couples.get(place, ""), string):
-            pairs += _sentences(couples[place], string)
+        if place in couples and _alike(english[couples[place]][1], string):
+            pairs += _sentences(english[couples[place]][1], string)
+            paired.add(couples[place])
         elif string:
             alone.append(string)
-    return pairs, alone
+    return pairs, alone, [string for place, (_, string) in enumerate(english) if string and place not in paired]
 
 
 def _alike(english: str, other: str) -> bool:

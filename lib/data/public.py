@@ -90,9 +90,10 @@ def documentation(name: str, found: Files, translated: str, original: str = r"\1
             page, group = match.expand(original), f"{name}/{match.expand(original)}"
             english, other = ([(kind, _renamed(string, renamed)) for kind, string in _blocks(side)] if side else []
                               for side in (places.get(page), path))
-            pairs, alone = markdown.align(english, other)
+            pairs, alone, left = markdown.align(english, other)
             units += [{"source": name, "group": group, "en": en, "fa": fa} for en, fa in pairs]
             units += [{"source": name, "group": group, "fa": fa} for fa in alone]
+            units += [{"source": name, "group": group, "en": en} for en in left]
     return Content(units)
 
 

@@ -352,3 +352,12 @@ def test_an_empty_test_and_one_of_another_kind_are_refused(tmp_path):
         sources.tests(tmp_path / "exam.jsonl", "fa")
     with pytest.raises(sources.SourceError, match="unknown kind '.csv'; use one of .jsonl, .json"):
         sources.tests(tmp_path / "exam.csv", "fa")
+
+
+def test_an_emoji_with_and_without_its_style_mark_is_one(tmp_path):
+    folder = tmp_path / "emoji/unicode_codes"
+    folder.mkdir(parents=True)
+    names = {"🖨\ufe0f": ":printer:", "🖨": ":printer:", "⛎": ":Ophiuchus:", "☀\ufe0f": ":sun:"}
+    (folder / "emoji.json").write_text(json.dumps({sign: {"en": name} for sign, name in names.items()}), encoding="utf8")
+    (folder / "emoji_fa.json").write_text(json.dumps({sign: f":{number}_فارسی:" for number, sign in enumerate(names)}), encoding="utf8")
+    assert [row["symbol"] for row in sources.emoji("emoji", tmp_path, ["en", "fa"]).symbols] == ["🖨", "⛎", "☀\ufe0f"]

@@ -65,10 +65,10 @@ def test_nothing_to_tune_on_or_to_score_is_refused(tmp_path):
 
 def test_the_plan_tunes_every_stage_alike_and_varies_the_last_one():
     runs = stages.plan(["weak", "strong"], ["base", "aligned"], ["full"], ["none", "en"], [0, 1])
-    assert len(runs) == len(set(runs)) == 2 * 2 * 2 + 2 + 2 + 1
+    assert len(runs) == len(set(runs)) == 2 * 2 * 2 + 2 + 2 + 2
     varied = [run for run in runs if run.method != "lora" or run.trained_on != "both"]
     assert {(run.base, run.stage) for run in varied} == {("weak", "aligned")}
-    assert [run for run in runs if run.trained_on == "none"] == [("weak", "aligned", "none", "none", 0)]
+    assert [run for run in runs if run.trained_on == "none"] == [("weak", "aligned", "none", "none", seed) for seed in (0, 1)]
 
 
 def test_mixed_rows_are_as_many_for_every_language():

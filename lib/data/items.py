@@ -145,7 +145,7 @@ def verify(pairs: pandas.DataFrame, settings: corpus.Settings) -> list[dict]:
 
 
 def _likest(rows: list[dict], place: int) -> str:
-    """Target of the pair of about the same length that shares most words with this one, but neither English nor near copy."""
+    """Target of the pair of about the same length, but with other English, that shares most words and is not a near copy."""
     near = [row for row in rows[max(0, place - NEIGHBOURS // 2):place + NEIGHBOURS // 2] if row["key"] != rows[place]["key"]]
     scored = [(likeness.jaccard(rows[place]["words"], row["words"]), row["id"], row["target"])
               for row in near or [rows[place - 1]]]

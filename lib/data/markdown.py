@@ -10,6 +10,8 @@ from lib.data import text
 
 FRONT_MATTER = regex.compile(r"\A\ufeff?---\s*\n.*?\n---\s*\n", regex.S)
 MARKS = regex.compile(r"\{#[\w-]+\}|\{%.*?%\}|\{\{.*?\}\}|^:{3,}.*$|<[^<>]*>", regex.M)  # anchors, templates, containers, tags
+# What is seen of a part of a line, by its kind; other kinds, such as tags and images, are not.
+SHOWN = {"softbreak": lambda _: " ", "hardbreak": lambda _: "\n", "code_inline": str, "text": partial(MARKS.sub, " ")}
 PARSER = MarkdownIt("commonmark").enable("table")
 RUN = 3  # neighbouring blocks of the same kinds that are taken for the same content
 RATIOS = (0.4, 2.2)  # of the characters of a pair's two sides
@@ -37,8 +39,7 @@ def blocks(string: str) -> list[Block]:
 
 def _inline(token) -> str:
     """The words of an inline token as a reader sees them; marks that stand in code are what the text speaks of."""
-    shown = {"softbreak": lambda _: " ", "hardbreak": lambda _: "\n", "code_inline": str, "text": partial(MARKS.sub, " ")}
-    return "".join(shown[child.type](child.content) for child in token.children if child.type in shown)
+    return "".join(SHOWN[child.type](child.content) for child in token.children if child.type in SHOWN)
 
 
 def align(english: list[Block], other: list[Block]) -> tuple[list[tuple[str, str]], list[str], list[str]]:

@@ -28,8 +28,7 @@ def choose(items, tasks, count: int, longest: int, seed: int = 0) -> pandas.Data
         print(params.lack("tests"))
     drawn = short.sample(frac=1, random_state=seed)
     turn = drawn.groupby(["task", "language", "answer"]).cumcount()
-    drawn = drawn.assign(turn=turn).sort_values("turn", kind="stable").drop(columns="turn")
-    return drawn.groupby(["task", "language"]).head(count)
+    return drawn.iloc[turn.argsort(kind="stable")].groupby(["task", "language"]).head(count)
 
 
 def held_out(documents, language: str, size: int, excerpt: int = 1500, seed: int = 0, split: str = "test"):

@@ -5,7 +5,7 @@ from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
 from lib.exhibits.panels import GREY, PALETTE, axes, level, names
-from lib.exhibits.units import behind, listed, span
+from lib.exhibits.units import behind, interval, listed, span
 
 CHAPTER = "03_pretraining"
 PARTS = {"LoRA": "trainable_lora", "embed_tokens": "trainable_embed_tokens", "lm_head": "trainable_lm_head",
@@ -85,7 +85,7 @@ def gain_and_loss(profile: str):
     gained = own.assign(value=-own["value"], low=-own["high"], high=-own["low"])
     return drawing, _flat(wide), (
         f"{best} gains most against the base: {listed(gained, '{language}')} bits/byte; English changes by "
-        f"{listed(english, '').strip()}, above 0 is worse (n = {span(own['n'])} and {span(english['n'])} texts"
+        f"{interval(english.iloc[0])}, above 0 is worse (n = {span(own['n'])} and {span(english['n'])} texts"
         f"{behind(own)}; demonstration scale).")
 
 

@@ -1,6 +1,6 @@
 """Exhibits of instruction tuning."""
 from lib.exhibits.base import measured, renewed, table
-from lib.exhibits.units import interval, printed, span, wide
+from lib.exhibits.units import behind, interval, printed, span, wide
 
 CHAPTER = "05_sft"
 SHARES = ("valid", "right", "repeated", "wrong_language")
@@ -24,4 +24,4 @@ def answers(profile: str):
     moves = [f"{metric.removeprefix('answers_')}, {code} {' to '.join(map(interval, rows.to_dict('records')))}"
              for (metric, code), rows in whole.groupby(["metric", "language"], sort=False)]
     return frame, (f"From before to after, % of answers (right: of choices): {'; '.join(moves)} (n = {span(whole['n'])} "
-                   f"answers, trainings {span(whole['trainings'])}; demonstration scale).")
+                   f"answers{behind(whole)}; demonstration scale).")

@@ -83,16 +83,15 @@ def phase_perplexity(profile: str):
     """A row a state: perplexity per token, bits per byte and its change from the state before; p by Holm."""
     values = measured(profile, CHAPTER, "perplexity", "bits_per_byte").query("phase.notna()")
     values["heading"] = values["metric"].str.replace("_", " ") + " " + values["language"]
-    changes = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna() and phase != 'all'")
-    changes = corrected(changes.drop_duplicates(["phase", "stage", "language"]))
+    paired = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna()")
+    changes = corrected(paired[paired["phase"] != "all"].drop_duplicates(["phase", "stage", "language"]))
     found = pandas.concat([values.assign(cell=cells(values)), changes.assign(
         cell=cells(changes, changes["holm"]), heading="Δ bits/byte " + changes["language"] + ", p by Holm")])
     frame = wide(found.rename(columns={"stage": "state"}), ["phase", "state"], "heading", "cell")
-    found = measured(profile, CHAPTER, "bits_per_byte_difference").query("phase.notna()")
-    tuned, last = found[found["phase"] == "all"], found[found["against"] == "extended"].groupby("language").tail(1)
+    tuned, last = paired[paired["phase"] == "all"], paired[paired["against"] == "extended"].groupby("language").tail(1)
     return frame, (
         f"A phase's instructions change bits per byte by {listed(tuned, '{language}')} on average, and all phases together, "
-        f"against the extended model, by {listed(last, '{language}')} (less is better; n = {span(found['n'])} texts, paired; "
+        f"against the extended model, by {listed(last, '{language}')} (less is better; n = {span(paired['n'])} texts, paired; "
         "demonstration scale).")
 
 

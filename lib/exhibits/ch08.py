@@ -6,7 +6,7 @@ from lib.engine import params, records
 from lib.exhibits.base import figure, measured, need, noted, reported, table, unpacked
 from lib.exhibits.differences import corrected
 from lib.exhibits.panels import PALETTE, WIDE, axes, errorbars, legend, level, points, slant
-from lib.exhibits.units import cells, interval, listed, printed, span, wide
+from lib.exhibits.units import behind, cells, interval, listed, printed, span, wide
 
 CHAPTER = "08_phases_and_transfer"
 FILES = ("parsinlu",)
@@ -166,6 +166,7 @@ def transfer(profile: str):
     """A row a language tuned on: accuracy by task and language, seeds pooled, and differences from untuned."""
     found = need(measured(profile, CHAPTER, "accuracy", "transfer_difference").query("trained_on.notna()"), "transfer")
     changes, scores = (found[found["metric"] == name] for name in ("transfer_difference", "accuracy"))
+    scores = scores[scores["seed"].isna()]  # records of before have a score a seed, and none of all
     shown = pandas.concat([scores.assign(cell=cells(scores), heading=scores["task"] + " " + scores["language"] + " %"),
                            changes.assign(cell=cells(changes, changes["p"]), heading="Δ " + changes["language"])])
     frame = wide(shown, ["trained_on"], "heading", "cell")
@@ -174,7 +175,8 @@ def transfer(profile: str):
     return frame.rename(columns={"trained_on": "tuned on"}), (
         f"Across languages, against the untuned model: {listed(across, '{trained_on} → {language}')} points; in the language "
         f"tuned on {listed(changes[own], '{language}')}{'' if learned else ', so that nothing is shown to be learned'} (n ="
-        f" {span(changes['n'])} questions, paired; every tuning has as many examples in all; demonstration scale).")
+        f" {span(changes['n'])} questions{behind(changes)}, paired; every tuning has as many examples in all; demonstration "
+        "scale).")
 
 
 def _theirs(exhibit: str) -> pandas.DataFrame:

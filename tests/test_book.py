@@ -1,13 +1,17 @@
 """The book's pages: executed notebooks as they are, tables whole, and no link that leads nowhere. Sphinx is not needed."""
+import base64
+import io
 import json
 import re
+import shutil
 import sys
 
 import nbformat
 import pytest
+from PIL import Image
 
-from lib.engine import paths, run
-from lib.exhibits import book
+from lib.engine import paths, records, run
+from lib.exhibits import book, executed
 
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 INDEX = ("# Tables and figures of the profile `smoke`\n\n### F\n\n![F](F.png)\n\n[pdf](F.pdf) · [png](F.png) · "
@@ -103,3 +107,32 @@ def test_without_its_packages_it_says_how_to_get_them(monkeypatch, capsys):
 def test_nothing_that_the_pages_load_lies_elsewhere():
     for file in (book.CONF / "static").iterdir():
         assert not re.search(r"(url\(|src=|href=)[\"']?http", file.read_text(encoding="utf8"))
+
+
+def test_what_a_run_left_is_kept_small_and_shown_where_nothing_has_run(tmp_path, monkeypatch):
+    """As figures/full has it: without this machine's folders, pictures of few colours, links that hold from there."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    _executed("01_corpus", input_path=str(tmp_path), parameters={"seed": 0})
+    _executed("02_tokenizer", exception=True)
+    _executed("03_pretraining", parameters={"main_runs": 1})
+    place = paths.run("smoke", "01_corpus") / run.EXECUTED
+    notebook = nbformat.read(place, as_version=4)
+    picture = io.BytesIO()
+    Image.effect_noise((200, 100), 80).convert("RGB").save(picture, "png")
+    picture = base64.b64encode(picture.getvalue()).decode()
+    shown = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    shown.outputs = [nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "a figure"})]
+    notebook.cells.append(nbformat.v4.new_markdown_cell("See [the glossary](../docs/glossary.md)."))
+    nbformat.write(notebook, place)
+    for chapter, parameters in {"01_corpus": {"seed": 0}, "03_pretraining": {"main_runs": 3}}.items():
+        records.write_json(run.record("smoke", chapter), {"parameters": parameters, "environment": {"dirty": False}})
+    assert executed.keep("smoke") == ["01_corpus"], "02 stopped, and 03 was trained in part to go on elsewhere"
+    text = executed.kept("smoke", "01_corpus").read_text(encoding="utf8")
+    made = nbformat.reads(text, as_version=4)
+    nbformat.validate(made)
+    assert str(tmp_path) not in text and "papermill" not in text and "(../../../docs/glossary.md)" in text
+    assert len(next(cell for cell in made.cells if cell.cell_type == "code").outputs[0].data["image/png"]) < len(picture)
+    shutil.rmtree(paths.runs("smoke"))
+    page, finished = book.notebook("smoke", "01_corpus")
+    assert finished and page["cells"][-1]["source"] == notebook.cells[-1].source
+    assert not book.notebook("smoke", "03_pretraining")[1]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas
 
 from lib.engine import markup, paths, records, run
+from lib.exhibits import executed
 
 CONF = paths.ROOT / "docs" / "book"
 LEDGER = "C14-T3_ledger"
@@ -29,8 +30,8 @@ def layout(profile: str, folder: Path) -> list[str]:
         _write(folder / name, (paths.ROOT / name).read_text(encoding="utf8"))
     lacking = []
     for chapter in run.chapters():
-        content, executed = notebook(profile, chapter)
-        lacking += [] if executed else [chapter]
+        content, finished = notebook(profile, chapter)
+        lacking += [] if finished else [chapter]
         _write(folder / f"notebooks/{chapter}.ipynb", json.dumps(content, ensure_ascii=False))
     for name in {profile, COMMITTED}:
         exhibits(name, folder / "figures" / name)
@@ -41,15 +42,13 @@ def layout(profile: str, folder: Path) -> list[str]:
 
 def notebook(profile: str, chapter: str) -> tuple[dict, bool]:
     """The chapter's notebook as a page, and whether it was executed to its end; else it has no outputs, and says so."""
-    place = run.record(profile, chapter).with_name("notebook.ipynb")
-    content = records.read(place) if place.exists() else {}
-    executed = bool(content) and not content["metadata"].get("papermill", {}).get("exception")
-    content = content if executed else records.read(paths.notebook(chapter))
+    found = executed.find(profile, chapter)
+    content = found or records.read(paths.notebook(chapter))
     cells = [cell for cell in content["cells"] if "bootstrap" not in cell["metadata"].get("tags", [])]
     parts = _paragraphs("".join(cells[0]["source"]))
-    if not executed:
+    if not found:
         parts.insert(1, f":::{{note}}\nThis chapter has no finished run in the profile `{profile}`, so no outputs.\n:::")
-    return content | {"cells": [cells[0] | {"source": "\n\n".join(parts)}, *cells[1:]]}, executed
+    return content | {"cells": [cells[0] | {"source": "\n\n".join(parts)}, *cells[1:]]}, bool(found)
 
 
 def exhibits(profile: str, folder: Path):
@@ -59,7 +58,7 @@ def exhibits(profile: str, folder: Path):
     if not source:
         return _write(folder / "README.md", f"# Tables and figures of the profile `{profile}`\n\nNone are made yet: "
                       f"`make figures PROFILE={profile}` makes them from the records.\n")
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("records"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("records", "notebooks"))
     for file in sorted(folder.glob("tables/*.csv")):
         file.with_suffix(".md").write_text(table(file), encoding="utf8")
     names = [f"tables/{file.stem}" for file in sorted(folder.glob("tables/*.csv")) if file.stem != LEDGER]

@@ -13,6 +13,7 @@ from IPython.display import Image, Markdown
 
 from lib import exhibits
 from lib.engine import keys, markup, paths, records, run, store
+from lib.exhibits import executed
 from lib.exhibits.base import Exhibit
 
 CHAPTER = "14_paper"
@@ -133,7 +134,8 @@ def _provenance(profile: str) -> str:
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)["environment"]
         state = f"stale: {old[chapter]}" if chapter in old else "up to date"
-        rows.append(f"| {chapter} | {str(made['revision'] or 'unknown')[:10]} | {made['device']} | {state} |")
+        name = f"[{chapter}](notebooks/{chapter}.ipynb)" if executed.kept(profile, chapter).exists() else chapter
+        rows.append(f"| {name} | {str(made['revision'] or 'unknown')[:10]} | {made['device']} | {state} |")
     return (f"Made from {len(rows)} records. Demonstration scale: a model of a hundred million parameters and minutes of "
             "training show directions, not the papers' heights. Brackets are 95 % intervals.\n\n"
             + "\n".join(["| chapter | revision | device | record |", "|---|---|---|---|", *rows]))
@@ -152,6 +154,8 @@ def _rebuild(profile: str) -> int | None:
         print(f"Profile {profile} has no records: run `make reproduce PROFILE={profile}` first.", file=sys.stderr)
         return 1
     made = make(profile)
+    if chapters := executed.keep(profile):
+        print(f"Executed notebooks kept in figures/{profile}/notebooks: {', '.join(name[:2] for name in chapters)}.")
     page = index(profile, made)
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")
 

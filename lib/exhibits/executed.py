@@ -1,0 +1,80 @@
+"""Notebooks as a run left them: found for the book, and kept small beside the figures, where a repository's pages show them."""
+import base64
+import io
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from lib.engine import records, run, store
+
+COLOURS = 128  # of a picture that is kept
+LINKS = ("](../", "](../../../")  # to the repository's root, from `notebooks/` and from where the kept ones lie
+
+
+def find(profile: str, chapter: str) -> dict:
+    """The notebook of the chapter's finished run, this machine's or else the one that was kept; empty if there is none."""
+    place = kept(profile, chapter)
+    return _of_run(profile, chapter) or (_linked(records.read(place), *LINKS[::-1]) if place.exists() else {})
+
+
+def kept(profile: str, chapter: str) -> Path:
+    """Where the small copy of a notebook lies, beside the record that it made."""
+    return records.committed(profile, chapter).parents[1] / "notebooks" / f"{chapter}.ipynb"
+
+
+def keep(profile: str) -> list[str]:
+    """Writes `figures/<profile>/notebooks/` for the chapters whose record is kept and made here; returns them.
+
+    Pictures have COLOURS colours, and what papermill noted of times and this machine's folders is left out. A notebook
+    that ran with other parameters than its record names stays out (`lib.engine.handover` runs some with fewer trainings).
+    """
+    written = []
+    for chapter in run.chapters():
+        content = {} if (profile, chapter) in records.refused else _of_run(profile, chapter)
+        if content:
+            text = json.dumps(small(_linked(content, *LINKS)), ensure_ascii=False, indent=1)
+            place = kept(profile, chapter)
+            place.parent.mkdir(exist_ok=True)
+            store.atomically(place, lambda temporary: temporary.write_text(text + "\n", encoding="utf8"))
+            written.append(chapter)
+    return written
+
+
+def small(content: dict) -> dict:
+    """A notebook without what papermill noted, and with smaller pictures."""
+    cells = [cell | {"metadata": _without(cell["metadata"])} for cell in content["cells"]]
+    for cell in cells:
+        cell.update({"outputs": [_smaller(output) for output in cell["outputs"]]} if "outputs" in cell else {})
+    return content | {"cells": cells, "metadata": _without(content["metadata"])}
+
+
+def _of_run(profile: str, chapter: str) -> dict:
+    """The notebook that made this machine's record of the chapter; empty when it stopped, or another did."""
+    record, notebook = (run.record(profile, chapter).with_name(name) for name in ("record.json", run.EXECUTED))
+    content = records.read(notebook) if notebook.exists() else {}
+    ran = content.get("metadata", {}).get("papermill", {})
+    named = records.made(record)["parameters"] if record.exists() else ran.get("parameters", {})
+    same = all(named.get(name) == value for name, value in ran.get("parameters", {}).items())
+    return content if content and same and not ran.get("exception") else {}
+
+
+def _linked(content: dict, before: str, after: str) -> dict:
+    """The notebook with its links to the repository's root as another folder has them."""
+    cells = [cell | {"source": "".join(cell["source"]).replace(before, after)} if cell["cell_type"] == "markdown" else cell
+             for cell in content["cells"]]
+    return content | {"cells": cells}
+
+
+def _without(metadata: dict) -> dict:
+    return {name: value for name, value in metadata.items() if name != "papermill"}
+
+
+def _smaller(output: dict) -> dict:
+    """An output whose picture, if it has one, is of few colours, unless that takes more bytes."""
+    picture = output.get("data", {}).get("image/png")
+    if not picture:
+        return output
+    made = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(COLOURS).save(made, "png", optimize=True)
+    return output | {"data": output["data"] | {"image/png": min(picture, base64.b64encode(made.getvalue()).decode(), key=len)}}

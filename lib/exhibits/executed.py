@@ -8,7 +8,7 @@ from PIL import Image
 
 from lib.engine import records, run, store
 
-COLOURS = 128  # of a picture that is kept
+COLOURS = 256  # of a picture that is kept
 LINKS = ("](../", "](../../../")  # to the repository's root, from `notebooks/` and from where the kept ones lie
 
 
@@ -71,10 +71,11 @@ def _without(metadata: dict) -> dict:
 
 
 def _smaller(output: dict) -> dict:
-    """An output whose picture, if it has one, is of few colours, unless that takes more bytes."""
+    """An output whose picture, if it has one, is of few colours, unless that takes more bytes. They cover all that it has,
+    since the most frequent ones alone would give a thin line the colour of another."""
     picture = output.get("data", {}).get("image/png")
     if not picture:
         return output
-    made = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(COLOURS).save(made, "png", optimize=True)
+    made, drawn = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    drawn.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(made, "png", optimize=True)
     return output | {"data": output["data"] | {"image/png": min(picture, base64.b64encode(made.getvalue()).decode(), key=len)}}

@@ -25,8 +25,8 @@ TURNS = [("What is it?", "A fox."), ("Say yes.", "yes"), ("Who reads?", "The mod
 CLOSE = 1e-3  # nats
 TWO = "distributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 2\nmain_process_port: 0\nuse_cpu: true\n"
 SHARDS = (paths.PARAMS / "accelerate/fsdp.yaml").read_text(encoding="utf8").split("fsdp_config:")[1]
-# Kind, method, embeddings; `sharded` by FSDP instead of replicated; `stopped` once and continued.
-JOBS = ["pretrain full tied", "pretrain lora tied", "pretrain lora tied stopped", "instruct lora untied",
+# Kind, method, embeddings; `taught` in part by the start; `sharded` by FSDP instead of replicated; `stopped` once and continued.
+JOBS = ["pretrain full tied", "pretrain lora tied", "pretrain lora untied taught", "pretrain lora tied stopped", "instruct lora untied",
         "instruct lora tied sharded", "pretrain lora untied sharded", "pretrain lora untied sharded stopped"]
 # Trains all of them in one pair of processes. Accelerate shards over GPUs alone: it is shown CPUs for some.
 MANY = """
@@ -79,7 +79,7 @@ def data(byte_tokenizer):
     """22 blocks and 10 examples: neither makes whole batches of 4."""
     ids = torch.randint(4, len(byte_tokenizer), (22, 32), generator=torch.Generator().manual_seed(0))
     ids[:, ::2] = len(byte_tokenizer) - 1 - ids[:, ::2] % 20  # every block has new tokens
-    rows = {"input_ids": ids.tolist(), "labels": ids.tolist(), "bytes": list(range(90, 112))}
+    rows = {"input_ids": ids.tolist(), "labels": ids.tolist(), "bytes": list(range(90, 112)), "stream": ["fa", "en"] * 11}
     examples = [{"prompt": [{"role": "user", "content": question}],
                  "completion": [{"role": "assistant", "content": answer}]} for question, answer in (TURNS * 2)[:10]]
     return {"pretrain": datasets.Dataset.from_dict(rows), "instruct": datasets.Dataset.from_list(examples)}
@@ -88,7 +88,8 @@ def data(byte_tokenizer):
 def run(name, folder, starts, data):
     """Trains what a name says, `<kind> <method> <tied>`, in a folder."""
     kind, method, tied = name.split()[:3]
-    settings = replace(SETTINGS, method=method, block_length=32 if kind == "pretrain" else 128)
+    settings = replace(SETTINGS, method=method, block_length=32 if kind == "pretrain" else 128,
+                       distilled=("en",) * ("taught" in name))
     return getattr(training, kind)(folder / name, starts[tied == "tied"], data[kind], settings, merge=True)
 
 
@@ -97,20 +98,25 @@ def two(tmp_path_factory, starts, data):
     """Folder and results by name of all jobs in two processes, by one launch."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "two.yaml").write_text(TWO.replace("MULTI_GPU", "FSDP") + "fsdp_config:" + SHARDS)
+    (folder / "whole.yaml").write_text(TWO)
     (folder / "many.py").write_text(MANY)
     real = launch.run
 
     def collect(*given):
         raise Collected
 
-    with pytest.MonkeyPatch.context() as patch, launch.using(launch.Launch(folder / "two.yaml")) as many:
+    def asked(name):
+        with launch.using(launch.Launch(folder / ("whole.yaml" if "taught" in name else "two.yaml"))):
+            return run(name, folder, starts, data)
+
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.setattr(launch, "run", collect)
         for name in JOBS:
             with pytest.raises(Collected):
-                run(name, folder, starts, data)
-        real(many, "many", folder)
-        return folder, {name: run(name, folder, starts, data) for name in JOBS}
+                asked(name)
+        real(launch.Launch(folder / "two.yaml"), "many", folder)
+        return folder, {name: asked(name) for name in JOBS}
 
 
 @pytest.mark.parametrize("name", [name for name in JOBS if "stopped" not in name])

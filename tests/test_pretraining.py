@@ -19,6 +19,9 @@ def test_arms_differ_in_how_often_english_is_replayed():
     assert pretraining.shares("more-replay", "fa", 0.1, "generated") == pytest.approx({"fa": 0.7, "en": 0.3})
     assert pretraining.shares("main", "fa", 0.1, "generated") == {"fa": 0.9, "generated": 0.1}
     assert pretraining.shares("generated-replay", "fa", 0.1, "corpus") == {"fa": 0.9, "generated": 0.1}
+    assert pretraining.shares("distilled-replay", "fa", 0.1, "generated") == {"fa": 0.9, "en": 0.1}
+    assert pretraining.settings("distilled-replay", "corpus")["distilled"] == ("en",)
+    assert [pretraining.settings(arm, "distilled")["distilled"] for arm in ("main", "lora")] == [("en",), ()]
     with pytest.raises(ValueError, match="more-replay reads 3 times the replay of 0.4"):
         pretraining.shares("more-replay", "fa", 0.4, "corpus")
 

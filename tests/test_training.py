@@ -11,10 +11,10 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BloomConfig, BloomForCausalLM, TrainerCallback
+from transformers import BloomConfig, BloomForCausalLM, Gemma2Config, Gemma2ForCausalLM, TrainerCallback
 
 from lib.data import prompts
-from lib.engine import energy, machine, records
+from lib.engine import energy, launch, machine, paths, records
 from lib.model import adapters, folders, loss
 from lib.train import trainers, training
 
@@ -111,6 +111,69 @@ def test_fast_loss_and_gradients_are_the_plain_ones(start, blocks):
                                                      if parameter.requires_grad}})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+@pytest.fixture
+def taught(blocks):
+    """The same blocks, every other one in words that the base knows already."""
+    old = [[4 + token % 90 for token in row] if number % 2 else row for number, row in enumerate(blocks["input_ids"])]
+    streams = ["en" if number % 2 else "fa" for number in range(len(old))]
+    return datasets.Dataset.from_dict({"input_ids": old, "labels": old, "bytes": blocks["bytes"], "stream": streams})
+
+
+@pytest.mark.parametrize("halved", [True, False], ids=["two halves", "whole batches"])
+def test_distilled_blocks_get_the_gradient_of_what_the_start_says(start, taught, halved, tmp_path, monkeypatch):
+    """As Kullback and Leibler's divergence of plain logits has it, new rows and all."""
+    if not halved:
+        monkeypatch.setattr(trainers.Pretrainer, "pieces", lambda self: 1)
+    ids, count = torch.tensor(taught["input_ids"][:4]), 4 * 31
+    base, seen = folders.load(start), {}
+    model = adapters.add(copy.deepcopy(base), 4, 8).train()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.02  # an adapter that has learned something
+    plain, fast = copy.deepcopy(model), adapters.quicken(model)
+    said, asked = plain(input_ids=ids).logits[:, :-1].log_softmax(2), base(input_ids=ids).logits[:, :-1]
+    old = base.config.base_vocab_size
+    target = asked[1::2, :, :old].detach().softmax(2)
+    told = -said[::2].gather(2, ids[::2, 1:, None]).sum() - (target * said[1::2, :, :old]).sum()
+    (told / count).backward()
+    settings = replace(SETTINGS, lora_dropout=0.0, batch_size=4, distilled=("en",), checkpoint_steps=100)
+    job = training.Job("pretrain", tmp_path / "run", start, taught, settings)
+    trainer, *_ = trainers.pretrainer(job, fast, None, 1, 1)
+    with trainer:
+        seen["loss"] = trainer.training_step(fast, trainer.data_collator([trainer.train_dataset[row] for row in range(4)]),
+                                             num_items_in_batch=torch.tensor(count))
+    for (name, parameter), (_, other) in zip(plain.named_parameters(), fast.named_parameters()):
+        if parameter.requires_grad:
+            torch.testing.assert_close(other.grad, parameter.grad, msg=name, atol=1e-6, rtol=1e-4)
+    text = -said.gather(2, ids[:, 1:, None]).sum() / count  # what the curve shows is the text's own loss
+    torch.testing.assert_close(seen["loss"], text.detach())
+
+
+def test_what_is_distilled_stays_as_it_was(start, taught, tmp_path):
+    """With as many steps on the same text, the start's distribution is kept better than by learning that text."""
+    ids, base = torch.tensor(taught["input_ids"][1::2]), folders.load(start)
+    apart = {}
+    for name, streams in {"learned": (), "distilled": ("en",)}.items():
+        training.pretrain(tmp_path / name, start, taught, replace(SETTINGS, distilled=streams))
+        said = logits(folders.load(tmp_path / name), ids).log_softmax(2)
+        apart[name] = torch.nn.functional.kl_div(said, logits(base, ids).log_softmax(2), log_target=True, reduction="batchmean")
+    assert apart["distilled"] < 0.75 * apart["learned"]
+
+
+def test_what_cannot_be_distilled_is_refused(tmp_path, byte_tokenizer, blocks):
+    with pytest.raises(ValueError, match="full changes the weights that would teach en"):
+        training.Settings(method="full", distilled=("en",))
+    sharded = launch.Launch(paths.accelerate("fsdp"))
+    with pytest.raises(ValueError, match="fsdp holds weights in shards"):
+        training._watched(replace(SETTINGS, distilled=("en",)), sharded)
+    bent = Gemma2ForCausalLM(Gemma2Config(vocab_size=len(byte_tokenizer), hidden_size=32, intermediate_size=64,
+                                          num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+                                          head_dim=16))
+    folder = folders.save(bent, byte_tokenizer, tmp_path / "gemma2")
+    with pytest.raises(ValueError, match="gemma2 bends its logits, and cannot teach en"):
+        training.pretrain(tmp_path / "run", folder, blocks, replace(SETTINGS, distilled=("en",)))
 
 
 def test_a_long_training_is_compiled_to_the_same_adapter(start, blocks, tmp_path, monkeypatch):

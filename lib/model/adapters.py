@@ -8,6 +8,7 @@ import types
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import rescale_adapter_scale
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils.other import TrainableTokensWrapper
@@ -53,10 +54,22 @@ def quicken(model):
         elif isinstance(module, TrainableTokensLayer) and isinstance(module.base_layer, torch.nn.Embedding):
             module.forward = types.MethodType(_embed, module)
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    head = causal.get_output_embeddings()
-    if getattr(getattr(head, "original_module", head), "bias", None) is None and not scaled(causal.config):
+    if plain(causal):
         causal.forward = types.MethodType(_causal, causal)
     return model
+
+
+def plain(model) -> bool:
+    """Whether a causal model's logits are its last states times one matrix, which is what our loss computes."""
+    head = model.get_output_embeddings()
+    return getattr(getattr(head, "original_module", head), "bias", None) is None and not scaled(model.config)
+
+
+@torch.no_grad()
+def untrained(model: PeftModel, ids):
+    """Last hidden states [batch, length, width] of the weights below the adapter, for tokens that they know."""
+    with rescale_adapter_scale(model, 0.0):
+        return model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
 
 
 def compile_layers(model, backend: str = "inductor"):
@@ -86,15 +99,24 @@ def _embed(layer, ids):
     return torch.where((place >= 0)[..., None], new if scale is None else new * scale.to(old.dtype), old)
 
 
-def _causal(model, input_ids=None, attention_mask=None, labels=None, num_items_in_batch=None, **options):
-    """The causal model's forward; with labels it returns the mean loss in nats and no logits."""
+def _causal(model, input_ids=None, attention_mask=None, labels=None, num_items_in_batch=None, taught=None, teacher=None,
+            **options):
+    """The causal model's forward; with labels it returns the mean loss in nats and no logits.
+
+    Rows of the batch that are `taught` [batch] learn from the hidden states of a `teacher` [batch, length, width].
+    """
     if labels is None:
         return type(model).forward(model, input_ids=input_ids, attention_mask=attention_mask, **options)
     options.update(use_cache=False)
     states = model.base_model(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
-    targets = labels[:, 1:].flatten()
+    states, targets, head = states[:, :-1], labels[:, 1:], _head(model)
     count = (targets != loss.IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-    total = loss.cross_entropy(states[:, :-1].flatten(0, 1), targets, _head(model))
+    if taught is None:
+        total = loss.cross_entropy(states.flatten(0, 1), targets.flatten(), head)
+    else:
+        total = loss.cross_entropy(states[~taught].flatten(0, 1), targets[~taught].flatten(), head)
+        total += loss.cross_entropy(states[taught].flatten(0, 1), targets[taught].flatten(), head,
+                                    teacher=teacher[taught, :-1].flatten(0, 1))
     return CausalLMOutputWithPast(loss=total / count)
 
 

@@ -27,8 +27,9 @@ class Arm(NamedTuple):
 
 ARMS = {"main": Arm(), "lora": Arm(), "frozen": Arm(method="frozen"), "full": Arm(method="full"), "unextended": Arm("base"),
         "mean-start": Arm("mean-start"), "no-replay": Arm(replay=0), "more-replay": Arm(replay=3),
-        "generated-replay": Arm(replayed="generated"), "rows-first": Arm(rows_first=0.2)}
-STREAMS = {"corpus": "en", "generated": "generated"}  # of what is replayed
+        "generated-replay": Arm(replayed="generated"), "distilled-replay": Arm(replayed="distilled"),
+        "rows-first": Arm(rows_first=0.2)}
+STREAMS = {"corpus": "en", "generated": "generated", "distilled": "en"}  # of what is replayed
 MILESTONES = (0.25, 0.5)
 FULL = 1.0  # an adapter as it was trained
 HARM = 0.03  # bits/byte that English from outside may lose to a part of an adapter that is chosen
@@ -70,11 +71,22 @@ def shares(arm: str, language: str, replay: float, replayed: str) -> dict[str, f
 
     Raises ValueError when nothing would be left of the language.
     """
-    english, stream = replay * ARMS[arm].replay, STREAMS[replayed if arm == "main" else ARMS[arm].replayed]
+    english, stream = replay * ARMS[arm].replay, STREAMS[kind(arm, replayed)]
     if english >= 1:
         raise ValueError(f"The arm {arm} reads {ARMS[arm].replay} times the replay of {replay}, which leaves nothing: "
                          "lower `replay`.")
     return {language: 1 - english, stream: english} if english else {language: 1.0}
+
+
+def kind(arm: str, replayed: str) -> str:
+    """What an arm replays: one of STREAMS, in the main run `replayed`."""
+    return replayed if arm == "main" else ARMS[arm].replayed
+
+
+def settings(arm: str, replayed: str) -> dict:
+    """What of training.Settings an arm has for its own."""
+    return {"method": ARMS[arm].method, "rows_first": ARMS[arm].rows_first, "milestones": MILESTONES * (arm == "main"),
+            "distilled": ("en",) * (kind(arm, replayed) == "distilled")}
 
 
 def own_text(base: Path, mixtures: list[tuple[dict[str, float], int]], seed: int, folder: Path) -> dict[str, Sequence[str]]:

@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lib.data import prompts
 from lib.engine import machine
-from lib.model import loss
+from lib.model import adapters, loss
 from lib.train import spikes
 
 LONGEST = 1024  # tokens of a row of examples: in longer ones attention costs more than padding
@@ -79,6 +79,8 @@ class _Fast:
         return 1 if alone else min(2, self.args.per_device_train_batch_size, torch.get_num_threads())
 
     def training_step(self, model, inputs, num_items_in_batch=None):
+        if "taught" in inputs:
+            inputs = {**inputs, "teacher": self.teacher(inputs)}
         if self.pool is None:
             self.gather_head()
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -87,6 +89,17 @@ class _Fast:
         if self.guard:
             self.watch(loss, model)
         return loss
+
+    def teacher(self, inputs):
+        """Hidden states of the start itself for the blocks of a batch that are taught, zeros for the others.
+
+        Computed before the batch is halved, since the adapters are switched off for all threads at once.
+        """
+        taught, ids = inputs["taught"], inputs["input_ids"].to(self.model.device)
+        states = torch.zeros(*ids.shape, self.model.config.hidden_size, dtype=self.model.dtype, device=ids.device)
+        if taught.any():
+            states[taught] = adapters.untrained(self.model, ids[taught]).to(states.dtype)
+        return states
 
     def gather_head(self):
         """Makes the output matrix whole where FSDP has it in shards: the loss reads it without calling its layer."""
@@ -174,6 +187,8 @@ class Instructor(_Fast, SFTTrainer):
 def pretrainer(job, model, tokenizer, processes: int, accumulation: int):
     """The trainer on blocks, tokens and bytes of every block, and nothing to report."""
     columns = job.dataset.select_columns(["input_ids", "labels"])
+    if job.settings.distilled:
+        columns = columns.add_column("taught", [name in job.settings.distilled for name in job.dataset["stream"]])
     columns = _filled(columns, job.settings.batch_size) if processes > 1 else columns
     trainer = Pretrainer(model=model, args=_arguments(TrainingArguments, job, processes, accumulation),
                          train_dataset=columns.with_format("torch"), settings=job.settings)

@@ -49,7 +49,9 @@ class Settings:
     empty means what is fast on the machine. `bits` are those of a frozen weight under `lora` (QLoRA, Dettmers et al.
     2023): 16 for the machine's own format, 8, or 4. `guard` watches every step for spikes; without one nothing is
     watched. `milestones` are shares of the training at which its adapter is kept (`milestone`). `rows_first` is the share of
-    the steps in which embeddings and head are trained alone, before all else goes through the whole schedule.
+    the steps in which embeddings and head are trained alone, before all else goes through the whole schedule. Blocks of the
+    streams that are `distilled` teach what the start would have said after each of their tokens, and not the text (Learning
+    without Forgetting, Li & Hoiem 2016, arXiv 1606.09282).
     """
 
     method: str = "lora"
@@ -72,12 +74,16 @@ class Settings:
     guard: spikes.Rule | None = None
     milestones: tuple[float, ...] = ()
     rows_first: float = 0.0
+    distilled: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"Training method {self.method!r} is none of {', '.join(METHODS)}.")
         if self.precision and self.method == "lora":
             raise ValueError(f"Precision {self.precision!r} is for the methods frozen and full: leave it out for lora.")
+        if self.distilled and self.method != "lora":
+            raise ValueError(f"{self.method} changes the weights that would teach {', '.join(self.distilled)}: choose lora, or "
+                             "leave `distilled` out.")
         if self.bits not in formats.BITS or self.bits < 16 and self.method != "lora":
             raise ValueError(f"Weights of {self.bits} bits cannot be trained by {self.method}: choose lora, and one of "
                              f"{', '.join(map(str, formats.BITS))} bits.")
@@ -270,7 +276,10 @@ def train(job: Job, key: str, processes: int = 1, accumulation: int = 1):
 
 
 def _watched(settings: Settings, launched: launch.Launch):
-    """ValueError when a guard would have to watch several processes."""
+    """ValueError when a guard would have to watch several processes, or weights in shards to teach."""
+    if settings.distilled and launched.format:
+        raise ValueError(f"{launched.name} holds weights in shards, which cannot teach {', '.join(settings.distilled)} beside "
+                         "the training: set `replayed` to corpus, or leave `accelerate` out of launch.yaml.")
     if settings.guard and launched.processes > 1:
         raise ValueError(f"A guard watches the gradient of one process, and {launched.name} has {launched.processes}: "
                          "train without a guard, or under `with launch.using(launch.Launch()):`.")
@@ -282,6 +291,9 @@ def _trainable(start: Path, settings: Settings):
     model = formats.load(start, stored, training=True) if stored else folders.load(start, kind)
     if machine.device() == "cpu" and kind == torch.bfloat16:
         model.set_attn_implementation("eager")  # in bf16 the CPU's fused attention is the slower one
+    if settings.distilled and not adapters.plain(model):
+        raise ValueError(f"{model.config.model_type} bends its logits, and cannot teach {', '.join(settings.distilled)} beside "
+                         "the training: set `replayed` to corpus.")
     if settings.method == "lora":
         model = adapters.add(model, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
     else:

@@ -9,6 +9,7 @@ from lib.exhibits import claims, front
 
 COMMITTED = paths.ROOT / "figures" / "full" / "records"
 YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
+           "replay taught by the base − base, English text", "replay taught by the base − replay of the corpus (LoRA), Persian",
            "three quarters − the whole adapter, English text",
            "three quarters − the whole adapter, Persian text from outside",
            "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",

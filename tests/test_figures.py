@@ -191,6 +191,17 @@ def test_records_of_changed_code_are_not_kept_in_full(clean_run, tmp_path, capsy
     assert records.place("full", "02_tokenizer").is_relative_to(tmp_path / "figures")  # as one kept long ago
 
 
+def test_notebooks_of_changed_code_are_not_kept_in_full_and_others_are_linked(clean_run, tmp_path, monkeypatch):
+    """That of the last chapter neither, of which no record is kept."""
+    monkeypatch.setattr(pages, "make", lambda profile: pandas.DataFrame(columns=["id", "chapter", "state"]))
+    for chapter, dirty in {"01_corpus": False, "02_tokenizer": True, pages.CHAPTER: True}.items():
+        _, record = clean_run("full", chapter, dirty=dirty)
+        shutil.copy(paths.notebook(chapter), record.with_name("notebook.ipynb"))
+    assert pages.main(["full"]) == 0
+    assert [path.stem for path in (tmp_path / "figures/full/notebooks").iterdir()] == ["01_corpus"]
+    assert "| [01_corpus](notebooks/01_corpus.ipynb) | abc |" in (tmp_path / "figures/full/README.md").read_text("utf8")
+
+
 def test_an_exhibit_that_lacks_its_data_says_so_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     record = records.Record("06_evaluation", {"profile": "smoke", "stages": ["base"]}, {"revision": "", "device": "cpu"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib.engine import records, run, store
+from lib.engine import paths, records, run, store
 
 COLOURS = 256  # of a picture that is kept
 LINKS = ("](../", "](../../../")  # to the repository's root, from `notebooks/` and from where the kept ones lie
@@ -14,8 +14,9 @@ LINKS = ("](../", "](../../../")  # to the repository's root, from `notebooks/` 
 
 def find(profile: str, chapter: str) -> dict:
     """The notebook of the chapter's finished run, this machine's or else the one that was kept; empty if there is none."""
-    place = kept(profile, chapter)
-    return _of_run(profile, chapter) or (_linked(records.read(place), *LINKS[::-1]) if place.exists() else {})
+    places = kept(profile, chapter), paths.ROOT / "figures" / profile / "notebooks" / f"{chapter}.ipynb"
+    found = (_linked(records.read(place), *LINKS[::-1]) for place in places if place.exists())
+    return _of_run(profile, chapter) or next(found, {})
 
 
 def kept(profile: str, chapter: str) -> Path:
@@ -23,16 +24,15 @@ def kept(profile: str, chapter: str) -> Path:
     return records.committed(profile, chapter).parents[1] / "notebooks" / f"{chapter}.ipynb"
 
 
-def keep(profile: str) -> list[str]:
-    """Writes `figures/<profile>/notebooks/` for the chapters whose record is kept and made here; returns them.
+def keep(profile: str, chapters: list[str]) -> list[str]:
+    """Writes `figures/<profile>/notebooks/` for those of the chapters that ran here to their end; returns them.
 
     Pictures have COLOURS colours, and what papermill noted of times and this machine's folders is left out. A notebook
     that ran with other parameters than its record names stays out (`lib.engine.handover` runs some with fewer trainings).
     """
     written = []
-    for chapter in run.chapters():
-        content = {} if (profile, chapter) in records.refused else _of_run(profile, chapter)
-        if content:
+    for chapter in chapters:
+        if content := _of_run(profile, chapter):
             text = json.dumps(small(_linked(content, *LINKS)), ensure_ascii=False, indent=1)
             place = kept(profile, chapter)
             place.parent.mkdir(exist_ok=True)

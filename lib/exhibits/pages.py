@@ -28,13 +28,12 @@ def keep(profile: str) -> list[Path]:
     """
     folder = paths.figures(profile) / "records"
     folder.mkdir(exist_ok=True)
-    for path in sorted(paths.runs(profile).glob("*/record.json")):
-        chapter, why = path.parent.name, _obstacle(profile, path)
+    for chapter, why in _here(profile).items():
         if why and chapter != CHAPTER:
             records.refused.add((profile, chapter))
             print(f"The record of {chapter} is not kept in figures/{profile}, because {why}")
         elif chapter != CHAPTER:
-            shutil.copyfile(path, records.committed(profile, chapter))
+            shutil.copyfile(run.record(profile, chapter), records.committed(profile, chapter))
     return sorted(folder.glob("*.json"))
 
 
@@ -112,6 +111,11 @@ def _chapters(profile: str) -> list[str]:
     return [chapter for chapter in records.available(profile) if chapter != CHAPTER]
 
 
+def _here(profile: str) -> dict[str, str]:
+    """Chapter of a record that this machine made → why it is not kept, empty if it is."""
+    return {path.parent.name: _obstacle(profile, path) for path in sorted(paths.runs(profile).glob("*/record.json"))}
+
+
 def _obstacle(profile: str, path: Path) -> str:
     """Why a record is not kept, as the end of a sentence; else empty."""
     try:
@@ -154,7 +158,7 @@ def _rebuild(profile: str) -> int | None:
         print(f"Profile {profile} has no records: run `make reproduce PROFILE={profile}` first.", file=sys.stderr)
         return 1
     made = make(profile)
-    if chapters := executed.keep(profile):
+    if chapters := executed.keep(profile, [chapter for chapter, why in _here(profile).items() if not why]):
         print(f"Executed notebooks kept in figures/{profile}/notebooks: {', '.join(name[:2] for name in chapters)}.")
     page = index(profile, made)
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")

@@ -33,7 +33,7 @@ if "sweep" in config:
             folder=shlex.quote(PLAN["folder"]),
         shell:
             "export PYTHONPATH={params.root}${{PYTHONPATH:+:$PYTHONPATH}};"
-            " exec {params.python} -m lib.engine.sweep --cell {params.folder}/{wildcards.cell} --record {output:q} --child"
+            " exec {params.python} -m lib.engine.forks lib.engine.sweep --cell {params.folder}/{wildcards.cell} --record {output:q} --child"
             " > {log:q} 2>&1"
 
 else:
@@ -53,11 +53,11 @@ else:
             output:
                 run.record(PROFILE, chapter),
             priority: 100 - int(chapter[:2])  # in the order of a reader
-            threads: 1 if PROFILE in run.SIDE_BY_SIDE else workflow.cores or 1
+            threads: 1 if PROFILE in run.SIDE_BY_SIDE and chapter not in run.COLLECTING else workflow.cores or 1
             params:
                 root=shlex.quote(workflow.basedir),
                 python=shlex.quote(sys.executable),
                 chapter=chapter,
                 profile=PROFILE,
             shell:
-                "cd {params.root} && exec {params.python} -m lib.engine.run {params.chapter} --profile {params.profile} --child"
+                "cd {params.root} && exec {params.python} -m lib.engine.forks lib.engine.run {params.chapter} --profile {params.profile} --child"

@@ -48,6 +48,15 @@ def test_what_lacked_public_files_runs_again_when_they_are_there_and_nothing_els
     assert status == 0 and "because Alpaca's seed tasks can be had now" in printed, printed
 
 
+def test_what_the_chapters_import_is_there_before_they_are_forked():
+    script = ("import sys\nfrom lib.engine import keys, run\nrun.prepare(*run.chapters())\n"
+              "lacking = [name for chapter in run.chapters() for file in keys.code(keys.source(chapter), ())\n"
+              "           if file.endswith('.py') and 'tasks' not in file and (name := file[:-3].replace('/', '.').removesuffix('.__init__')) not in sys.modules]\n"
+              "print(sorted(set(lacking)), 'papermill' in sys.modules, 'ipykernel.ipkernel' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", script], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.stdout == "[] True True\n", done
+
+
 def test_it_announces_runs_and_then_has_nothing_to_do(house):
     status, printed = _run(house, "all")
     assert status == 0, printed

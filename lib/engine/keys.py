@@ -17,7 +17,7 @@ from lib.engine import machine, paths, records, store
 
 BATCH = 1000  # rows of a data set that are read at a time
 PRESENTATION = "lib/exhibits/"  # reads records alone: a change of it makes only the chapter that collects exhibits stale
-ORDER = "lib/engine/run.py"  # says what runs before what, and finds nothing
+ORDER = ("lib/engine/forks.py", "lib/engine/run.py")  # say what runs, when and in which process, and find nothing
 COLLECTS = "14_paper"
 FOLDERS = {"TASKS": paths.TASKS, "REPORTED": paths.REPORTED}  # a module that names one reads its files
 SILENT = ("bootstrap", "chat")  # tags of cells that leave nothing in a record
@@ -39,12 +39,12 @@ def of_chapter(chapter: str, values: dict) -> dict[str, str]:
     Its notebook, every parameter, every module that it reaches, every package that computes, and the files that its
     parameters name.
     """
-    source = _source(chapter)
-    found = {f"notebooks/{chapter}.ipynb": _tree(ast.parse(source))}
+    content = source(chapter)
+    found = {f"notebooks/{chapter}.ipynb": _tree(ast.parse(content))}
     found |= {f"parameter {name}": _digest(value) for name, value in values.items()}
     found |= {f"file {paths.shown(file)}": records.digest(file) for file in named(values)}
     found |= {f"package {name}": version for name, version in machine.versions(machine.COMPUTING).items()}
-    return found | code(source, (ORDER,) if chapter == COLLECTS else (PRESENTATION, ORDER))
+    return found | code(content, ORDER if chapter == COLLECTS else (PRESENTATION, *ORDER))
 
 
 def outdated(made: dict, values: dict) -> list[str]:
@@ -135,7 +135,7 @@ def _module(name: str) -> Path | None:
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
 
 
-def _source(chapter: str) -> str:
+def source(chapter: str) -> str:
     """The code of a notebook without its parameters, the cells that find nothing and the notebook's own commands."""
     found = [source for source, tags in cells(paths.notebook(chapter)) if not {"parameters", *SILENT} & {*tags}]
     lines = "\n".join(found).split("\n")

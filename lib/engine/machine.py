@@ -1,5 +1,6 @@
 """The machine under a chapter: device, number format, versions, memory, revision of the code, and who watches."""
 import ctypes
+import functools
 import gc
 import importlib.metadata
 import os
@@ -56,7 +57,10 @@ def system() -> str:
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Package → version."""
-    return {name: importlib.metadata.version(name) for name in packages}
+    return {name: _version(name) for name in packages}
+
+
+_version = functools.cache(importlib.metadata.version)
 
 
 def revision() -> dict:

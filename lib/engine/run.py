@@ -5,10 +5,12 @@
     python -m lib.engine.run --minutes laptop                 what its chapters took, into params/minutes.yaml
 """
 import argparse
+import ast
 import contextlib
 import fcntl
 import gc
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from lib.engine import assets, keys, params, paths, reach, records, store
+from lib.engine import assets, forks, keys, machine, params, paths, reach, records, store
 from lib.engine.markup import printable
 
 UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["02_tokenizer"],
@@ -31,6 +33,7 @@ COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
+PREPARE = "lib.engine.run:prepare"  # what the process that forks does first
 EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
@@ -106,9 +109,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     Its parameters are those of the profile, unless others are `given`. Raises params.ParameterError before a kernel
     starts, and ChapterError when a cell fails or no record was written.
     """
-    sys.modules.setdefault("rfc3987_syntax", None)  # a grammar of URLs, two seconds to build, that no notebook needs
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
+    engine = papermill()
     given = given or params.load(profile, chapter)
     os.environ["TMPDIR"] = tempfile.tempdir = str(store.passing())  # what tools leave of a killed kernel goes with the run
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not a namesake in the user's home
@@ -117,10 +118,10 @@ def run(profile: str, chapter: str, given: dict | None = None):
     store.discard(executed.parent)
     making, last = store.making(executed), _written(written)
     try:
-        papermill.execute_notebook(paths.notebook(chapter), making, given, kernel_name="python3", progress_bar=False,
-                                   cwd=paths.NOTEBOOKS, stdout_file=_Told(chapter[:2]), autosave_cell_every=0,
-                                   extra_arguments=["--log-level=CRITICAL"])
-    except PapermillExecutionError as error:
+        engine.execute_notebook(paths.notebook(chapter), making, given, kernel_name="python3", progress_bar=False,
+                                cwd=paths.NOTEBOOKS, stdout_file=_Told(chapter[:2]), autosave_cell_every=0,
+                                extra_arguments=["--log-level=CRITICAL"])
+    except engine.PapermillExecutionError as error:
         raise ChapterError(_failure(chapter, error, executed)) from error
     except RuntimeError as error:
         raise ChapterError(f"The kernel of chapter {chapter} died ({error}), most often for want of memory: "
@@ -131,6 +132,13 @@ def run(profile: str, chapter: str, given: dict | None = None):
     if _written(written) in (None, last):
         raise ChapterError(f"Chapter {chapter} ran to its end without writing its record: its last cell has to call "
                            "chapter.finish(record).")
+
+
+def papermill():
+    """Papermill, which takes seconds to import."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # a grammar of URLs, two seconds to build, that no notebook needs
+    import papermill
+    return papermill
 
 
 def _written(file: Path) -> tuple | None:
@@ -199,12 +207,13 @@ def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
     for chapter, reason in plan.items():
         print(f"  {chapter:{max(map(len, plan))}} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
     targets = [str(record(profile, chapter)) for chapter in plan]
-    process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"])
-    try:
-        status = process.wait()
-    finally:
-        process.kill()
-        _plan(profile).unlink()
+    with forks.serving(store.passing(), PREPARE, *plan) as environment:
+        process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"], environment)
+        try:
+            status = process.wait()
+        finally:
+            process.kill()
+            _plan(profile).unlink()
     if status:
         print("Not everything ran. Finished chapters are kept; the same command goes on with the others.", file=sys.stderr)
     return status
@@ -230,13 +239,27 @@ def locked(profile: str):
         store.clear(paths.run(profile, "."), below=True)
 
 
-def snakemake(lock, arguments: list[str], **streams) -> subprocess.Popen:
-    """Starts Snakemake on the graph of chapters; it holds the lock too."""
+def prepare(*wanted: str):
+    """Imports what running these chapters takes (papermill, a kernel, what their notebooks import), and reads their code
+    for their keys: a fork of this process has that behind it."""
+    papermill()
+    pkgutil.resolve_name("ipykernel.ipkernel")
+    machine.versions()
+    for source in map(keys.source, wanted):
+        keys.code(source, ())
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for alias in node.names:
+                    pkgutil.resolve_name(f"{getattr(node, 'module', '')}.{alias.name}".strip("."))
+
+
+def snakemake(lock, arguments: list[str], environment: dict[str, str], **streams) -> subprocess.Popen:
+    """Starts Snakemake on the graph of chapters, with that added to the environment; it holds the lock too."""
     # Targets come first: an option with many values would take them for its own.
     command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
                "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "input",
                "--quiet", "all"]
-    own = {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
+    own = environment | {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
     return subprocess.Popen(command, pass_fds=[lock.fileno()], env=os.environ | own, **streams)
 
 

@@ -1,0 +1,135 @@
+"""Forks of one process: what runs in them, how it ends, and what happens where none is to be had."""
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lib.engine import forks
+
+PROBE = """
+import os, signal, sys, time
+import torch
+print("ready", sys.argv[1:], os.getcwd(), os.environ["OWN"], torch.get_num_threads(), "fractions" in sys.modules, __name__, flush=True)
+print("said to the other", file=sys.stderr, flush=True)
+try:
+    time.sleep(float(sys.argv[1]))
+except KeyboardInterrupt:
+    sys.exit(7)
+os.kill(os.getpid(), int(sys.argv[2])) if len(sys.argv) > 2 else sys.exit(3)
+"""
+AWAKE = """
+import fractions, ipykernel.ipkernel, torch
+
+def well():
+    pass
+
+def with_a_gpu():
+    torch.accelerator.is_available = lambda: True
+
+def badly():
+    import nothing_of_that_name
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The environment of a process that forks, and that finds the module `probe`."""
+    folder = tmp_path_factory.mktemp("forks")
+    _write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(forks.paths.ROOT), str(folder)]))
+        with forks.serving(folder, "awake:well") as found:
+            yield {**os.environ, **found, "OWN": "mine", "OMP_NUM_THREADS": "1"}
+
+
+def _write(folder):
+    (folder / "probe.py").write_text(PROBE)
+    (folder / "awake.py").write_text(AWAKE)
+
+
+def _begin(environment, folder, *arguments):
+    """The command as Snakemake gives it, once its module has begun."""
+    process = subprocess.Popen([*forks.COMMAND, "probe", *arguments], env=environment, cwd=folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    return process, process.stdout.readline()
+
+
+def _gone(name, seconds=10):
+    """Whether every process with that word in its environment has ended in time."""
+    def alive():
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("OWN") == name and process.status() != psutil.STATUS_ZOMBIE:
+                    return True
+    until = time.monotonic() + seconds
+    while alive() and time.monotonic() < until:
+        time.sleep(0.2)
+    return not alive()
+
+
+def test_a_fork_is_what_the_command_would_be(served, tmp_path):
+    process, said = _begin(served, tmp_path, "0")
+    assert said == f"ready ['0'] {tmp_path} mine 1 True __main__\n"
+    assert process.communicate() == ("", "said to the other\n") and process.returncode == 3
+
+
+def test_without_a_process_that_forks_the_command_runs_the_module_itself(served, tmp_path):
+    for place in ("", str(tmp_path / "nobody"), None):
+        environment = {**served, forks.VARIABLE: place} if place is not None else {
+            name: value for name, value in served.items() if name != forks.VARIABLE}
+        process, said = _begin(environment, tmp_path, "0")
+        assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+        assert process.communicate()[1] == "said to the other\n" and process.returncode == 3
+
+
+@pytest.mark.parametrize("prepare", ["awake:badly", "awake:with_a_gpu"])
+def test_where_importing_fails_or_there_is_a_gpu_too(prepare, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", served["PYTHONPATH"])
+    with forks.serving(tmp_path, prepare) as found:
+        process, said = _begin(served | found, tmp_path, "0")
+        assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+        assert process.wait() == 3
+
+
+def test_a_command_outside_the_run_keeps_its_own_process(served, tmp_path):
+    script = f"sleep 1; exec {' '.join(forks.COMMAND)} probe 0"  # the shell before it has ended by then
+    said = subprocess.run(["sh", "-c", f"({script}) &"], cwd=tmp_path, env=served, stdout=subprocess.PIPE, text=True).stdout
+    assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+
+
+def test_signals_reach_the_fork_and_its_end_is_the_commands(served, tmp_path):
+    process, said = _begin(served, tmp_path, "60")
+    process.send_signal(signal.SIGINT)
+    assert said and process.wait(10) == 7
+    process, said = _begin(served, tmp_path, "60")
+    process.terminate()
+    assert said and process.wait(10) == -signal.SIGTERM
+    process, said = _begin(served, tmp_path, "0", str(int(signal.SIGKILL)))
+    assert said and process.wait(10) == -signal.SIGKILL
+
+
+def test_a_killed_command_leaves_no_fork(served, tmp_path):
+    process, said = _begin(served | {"OWN": "killed"}, tmp_path, "60")
+    assert said
+    process.kill()
+    process.wait()
+    assert _gone("killed")
+
+
+def test_nothing_outlives_the_run_that_it_served(tmp_path):
+    script = ("import os, subprocess, time\nfrom pathlib import Path\nfrom lib.engine import forks\n"
+              f"with forks.serving(Path({str(tmp_path)!r}), 'awake:well') as found:\n"
+              "    subprocess.Popen([*forks.COMMAND, 'probe', '60'], env=os.environ | found).wait()\n")
+    search = os.pathsep.join([str(forks.paths.ROOT), str(tmp_path)])
+    _write(tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "OWN": "orphan", "PYTHONPATH": search})
+    assert process.stdout.readline().startswith("ready")
+    process.kill()
+    process.wait()
+    assert _gone("orphan")

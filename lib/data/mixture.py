@@ -136,11 +136,11 @@ def _filled(documents, tokenizer, length: int, buffers: dict):
 def _tokens(documents, tokenizer):
     """(stream, ids, bytes) of every document: its token ids with EOS behind, and the bytes of text each token brings."""
     widths, backend = _widths(tokenizer), tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
     documents = iter(documents)
     parts = tqdm(iter(lambda: list(itertools.islice(documents, BATCH)), []), "tokens", unit=f" × {BATCH} texts", disable=None)
     for names, texts in (zip(*part) for part in parts):
+        backend.no_padding()
+        backend.no_truncation()
         for name, text, coding in zip(names, texts, backend.encode_batch_fast(texts)):
             ids = numpy.array([*coding.ids, tokenizer.eos_token_id], numpy.int32)
             sizes = widths[ids]

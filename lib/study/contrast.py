@@ -5,6 +5,7 @@ items are both samples: an interval over items alone would take the luck of a se
 bootstrap), and what the few trainings differ by is added as Student's t (`statistics`).
 """
 import itertools
+import math
 from typing import Callable, NamedTuple
 
 import numpy
@@ -164,20 +165,22 @@ def _table(rows: pandas.DataFrame, score: Score):
     """
     if rows.empty:
         raise ValueError("There are no rows to score: the evaluation set is empty, check its filter or its split.")
-    rows = rows.reset_index(drop=True)
-    keys = pandas.DataFrame({"over": rows[score.over] if score.over else "", "seed": rows["seed"] if "seed" in rows else 0,
-                             "item": rows["item"]})
-    found = pandas.DataFrame(numpy.asarray(score.columns(rows)))
-    sums = found.groupby([keys[name] for name in keys]).sum(skipna=False)
-    scored, seeds = sums.groupby(["over", "item"]).size(), sums.index.unique("seed").sort_values()
-    if (scored < len(seeds)).any():
-        raise ValueError(f"Item {scored.idxmin()[-1]} has no score with some of the seeds {seeds.tolist()}: "
+    one = pandas.Series(0, rows.index)
+    keys = [rows[score.over] if score.over else one, rows["seed"] if "seed" in rows else one, rows["item"]]
+    codes, (overs, seeds, items) = zip(*(pandas.factorize(key, sort=True) for key in keys))
+    shape = len(overs), len(seeds), len(items)
+    places = numpy.ravel_multi_index(codes, shape)  # grouping by three columns takes twice as long
+    columns = numpy.stack([numpy.bincount(places, column, math.prod(shape)).reshape(shape)
+                           for column in numpy.asarray(score.columns(rows)).T])
+    there = numpy.bincount(places, minlength=math.prod(shape)).reshape(shape) > 0
+    if (lacks := there.any(1) & ~there.all(1)).any():
+        raise ValueError(f"Item {items[lacks.any(0)][0]} has no score with some of the seeds {seeds.tolist()}: "
                          "score every run on the same items.")
-    wide = sums.unstack("over", fill_value=0)
-    columns = wide.to_numpy().T.reshape(found.shape[1], -1, len(seeds), len(wide) // len(seeds))
+    over, item = there.any(1).nonzero()
+    scored = pandas.MultiIndex([overs, items], [over, item])
     if score.function is None:
-        return None, seeds, scored.index, _values(*columns)
-    return _averaged(score.function, len(columns)), seeds, scored.index, columns.reshape(-1, *columns.shape[2:])
+        return None, seeds, scored, _values(*columns)
+    return _averaged(score.function, len(columns)), seeds, scored, columns.reshape(-1, *columns.shape[2:])
 
 
 def _values(sums, counts):

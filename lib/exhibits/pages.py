@@ -3,16 +3,18 @@
     python -m lib.exhibits.pages full     rebuilds figures/full/ from its records alone
 """
 import argparse
+import functools
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import pandas
 from IPython.display import Image, Markdown
 
 from lib import exhibits
-from lib.engine import keys, markup, paths, records, run, store
+from lib.engine import keys, markup, paths, pool, records, run, store
 from lib.exhibits import executed
 from lib.exhibits.base import Exhibit
 
@@ -54,8 +56,9 @@ def stale(profile: str) -> dict[str, str]:
 
 def make(profile: str) -> pandas.DataFrame:
     """Makes every figure and table that has its records: id, kind, chapter, title, state, reading, stem of its files."""
-    known = [*exhibits.FIGURES.values(), *exhibits.TABLES.values()]
-    return pandas.DataFrame([_make(profile, one) for one in sorted(known, key=lambda one: (one.chapter, one.id))])
+    known = sorted([*exhibits.FIGURES.values(), *exhibits.TABLES.values()], key=lambda one: (one.chapter, one.id))
+    one = joblib.delayed(functools.partial(_make, profile, records.refused))
+    return pandas.DataFrame(joblib.Parallel(pool.cores(), "multiprocessing", batch_size=1)(map(one, known)))
 
 
 def index(profile: str, made: pandas.DataFrame) -> Path:
@@ -87,7 +90,9 @@ def shown(profile: str, made: pandas.DataFrame) -> Iterator[Markdown | Image]:
             yield Markdown(f"<details><summary>the table</summary>\n\n{printed}\n</details>")
 
 
-def _make(profile: str, exhibit: Exhibit) -> dict:
+def _make(profile: str, refused: set, exhibit: Exhibit) -> dict:
+    """An exhibit's row, in whatever process; `refused` is what `keep` found there."""
+    records.refused |= refused
     row = {name: getattr(exhibit, name) for name in ("kind", "id", "chapter", "title", "stem")}
     if exhibit.chapter not in {CHAPTER, *records.available(profile)}:
         return {**row, "state": f"{exhibit.chapter} has no record"}

@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 		{ echo "The packages could not be installed: see pip's words above; the same command tries again."; exit 1; }
 	@touch $@
 
-reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, full or yours) that is not up to date
+reproduce: $(INSTALLED) ## run every chapter of PROFILE (laptop, smoke, night, full or yours) that is not up to date
 	@$(BIN)/python -m lib.engine.run all --profile $(PROFILE)
 
 chat: $(INSTALLED) ## talk to the model that PROFILE trained; ARGS="--beside base" has the base answer too (docs/talk.md)

@@ -33,7 +33,7 @@ def test_every_format_is_asked_untuned_and_the_first_base_and_set_get_the_whole_
     assert len(grid.plan(["small", "strong"], ["multialpaca", "derived"], [8], [4], [0], crossed=True)) == 2 + 4
 
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop", "full", "colab", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "night", "full", "colab", "paper"])
 def test_the_share_of_every_language_that_a_profile_asks_is_known(profile):
     values = params.load(profile, CHAPTER)
     codes = {*values["xcopa_languages"], *values["xquad_languages"], *values["text_languages"],

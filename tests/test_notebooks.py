@@ -10,7 +10,7 @@ import pytest
 from lib.engine import params, paths, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-PROFILES = ("smoke", "laptop", "full", "colab", "paper")
+PROFILES = ("smoke", "laptop", "night", "full", "colab", "paper")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 LONGEST, SHORT = 15, 10  # lines of a cell of the run, and of one that explains
 SECTIONS = ["Question", "A small example", "The real run", "What we saw", "Exercises", "Reading"]

@@ -22,14 +22,12 @@ except KeyboardInterrupt:
     sys.exit(7)
 os.kill(os.getpid(), int(sys.argv[2])) if len(sys.argv) > 2 else sys.exit(3)
 """
+GPU = "class accelerator:\n    is_available = staticmethod(lambda: True)\n"
 AWAKE = """
 import fractions, ipykernel.ipkernel, torch
 
 def well():
     pass
-
-def with_a_gpu():
-    torch.accelerator.is_available = lambda: True
 
 def badly():
     import nothing_of_that_name
@@ -87,13 +85,22 @@ def test_without_a_process_that_forks_the_command_runs_the_module_itself(served,
         assert process.communicate()[1] == "said to the other\n" and process.returncode == 3
 
 
-@pytest.mark.parametrize("prepare", ["awake:badly", "awake:with_a_gpu"])
-def test_where_importing_fails_or_there_is_a_gpu_too(prepare, served, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", served["PYTHONPATH"])
+@pytest.mark.parametrize("prepare, torch", [("awake:badly", ""), ("awake:well", GPU)], ids=["no such module", "a GPU"])
+def test_where_importing_fails_or_there_is_a_gpu_too(prepare, torch, served, tmp_path, monkeypatch):
+    (stub := tmp_path / "stub").mkdir()
+    (stub / "torch.py").write_text(torch) if torch else None
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(stub), served["PYTHONPATH"]]))
     with forks.serving(tmp_path, prepare) as found:
         process, said = _begin(served | found, tmp_path, "0")
         assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
         assert process.wait() == 3
+
+
+def test_a_name_too_long_for_a_socket_is_no_obstacle(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    with forks.serving(folder, "awake:well") as found:
+        assert found == {}
 
 
 def test_a_command_outside_the_run_keeps_its_own_process(served, tmp_path):

@@ -26,7 +26,6 @@ from lib.engine import paths
 
 COMMAND = (sys.executable, "-m", "lib.engine.forks")  # and a module with its arguments
 VARIABLE = "COMPANION_FORKS"  # names the socket
-LONGEST = 100  # bytes of its name
 BEGUN = b"+"  # what a command hears when its fork is there
 LENGTH, STATUS, WHO = struct.Struct("!I"), struct.Struct("!i"), struct.Struct("3i")
 PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -40,15 +39,16 @@ def serving(folder: Path, prepare: str, *arguments: str) -> Iterator[dict[str, s
     Notebooks' kernels are forks too: what Jupyter finds as `python3` lies in the folder.
     """
     place, kernel = folder / "forks", folder / "kernels/python3/kernel.json"
-    if sys.platform != "linux" or len(os.fsencode(place)) > LONGEST:  # elsewhere libraries begin threads that a fork lacks
-        yield {}
-        return
     kernel.parent.mkdir(parents=True, exist_ok=True)
     kernel.write_text(json.dumps({"argv": [*COMMAND, "ipykernel_launcher", "-f", "{connection_file}"],
                                   "display_name": "Python 3 (ipykernel)", "language": "python"}), "utf8")
     with socket.socket(socket.AF_UNIX) as listening:
         place.unlink(missing_ok=True)
-        listening.bind(str(place))
+        try:
+            listening.bind(str(place))
+        except OSError:  # a file system without sockets, or too long a name
+            yield {}
+            return
         listening.listen()
         # What cannot be imported is told by the chapter that imports it.
         server = subprocess.Popen([*COMMAND, "--serve", str(listening.fileno()), prepare, *arguments], cwd=paths.ROOT,
@@ -65,10 +65,9 @@ def _serve(listening: socket.socket, prepare: str, *arguments: str) -> socket.so
     """Prepares and forks for every command that asks; in the fork it returns the command's line."""
     for number in PASSED:
         signal.signal(number, signal.SIG_IGN)  # a stop by hand is passed on by those who asked
-    pkgutil.resolve_name(prepare)(*arguments)
-    import torch
-    if torch.accelerator.is_available():
+    if not _able():
         return None
+    pkgutil.resolve_name(prepare)(*arguments)
     gc.freeze()  # else every fork's first search for garbage copies the libraries' million objects
     gc.set_threshold(700, 10, 10)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who watch
@@ -79,6 +78,17 @@ def _serve(listening: socket.socket, prepare: str, *arguments: str) -> socket.so
             return line
         line.close()
     return None
+
+
+def _able() -> bool:
+    """Whether what a fork needs is to be had here: a system that tells of processes' ends, and no GPU. (macOS' libraries
+    begin threads that a fork lacks.)"""
+    import torch
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return not torch.accelerator.is_available()
 
 
 def _watch(line: socket.socket, run: int) -> tuple[dict, list[int]]:

@@ -9,11 +9,12 @@ import pandas
 import pytest
 
 from lib import exhibits
-from lib.engine import keys, params, paths, records, statistics
+from lib.engine import keys, params, paths, records, run, statistics
 from lib.exhibits import base, ch03, pages, panels
 from lib.exhibits.units import p_value
 
-COMMITTED = paths.ROOT / "figures" / "full"
+COMMITTED = paths.ROOT / "figures"
+each_committed = pytest.mark.parametrize("profile", [name for name in run.COMMITTED if (COMMITTED / name / "records").exists()])
 # A finder that refuses them: what needs torch fails here.
 REBUILD = """
 import sys
@@ -28,7 +29,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse)
 from lib.exhibits import pages
-sys.exit(pages.main(["full"]))
+sys.exit(pages.main(sys.argv[1:]))
 """
 
 
@@ -121,15 +122,15 @@ def test_there_are_few_enough_exhibits_and_every_one_of_the_papers():
     assert wanted | {"P1-A1", "P3-A1"} == {id for id in RULED if id.startswith("P")}
 
 
-@pytest.mark.skipif(not (COMMITTED / "records").exists(), reason="no run is committed yet")
+@each_committed
 @pytest.mark.parametrize("id", RULED)
-def test_an_exhibit_is_short_enough_to_be_read(id, tmp_path, monkeypatch):
+def test_an_exhibit_is_short_enough_to_be_read(id, profile, tmp_path, monkeypatch):
     """One sentence with a number as reading; a printed table of 40 rows and 12 columns at most."""
-    shutil.copytree(COMMITTED / "records", tmp_path / "figures/full/records")
+    shutil.copytree(COMMITTED / profile / "records", tmp_path / "figures" / profile / "records")
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     exhibit = exhibits.FIGURES.get(id) or exhibits.TABLES[id]
     try:
-        first, *_, reading = exhibit.make("full")
+        first, *_, reading = exhibit.make(profile)
     except (FileNotFoundError, exhibits.Lacking) as error:
         assert "of an earlier version: make it anew by" in str(error) or "has no record" in str(error)
         return
@@ -252,17 +253,18 @@ def test_a_tiny_p_is_never_printed_as_zero():
     assert [p_value(p) for p in (0.0123, 0.0004, float("nan"))] == ["0.012", "< 0.001", ""]
 
 
-@pytest.mark.skipif(not (COMMITTED / "records").exists(), reason="no run is committed yet")
-def test_the_committed_figures_follow_from_the_committed_records(tmp_path):
-    shutil.copytree(COMMITTED / "records", tmp_path / "figures/full/records")
+@each_committed
+def test_the_committed_figures_follow_from_the_committed_records(profile, tmp_path):
+    made, kept = tmp_path / "figures" / profile, COMMITTED / profile
+    shutil.copytree(kept / "records", made / "records")
     environment = {**os.environ, "COMPANION_OUTPUT": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
-    subprocess.run([sys.executable, "-c", REBUILD], env=environment, check=True, timeout=300)
-    written = {path.relative_to(tmp_path / "figures/full"): path for path in (tmp_path / "figures/full").rglob("*.csv")}
-    page = (tmp_path / "figures/full/README.md").read_text("utf8")
+    subprocess.run([sys.executable, "-c", REBUILD, profile], env=environment, check=True, timeout=300)
+    written = {path.relative_to(made): path for path in made.rglob("*.csv")}
+    page = (made / "README.md").read_text("utf8")
     absent = [line for line in page.partition("## Not made here")[2].splitlines() if line]
-    known = [path.stem for path in (COMMITTED / "records").glob("*.json")]
+    known = [path.stem for path in (kept / "records").glob("*.json")]
     assert written and all("has no record" in line or "is of an earlier version" in line for line in absent), absent
     assert not any(f" {chapter} has no record" in line for chapter in known for line in absent), absent
     for name, path in written.items():
         # To the last digits only: numpy's vectorised powers differ there between processors.
-        pandas.testing.assert_frame_equal(*map(pandas.read_csv, (path, COMMITTED / name)), rtol=1e-9, obj=str(name))
+        pandas.testing.assert_frame_equal(*map(pandas.read_csv, (path, kept / name)), rtol=1e-9, obj=str(name))

@@ -33,6 +33,7 @@ COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
 SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
+COMMITTED = ("night", "full")  # profiles whose results stand in figures/, from clean trees only
 PREPARE = "lib.engine.run:prepare"  # what the process that forks does first
 EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
 MINUTES = paths.PARAMS / "minutes.yaml"

@@ -20,7 +20,6 @@ CONF = paths.ROOT / "docs" / "book"
 LEDGER = "C14-T3_ledger"
 BADGE = "[![Open in Colab]"
 COPIED = ("CITATION.cff", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((paths.ROOT / "docs").glob("*.md"))))
-COMMITTED = "full"
 
 
 def layout(profile: str, folder: Path) -> list[str]:
@@ -33,7 +32,7 @@ def layout(profile: str, folder: Path) -> list[str]:
         content, finished = notebook(profile, chapter)
         lacking += [] if finished else [chapter]
         _write(folder / f"notebooks/{chapter}.ipynb", json.dumps(content, ensure_ascii=False))
-    for name in {profile, COMMITTED}:
+    for name in {profile, *run.COMMITTED}:
         exhibits(name, folder / "figures" / name)
     shutil.copytree(paths.ROOT / "figures/bench", folder / "figures/bench")  # what docs/benchmarks.md shows
     _write(folder / "index.md", index(profile, folder))
@@ -75,7 +74,7 @@ def table(file: Path) -> str:
 
 def index(profile: str, folder: Path) -> str:
     """The first page: the README, and what the book holds."""
-    results = [f"figures/{name}/{page}" for name in dict.fromkeys([profile, COMMITTED])
+    results = [f"figures/{name}/{page}" for name in dict.fromkeys([profile, *run.COMMITTED])
                for page in ("README", f"tables/{LEDGER}") if (folder / f"figures/{name}/{page}.md").exists()]
     docs = [name.removesuffix(".md") for name in COPIED if name.endswith(".md")]
     return "\n\n".join([*_paragraphs((paths.ROOT / "README.md").read_text(encoding="utf8")),

@@ -12,9 +12,8 @@ from lib.engine import paths, records, run
 from lib.exhibits import ch02, ch14, claims, lesson
 from lib.exhibits.units import in_print, interval
 
-PROFILE = "full"
-FIVE = ("extension-fertility", "extension-equal-bytes", "lora-forgets-less", "replay-keeps-english",
-        "curriculum-helps-others")
+PROFILE = "night"
+FIVE = ("extension-fertility", "extension-equal-bytes", "lora-forgets-less", "replay-keeps-english", "adapter-in-part")
 MARKS = re.compile(r"(?<=<!-- results, by python -m lib.exhibits.front -->\n).*(?=<!-- end of results -->)", re.S)
 LEDGER = f"figures/{PROFILE}/tables/C14-T4_in_words.md"
 

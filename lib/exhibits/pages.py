@@ -19,14 +19,13 @@ from lib.exhibits import executed
 from lib.exhibits.base import Exhibit
 
 CHAPTER = "14_paper"
-CLEAN = "full"  # the profile that takes records of clean trees only
 
 
 def keep(profile: str) -> list[Path]:
     """Copies this machine's records to `figures/<profile>/records/`; returns every record there, in order.
 
-    The record of this chapter itself stays out: nothing is made from it. The profile `full` refuses, in a sentence
-    each, records of changed code, and nothing is made from those either.
+    The record of this chapter itself stays out: nothing is made from it. The profiles of run.COMMITTED refuse, in a
+    sentence each, records of changed code, and nothing is made from those either.
     """
     folder = paths.figures(profile) / "records"
     folder.mkdir(exist_ok=True)
@@ -127,7 +126,7 @@ def _obstacle(profile: str, path: Path) -> str:
         made = records.made(path)
     except store.SpoiledError as error:
         return str(error)
-    unclean = profile == CLEAN and _unclean(made)
+    unclean = profile in run.COMMITTED and _unclean(made)
     return f"it was {unclean}: commit what was changed and run the chapter again." if unclean else ""
 
 

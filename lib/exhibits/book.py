@@ -62,6 +62,7 @@ def exhibits(profile: str, folder: Path):
         file.with_suffix(".md").write_text(table(file), encoding="utf8")
     names = [f"tables/{file.stem}" for file in sorted(folder.glob("tables/*.csv")) if file.stem != LEDGER]
     told = (folder / "README.md").read_text(encoding="utf8").replace("[md](", "[table](")
+    told = re.sub(r"\[(\w+)\]\(notebooks/\S+?\)", r"\1", told)  # the chapters' pages are those of the book's own profile
     _write(folder / "README.md", f"{told}\n{_tree('', names)}")
 
 

@@ -1,4 +1,5 @@
 """The engine on a small house of two chapters: what runs, why, what is left, and how it stops."""
+import contextlib
 import hashlib
 import os
 import re
@@ -55,6 +56,15 @@ def test_what_the_chapters_import_is_there_before_they_are_forked():
               "print(sorted(set(lacking)), 'papermill' in sys.modules, 'ipykernel.ipkernel' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", script], cwd=paths.ROOT, capture_output=True, text=True)
     assert done.stdout == "[] True True\n", done
+
+
+@pytest.mark.parametrize("options, prepared", [([], 1), (["--cores", "2"], 1), (["--executor", "slurm"], 0), (["--profile", "x"], 0)])
+def test_nothing_is_prepared_here_for_chapters_that_run_elsewhere(options, prepared, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(run.forks, "serving", lambda *given: asked.append(given) or contextlib.nullcontext({"FORKS": "here"}))
+    monkeypatch.setattr(run.subprocess, "Popen", lambda command, env, **rest: "FORKS" in env)
+    with open(tmp_path / "lock", "w") as lock, run.snakemake(lock, ["01_corpus"], options) as told:
+        assert told == bool(prepared) and [given[1:] for given in asked] == [(run.PREPARE, "01_corpus")] * prepared
 
 
 def test_it_announces_runs_and_then_has_nothing_to_do(house):

@@ -190,7 +190,8 @@ def main(arguments: list[str]) -> int | None:
         return _run(arguments)
     status = _follow(line, parent)
     if status < 0:  # ended by a signal: so does this
-        signal.signal(-status, signal.SIG_DFL) if -status in PASSED else None
+        if -status in PASSED:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,7 @@ UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
 COMMITTED = ("night", "full")  # profiles whose results stand in figures/, from clean trees only
 PREPARE = "lib.engine.run:prepare"  # what the process that forks does first
+ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}  # Snakemake's options that may name another machine
 EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
@@ -208,8 +210,7 @@ def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
     for chapter, reason in plan.items():
         print(f"  {chapter:{max(map(len, plan))}} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
     targets = [str(record(profile, chapter)) for chapter in plan]
-    with forks.serving(store.passing(), PREPARE, *plan) as environment:
-        process = snakemake(lock, [*targets, "--force", *options, "--config", f"profile={profile}"], environment)
+    with snakemake(lock, plan, [*targets, "--force", *options, "--config", f"profile={profile}"]) as process:
         try:
             status = process.wait()
         finally:
@@ -254,14 +255,18 @@ def prepare(*wanted: str):
                     pkgutil.resolve_name(f"{getattr(node, 'module', '')}.{alias.name}".strip("."))
 
 
-def snakemake(lock, arguments: list[str], environment: dict[str, str], **streams) -> subprocess.Popen:
-    """Starts Snakemake on the graph of chapters, with that added to the environment; it holds the lock too."""
+@contextlib.contextmanager
+def snakemake(lock, wanted, arguments: list[str], **streams) -> Iterator[subprocess.Popen]:
+    """Snakemake on the graph of chapters; it holds the lock too. The chapters wanted, if they run on this machine, are forks
+    of a process that is prepared for them."""
     # Targets come first: an option with many values would take them for its own.
     command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(paths.ROOT / "Snakefile"),
                "--directory", str(paths.output()), "--rerun-incomplete", "--nolock", "--rerun-triggers", "input",
                "--quiet", "all"]
-    own = environment | {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
-    return subprocess.Popen(command, pass_fds=[lock.fileno()], env=os.environ | own, **streams)
+    here = ELSEWHERE.isdisjoint(arguments)
+    with forks.serving(store.passing(), PREPARE, *wanted) if here else contextlib.nullcontext({}) as found:
+        own = found | {"TMPDIR": str(store.passing())}  # which goes with this run, whatever ends it
+        yield subprocess.Popen(command, pass_fds=[lock.fileno()], env=os.environ | own, **streams)
 
 
 class _Told:

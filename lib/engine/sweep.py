@@ -27,7 +27,7 @@ import pandas
 import psutil
 from tqdm import tqdm
 
-from lib.engine import forks, launch, params, paths, records, run, store
+from lib.engine import launch, params, paths, records, run
 from lib.engine.params import ParameterError
 
 KEYS = """
@@ -197,10 +197,9 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
     plan = records.write_json(found.home / f"{found.name}.json", {
         "folder": found.home, "record": waiting[0].record.relative_to(waiting[0].folder), "cores": found.cores,
         "resources": found.resources, "waiting": [cell.key for cell in waiting]})
-    with (forks.serving(store.passing(), run.PREPARE, found.chapter) as environment,
-          open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar):
-        engine = run.snakemake(lock, ["--keep-going", *options, "--config", f"sweep={plan}"], environment, stdout=log,
-                               stderr=subprocess.STDOUT)
+    arguments = ["--keep-going", *options, "--config", f"sweep={plan}"]
+    with (open(found.home / f"{found.name}.log", "w", encoding="utf8") as log, tqdm(total=len(waiting), unit="cell") as bar,
+          run.snakemake(lock, [found.chapter], arguments, stdout=log, stderr=subprocess.STDOUT) as engine):
         running = True
         try:
             while running:

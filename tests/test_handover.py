@@ -5,7 +5,7 @@ import shutil
 import pytest
 from house import END, build, call, write
 
-from lib.engine import params, paths
+from lib.engine import params, paths, run
 
 MAKES = '(paths.run(profile, "01_corpus") / "texts.jsonl").write_text("a text\\n" * rows)\nrecord.fact("texts", rows)\n'
 
@@ -33,7 +33,7 @@ def house(tmp_path):
 
 
 def test_what_the_chapters_left_read_is_made_again_in_less_time_and_the_rest_runs(house):
-    (house / "params/smoke/handover.yaml").write_text("01_corpus: {seed: 3, rows: =texts}\n")
+    (house / "params/handover.yaml").write_text("01_corpus: {seed: 3, rows: =texts}\n")
     (house / "runs/smoke/01_corpus").mkdir(parents=True)
     (house / "runs/smoke/01_corpus/texts.jsonl").write_text("of another run\n")
     status, printed = _handover(house)
@@ -52,7 +52,7 @@ def test_what_the_chapters_left_read_is_made_again_in_less_time_and_the_rest_run
 def test_an_output_that_comes_out_otherwise_is_told_and_its_chapter_runs_in_full(house):
     kept = house / "figures/smoke/records/01_corpus.json"
     kept.write_text(kept.read_text().replace(json.loads(kept.read_text())["leaves"]["texts.jsonl"], "0" * 64))
-    (house / "params/smoke/handover.yaml").write_text("01_corpus: {seed: 3}\n")
+    (house / "params/handover.yaml").write_text("01_corpus: {seed: 3}\n")
     status, printed = _handover(house)
     assert status == 1 and "texts.jsonl of 01_corpus is not what the committed run had (another processor" in printed, printed
     status, printed = _rest(house)
@@ -83,9 +83,10 @@ def test_a_mistyped_option_is_told_before_anything_is_done(house):
     assert status == 1 and "Option --profiel is not known" in printed and not (house / "runs").exists(), printed
 
 
-@pytest.mark.parametrize("file", sorted(paths.PARAMS.glob("*/handover.yaml")), ids=lambda file: file.parent.name)
-def test_what_is_left_out_are_parameters_of_the_chapter(file):
+@pytest.mark.parametrize("profile", run.COMMITTED)
+def test_what_is_left_out_are_parameters_of_the_chapter(profile):
+    file = paths.PARAMS / "handover.yaml"
     for chapter, given in params.read(file).items():
         plain = {name: value for name, value in given.items() if not str(value).startswith("=")}
         assert given.keys() <= params.defaults(chapter).keys()
-        params.check(chapter, params.load(file.parent.name, chapter) | plain, str(file))
+        params.check(chapter, params.load(profile, chapter) | plain, str(file))

@@ -3,7 +3,7 @@
     python -m lib.engine.handover full     then `make reproduce PROFILE=full` runs the chapters that are left
 
 Corpora, tokenizers and models are not committed. Since a run is deterministic they need not be: a chapter's notebook runs
-again, with no more trainings than what it leaves needs (`params/<profile>/handover.yaml`), and what it leaves must have the
+again, with no more trainings than what it leaves needs (`params/handover.yaml`), and what it leaves must have the
 sha256 that its record names. A record that today's code or parameters would not make is not taken up.
 """
 import argparse
@@ -52,7 +52,7 @@ def _again(profile: str, chapter: str) -> str:
     made, folder = records.made(records.committed(profile, chapter)), paths.run(profile, chapter)
     if not made["leaves"].items() <= records.leaves(folder).items():
         print(f"{chapter}: {', '.join(made['leaves'])} is made again.", flush=True)
-        run.run(profile, chapter, params.load(profile, chapter) | _less(profile, chapter, made))
+        run.run(profile, chapter, params.load(profile, chapter) | _less(chapter, made))
     found = records.leaves(folder)
     if other := [name for name, digest in made["leaves"].items() if found.get(name) != digest]:
         raise run.ChapterError(f"{', '.join(other)} of {chapter} is not what the committed run had (another processor, package "
@@ -61,9 +61,9 @@ def _again(profile: str, chapter: str) -> str:
     return ", ".join(["its record", *found])
 
 
-def _less(profile: str, chapter: str, made: dict) -> dict:
+def _less(chapter: str, made: dict) -> dict:
     """Parameters with which the chapter leaves the same in less time; `=name` stands for that fact of its record."""
-    file = paths.parameters(profile, "handover")
+    file = paths.PARAMS / "handover.yaml"
     given = params.read(file).get(chapter, {}) if file.exists() else {}
     facts = {fact["fact"]: fact["value"] for fact in made["facts"]}
     return {name: facts[value[1:]] if str(value).startswith("=") else value for name, value in given.items()}

@@ -139,7 +139,7 @@ def _tokens(documents, tokenizer):
     documents = iter(documents)
     parts = tqdm(iter(lambda: list(itertools.islice(documents, BATCH)), []), "tokens", unit=f" × {BATCH} texts", disable=None)
     for names, texts in (zip(*part) for part in parts):
-        backend.no_padding()
+        backend.no_padding()  # which a twin of this tokenizer may have set meanwhile
         backend.no_truncation()
         for name, text, coding in zip(names, texts, backend.encode_batch_fast(texts)):
             ids = numpy.array([*coding.ids, tokenizer.eos_token_id], numpy.int32)

@@ -33,7 +33,7 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
 COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
 
-SIDE_BY_SIDE = ("smoke",)  # profiles whose chapters take longer to start than to run: one a core
+SIDE_BY_SIDE = ("smoke", "night")  # profiles of many small models: a chapter a core does more than one on all
 COMMITTED = ("night", "full")  # profiles whose results stand in figures/, from clean trees only
 PREPARE = "lib.engine.run:prepare"  # what the process that forks does first
 ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}  # Snakemake's options that may name another machine

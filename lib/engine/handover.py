@@ -22,7 +22,7 @@ def take_up(profile: str):
     waiting = run.stale(profile)
     taken = current(profile, waiting)
     left = [chapter for chapter in waiting if chapter not in {*taken, *run.COLLECTING}]
-    needed = {name for chapter in left for name in run.before(chapter)}
+    needed = {name for chapter in left for name in run.before(chapter, profile)}
     for chapter in taken:
         told = "its record" if chapter not in needed else _again(profile, chapter)
         kept = records.committed(profile, chapter)
@@ -40,8 +40,8 @@ def current(profile: str, waiting) -> list[str]:
         place = records.committed(profile, chapter) if chapter in waiting else run.record(profile, chapter)
         if chapter in run.COLLECTING or not place.exists():
             continue
-        made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter)}
-        if chapter not in waiting or made.get("rests") == rests and not keys.outdated(made, params.load(profile, chapter)):
+        made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter, profile)}
+        if chapter not in waiting or rests.items() <= made.get("rests", {}).items() and not keys.outdated(made, params.load(profile, chapter)):
             found[chapter] = store.digest(place)
             taken += [chapter] * (chapter in waiting)
     return taken

@@ -32,6 +32,8 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
 COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
+ALONE = {"07_base_strength": {"reuse": False}, "11_multilingual_benchmark": {"start": "base"},
+         "12_rank_and_precision": {"start": "base"}}  # parameters with which a chapter reads no trained model of others
 
 SIDE_BY_SIDE = ("smoke", "night")  # profiles of many small models: a chapter a core does more than one on all
 COMMITTED = ("night", "full")  # profiles whose results stand in figures/, from clean trees only
@@ -52,16 +54,25 @@ def record(profile: str, chapter: str) -> Path:
     return paths.runs(profile) / chapter / "record.json"
 
 
-def before(chapter: str) -> list[str]:
-    """Every chapter that this one rests on, in their order."""
-    found = set(UPSTREAM[chapter]).union(*(before(name) for name in UPSTREAM[chapter]))
+def upstream(profile: str, chapter: str) -> list[str]:
+    """The chapters that this one rests on directly in a profile: 02 instead of 05 where it reads no model of theirs."""
+    if chapter in ALONE and ALONE[chapter].items() <= params.load(profile, chapter).items():
+        return [name.replace("05_sft", "02_tokenizer") for name in UPSTREAM[chapter]]
+    return UPSTREAM[chapter]
+
+
+def before(chapter: str, profile: str = "") -> list[str]:
+    """Every chapter that this one rests on, in their order: in a profile, or else whatever its parameters are."""
+    direct = upstream(profile, chapter) if profile else UPSTREAM[chapter]
+    found = set(direct).union(*(before(name, profile) for name in direct))
     return [name for name in chapters() if name in found]
 
 
 def offer(profile: str, chapter: str) -> str:
     """A sentence with the command, as a notebook gives it, that runs the earlier chapters which have no record here, and its
     minutes; empty when there are none. Chapters that collect what there is ask for none."""
-    lacking = [name for name in before(chapter) if not record(profile, name).exists() and chapter not in COLLECTING]
+    lacking = [name for name in before(chapter, profile)
+               if not record(profile, name).exists() and chapter not in COLLECTING]
     command = f"`!python -m lib.engine.run {' '.join(lacking)} --profile {profile}`"
     took = f" ({_total(profile, lacking)})" if any(minutes(profile, name) for name in lacking) else ""
     return f"{chapter} rests on chapters that have not run here: {command}{took}." if lacking else ""
@@ -69,7 +80,7 @@ def offer(profile: str, chapter: str) -> str:
 
 def inputs(profile: str, chapter: str) -> list[Path]:
     """The records that a chapter rests on."""
-    return [record(profile, name) for name in UPSTREAM[chapter] if name in chapters()]
+    return [record(profile, name) for name in upstream(profile, chapter) if name in chapters()]
 
 
 def stale(profile: str) -> dict[str, list[str]]:
@@ -77,7 +88,7 @@ def stale(profile: str) -> dict[str, list[str]]:
     found = {}
     for chapter in chapters():
         reasons = why(record(profile, chapter), params.load(profile, chapter), inputs(profile, chapter))
-        reasons = reasons or [f"{name} is new" for name in UPSTREAM[chapter] if name in found]
+        reasons = reasons or [f"{name} is new" for name in upstream(profile, chapter) if name in found]
         found |= {chapter: reasons} if reasons else {}
     return found
 

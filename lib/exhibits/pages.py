@@ -47,7 +47,7 @@ def stale(profile: str) -> dict[str, str]:
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)
         reasons = keys.outdated(made, made["parameters"])
-        reasons = reasons or [f"{name} is stale" for name in run.before(chapter) if name in found]
+        reasons = reasons or [f"{name} is stale" for name in run.before(chapter, profile) if name in found]
         if _unclean(made) or reasons:
             found[chapter] = _unclean(made) or run.listed(reasons)
     return found

@@ -59,6 +59,26 @@ def test_an_output_that_comes_out_otherwise_is_told_and_its_chapter_runs_in_full
     assert status == 0 and "because parameter seed changed" in printed and "2 of 2 chapters to run" in printed, printed
 
 
+def test_what_does_not_rest_on_a_failed_output_is_taken_up_all_the_same(house):
+    makes = MAKES.replace("01_corpus", "02_tokenizer")
+    for chapter, last in {"02_tokenizer": f"from lib.engine import paths\n\n{makes}{END}", "10_multialpaca": END}.items():
+        write(house, chapter, last)
+        (house / f"params/smoke/{chapter}.yaml").write_text("profile: smoke\n")
+    assert _rest(house)[0] == 0
+    for chapter in ("01_corpus", "02_tokenizer", "10_multialpaca"):
+        shutil.copy(house / f"runs/smoke/{chapter}/record.json", house / f"figures/smoke/records/{chapter}.json")
+    shutil.rmtree(house / "runs/smoke/10_multialpaca")
+    write(house, "03_pretraining", END)
+    (house / "params/smoke/03_pretraining.yaml").write_text("profile: smoke\n")
+    kept = house / "runs/smoke/02_tokenizer"
+    shutil.rmtree(kept)
+    record = house / "figures/smoke/records/02_tokenizer.json"
+    record.write_text(record.read_text().replace(json.loads(record.read_text())["leaves"]["texts.jsonl"], "0" * 64))
+    status, printed = _handover(house)
+    assert status == 1 and "texts.jsonl of 02_tokenizer is not what" in printed, printed
+    assert "1 chapters taken up, 2 left" in printed and (house / "runs/smoke/10_multialpaca/record.json").exists(), printed
+
+
 def test_a_record_of_other_parameters_is_not_taken_up_and_nothing_done_here_is_replaced(house):
     (house / "params/smoke/01_corpus.yaml").write_text("profile: smoke\nrows: 5\n")
     status, printed = _handover(house)

@@ -17,19 +17,33 @@ from lib.engine import keys, params, paths, records, run, store
 def take_up(profile: str):
     """Takes up every committed record that `current` names, and makes again what the chapters left read of them.
 
-    Raises run.ChapterError when that comes out otherwise than in the committed run.
+    A chapter whose output comes out otherwise than in the committed run is left, and so is what rests on it; the others are
+    taken up before run.ChapterError says so.
     """
     waiting = run.stale(profile)
     taken = current(profile, waiting)
-    left = [chapter for chapter in waiting if chapter not in {*taken, *run.COLLECTING}]
-    needed = {name for chapter in left for name in run.before(chapter, profile)}
+    needed = {name for chapter in set(waiting).difference(taken, run.COLLECTING) for name in run.before(chapter, profile)}
+    done, failed = [], {}
     for chapter in taken:
-        told = "its record" if chapter not in needed else _again(profile, chapter)
-        kept = records.committed(profile, chapter)
-        store.atomically(run.record(profile, chapter), functools.partial(shutil.copyfile, kept), sealed=True)
-        print(f"{chapter}: {told} as committed.", flush=True)
-    print(f"{len(taken)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: "
+        if failed.keys().isdisjoint(run.before(chapter, profile)):
+            try:
+                done += [_taken(profile, chapter, chapter in needed)]
+            except run.ChapterError as error:
+                failed[chapter] = str(error)
+    left = [chapter for chapter in waiting if chapter not in {*done, *run.COLLECTING}]
+    print(f"{len(done)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: "
           f"{', '.join(left) or 'none'}.")
+    if failed:
+        raise run.ChapterError(" ".join(failed.values()))
+
+
+def _taken(profile: str, chapter: str, needed: bool) -> str:
+    """Takes one committed record up, with what the chapter left where that is needed; the chapter's name."""
+    told = _again(profile, chapter) if needed else "its record"
+    kept = records.committed(profile, chapter)
+    store.atomically(run.record(profile, chapter), functools.partial(shutil.copyfile, kept), sealed=True)
+    print(f"{chapter}: {told} as committed.", flush=True)
+    return chapter
 
 
 def current(profile: str, waiting) -> list[str]:

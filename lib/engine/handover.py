@@ -55,7 +55,8 @@ def current(profile: str, waiting) -> list[str]:
         if chapter in run.COLLECTING or not place.exists():
             continue
         made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter, profile)}
-        if chapter not in waiting or rests.items() <= made.get("rests", {}).items() and not keys.outdated(made, params.load(profile, chapter)):
+        same = rests.items() <= made.get("rests", {}).items() and not keys.outdated(made, params.load(profile, chapter))
+        if chapter not in waiting or same:
             found[chapter] = store.digest(place)
             taken += [chapter] * (chapter in waiting)
     return taken

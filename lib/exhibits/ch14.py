@@ -145,12 +145,9 @@ def _verdict(verdict: str, tests: list[dict]) -> str:
 
 
 def reading(found: pandas.DataFrame) -> str:
-    """How many claims have which verdict (`counted`), and which are decided."""
-    verdicts = found.drop_duplicates("id").set_index("id")["verdict"]
-    named = "; ".join(f"{verdict}: {', '.join(verdicts.index[verdicts == verdict])}"
-                      for verdict in claims.VERDICTS[:3] if (verdicts == verdict).any())
-    return (f"{counted(found)}{f' ({named})' if named else ''}; a verdict rests on the whole 95 % interval "
-            "and a margin fixed beforehand, uncorrected for the number of claims (demonstration scale).")
+    """How many claims have which verdict, and what a verdict rests on."""
+    return (f"{counted(found)}; a verdict rests on the whole 95 % interval and a margin fixed beforehand, uncorrected for the "
+            "number of claims (demonstration scale).")
 
 
 def counted(found: pandas.DataFrame) -> str:

@@ -27,9 +27,11 @@ def take_up(profile: str):
     for chapter in taken:
         if failed.keys().isdisjoint(run.before(chapter, profile)):
             try:
-                done += [_taken(profile, chapter, chapter in needed)]
+                _take(profile, chapter, chapter in needed)
             except run.ChapterError as error:
                 failed[chapter] = str(error)
+            else:
+                done.append(chapter)
     left = [chapter for chapter in waiting if chapter not in {*done, *run.COLLECTING}]
     print(f"{len(done)} chapters taken up, {len(left)} left for `make reproduce PROFILE={profile}`: "
           f"{', '.join(left) or 'none'}.")
@@ -37,13 +39,12 @@ def take_up(profile: str):
         raise run.ChapterError(" ".join(failed.values()))
 
 
-def _taken(profile: str, chapter: str, needed: bool) -> str:
-    """Takes one committed record up, with what the chapter left where that is needed; the chapter's name."""
+def _take(profile: str, chapter: str, needed: bool):
+    """Takes one committed record up, and makes again what the chapter left where that is needed."""
     told = _again(profile, chapter) if needed else "its record"
     kept = records.committed(profile, chapter)
     store.atomically(run.record(profile, chapter), functools.partial(shutil.copyfile, kept), sealed=True)
     print(f"{chapter}: {told} as committed.", flush=True)
-    return chapter
 
 
 def current(profile: str, waiting) -> list[str]:

@@ -3,6 +3,8 @@ import logging
 
 import pytest
 import torch
+from bitsandbytes.functional import has_avx512bf16
+from peft import PeftModel
 from peft.utils.integrations import dequantize_module_weight
 
 from lib.model import adapters, folders, formats
@@ -128,10 +130,15 @@ def test_unpacked_weights_say_what_the_packed_ones_say(adapted, folder, tmp_path
         adapters.add(folders.load(folder), 4, 8).save_pretrained(tmp_path / "adapter")
     model, ids = formats.load(tmp_path / "adapter" if adapted else folder, "nf4"), torch.arange(10, 74).view(2, 32)
     model = model.get_base_model() if adapted else model
+    expected = dequantised(formats.load(folder, "nf4", training=True), folder)  # in training no CPU packs the weights
+    if adapted:
+        expected = PeftModel.from_pretrained(expected, tmp_path / "adapter").get_base_model()
     with torch.inference_mode():
-        expected = model(input_ids=ids).logits
-        found = formats.unpacked(model)(input_ids=ids).logits
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        passes = [model(input_ids=ids).logits, formats.unpacked(model)(input_ids=ids).logits]
+        truth = expected(input_ids=ids).logits
+    # On CPUs with AVX512-BF16 bitsandbytes packs for a kernel that multiplies in bf16, and packing rounds scales to bf16.
+    rounding = 0.01 if has_avx512bf16() else 1e-5
+    assert all(float((found - truth).norm() / truth.norm()) < rounding for found in passes)
     kinds = {type(module.weight).__name__ for module in model.modules() if hasattr(module, "weight")}
     assert "Params4bit" not in kinds
     kept = formats.load(folder, "int8")

@@ -20,7 +20,7 @@ CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",
      "labels": {"language": "target", "arm": "full", "against": "=main"}, "expect": "above", **RULE},
     {"label": "again", "chapter": "08_phases_and_transfer", "metric": "bits_per_byte_difference", "labels": {},
-     "expect": "above", **RULE}]}
+     "expect": "above", **RULE}], "check": None}
 
 
 @pytest.fixture
@@ -122,6 +122,18 @@ def test_a_contrast_that_was_not_run_is_told_apart(ledger):
         claims.select("smoke", CLAIM["tests"][0])
 
 
+@pytest.mark.parametrize("expect, language, verdict, remark", [
+    ("above", "en", claims.SUPPORTED, ""),
+    ("below", "en", claims.UNDECIDED, "the treatment did not take: English moves 0.200 [0.100, 0.300] bits/byte"),
+    ("above", "de", claims.UNDECIDED, "not measured whether the treatment took (English moves)")])
+def test_a_treatment_that_did_not_take_decides_nothing(ledger, monkeypatch, expect, language, verdict, remark):
+    check = {**CLAIM["tests"][0], "label": "English moves", "labels": {"language": language}, "expect": expect}
+    monkeypatch.setattr(claims, "entries", lambda: [{**CLAIM, "check": check}])
+    first, second = ledger(0.1, 0.3).to_dict("records")
+    assert (first["test_verdict"], first["verdict"], first["remark"]) == (verdict, verdict, remark)
+    assert second["test_verdict"] == claims.ABSENT
+
+
 def test_table_and_figure_say_the_same(ledger, output):
     ledger(0.1, 0.3)
     frame, reading = exhibits.TABLES["C14-T3"].build("smoke")
@@ -161,7 +173,9 @@ def test_entries_are_complete_and_their_ids_unique():
     assert len({entry["id"] for entry in entries}) == len(entries)
     keys = {"label", "chapter", "metric", "labels", "expect", "unit", *RULE}
     for entry in entries:
-        assert set(entry) == {"id", "paper", "claim", "tests"} and entry["tests"], entry["id"]
+        assert set(entry) == {"id", "paper", "claim", "tests", "check"} and entry["tests"], entry["id"]
+        assert entry["check"] is None or set(entry["check"]) == {"label", "chapter", "metric", "labels", "expect"}, entry["id"]
+        assert entry["check"] is None or entry["check"]["expect"] in ("above", "below"), entry["id"]
         for test in entry["tests"]:
             assert set(test) == keys and test["expect"] in claims.EXPECTED, entry["id"]
             assert test["margin"] > 0 and test["why"].endswith("."), entry["id"]

@@ -5,6 +5,9 @@ the claimed side *supports* it, one all on the other side *refutes* it, and one 
 above m*, on whichever side it lies; that supports a claim of little or nothing. Any other is *undecided at this scale*, as
 are fewer than LEAST items, whose bootstrap intervals are too narrow, and models that were trained fewer than TRAININGS
 times, since the luck of a seed is then not told from an effect. A claim asserts all its tests.
+
+A claim about a treatment may name a manipulation check: a metric that the treatment itself must move. Where the whole interval
+of that does not lie on its side, nothing was given whose effects could be seen, and the claim stays undecided.
 """
 import functools
 from pathlib import Path
@@ -13,7 +16,7 @@ import pandas
 import yaml
 
 from lib.engine import records
-from lib.exhibits.units import LEAST, in_print
+from lib.exhibits.units import LEAST, in_print, interval
 
 SUPPORTED, REFUTED, NONE = "supported", "refuted", "no effect above its margin"
 UNDECIDED, ABSENT = "undecided at this scale", "no record yet"
@@ -28,10 +31,10 @@ MEASURED = ["value", "low", "high", "n", "unit", "least"]
 @functools.cache
 def entries() -> list[dict]:
     """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound, margin, why,
-    trained)."""
+    trained), check (label, chapter, metric, labels, expect; None without)."""
     content = yaml.safe_load((Path(__file__).with_suffix(".yaml")).read_text(encoding="utf8"))
-    return [{**claim, "tests": [{"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
-                                for test in claim["tests"]]} for claim in content["claims"]]
+    return [{"check": None, **claim, "tests": [{"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
+                                               for test in claim["tests"]]} for claim in content["claims"]]
 
 
 def ledger(profile: str) -> pandas.DataFrame:
@@ -41,8 +44,8 @@ def ledger(profile: str) -> pandas.DataFrame:
     Further columns trace it: chapter, metric, labels, expect, bound, margin, why that margin, and a remark on what it
     lacks to be decided.
     """
-    frame = pandas.DataFrame([{**claim, **_tested(profile, test)}
-                              for claim in entries() for test in claim["tests"]]).drop(columns="tests")
+    frame = pandas.DataFrame([{**claim, **_checked(profile, claim["check"], _tested(profile, test))}
+                              for claim in entries() for test in claim["tests"]]).drop(columns=["tests", "check"])
     frame = frame.reindex(columns=[*frame.columns, *(name for name in [*MEASURED, "trainings"] if name not in frame)])
     frame["trainings"] = frame["trainings"].astype("Int64")
     joint = {claim: _joint(list(tests)) for claim, tests in frame.groupby("id")["test_verdict"]}
@@ -107,6 +110,20 @@ def _tested(profile: str, test: dict) -> dict:
     verdict = judge(found["low"], found["high"], found["n"], test, trainings)
     return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "trainings": trainings or None,
             "test_verdict": verdict, "remark": _lacks(found, test, trainings) if verdict == UNDECIDED else ""}
+
+
+def _checked(profile: str, check: dict | None, row: dict) -> dict:
+    """The row of a test that has a record, undecided unless the claim's treatment moved what it must."""
+    if check is None or row["test_verdict"] == ABSENT:
+        return row
+    try:
+        found = select(profile, check)
+    except (FileNotFoundError, LookupError):
+        return {**row, "test_verdict": UNDECIDED, "remark": f"not measured whether the treatment took ({check['label']})"}
+    if found["low"] > 0 if check["expect"] == "above" else found["high"] < 0:
+        return row
+    return {**row, "test_verdict": UNDECIDED,
+            "remark": f"the treatment did not take: {check['label']} {interval(found)} {in_print(found['unit'])[2]}"}
 
 
 def _lacks(found: pandas.Series, test: dict, trainings: int | None) -> str:

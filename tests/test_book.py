@@ -109,6 +109,22 @@ def test_nothing_that_the_pages_load_lies_elsewhere():
         assert not re.search(r"(url\(|src=|href=)[\"']?http", file.read_text(encoding="utf8"))
 
 
+def test_an_executed_notebook_says_what_came_out_and_not_how_far_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    _executed("01_corpus", parameters={})
+    place = paths.run("smoke", "01_corpus") / run.EXECUTED
+    notebook = nbformat.read(place, as_version=4)
+    shown = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    said = [("stdout", "a: 12 texts\n\nstep 7/50: loss 2.743, 159 tokens/s, 62 s left\n"), ("stderr", "Loading:  10%|█  | 1/9"),
+            ("stdout", "step 50/50: loss 1.518, 176 tokens/s, 0 s left\n"), ("stderr", "\rLoading: 100%|███| 9/9\nno licence\n")]
+    shown.outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in said]
+    shown.outputs.insert(1, nbformat.v4.new_output("display_data", {"text/plain": "a figure"}))
+    nbformat.write(notebook, place)
+    found = next(cell for cell in executed.find("smoke", "01_corpus")["cells"] if cell["cell_type"] == "code")["outputs"]
+    assert [output.get("text", "a figure") for output in found] == [
+        "a: 12 texts\n\nstep 50/50: loss 1.518, 176 tokens/s, 0 s left\n", "a figure", "no licence\n"]
+
+
 def test_what_a_run_left_is_kept_small_and_shown_where_nothing_has_run(tmp_path, monkeypatch):
     """As figures/full has it: without this machine's folders, pictures of few colours, links that hold from there."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))

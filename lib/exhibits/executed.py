@@ -2,6 +2,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +10,8 @@ from PIL import Image
 from lib.engine import paths, records, run, store
 
 COLOURS = 256  # of a picture that is kept
+# A line that a later one of its training or bar outdates; what such a bar left at its end (`100%|`) is none either.
+PROGRESS = re.compile(r"step (\d+)/(?!\1:)\d+: .*|.*\d%\|.*")
 LINKS = ("](../", "](../../../")  # to the repository's root, from `notebooks/` and from where the kept ones lie
 
 
@@ -56,7 +59,30 @@ def _of_run(profile: str, chapter: str) -> dict:
     ran = content.get("metadata", {}).get("papermill", {})
     named = records.made(record)["parameters"] if record.exists() else ran.get("parameters", {})
     same = all(named.get(name) == value for name, value in ran.get("parameters", {}).items())
-    return content if content and same and not ran.get("exception") else {}
+    return _quiet(content) if content and same and not ran.get("exception") else {}
+
+
+def _quiet(content: dict) -> dict:
+    """The notebook with what a cell prints in one piece a stream, and without its lines of progress."""
+    cells = [cell | {"outputs": _printed(cell["outputs"])} if "outputs" in cell else cell for cell in content["cells"]]
+    return content | {"cells": cells}
+
+
+def _printed(outputs: list[dict]) -> list[dict]:
+    """Outputs in their order; all that a stream says stands where it first spoke."""
+    texts = {}
+    for output in outputs:
+        if output["output_type"] == "stream":
+            texts[output["name"]] = texts.get(output["name"], "") + "".join(output["text"])
+    lines = {name: [line.split("\r")[-1] for line in text.split("\n")] for name, text in texts.items()}
+    said = {name: "\n".join(line for line in found if not PROGRESS.fullmatch(line)) for name, found in lines.items()}
+    kept = []
+    for output in outputs:
+        if output["output_type"] != "stream":
+            kept.append(output)
+        elif (text := said.pop(output["name"], "")).strip():
+            kept.append(output | {"text": text})
+    return kept
 
 
 def _linked(content: dict, before: str, after: str) -> dict:

@@ -99,11 +99,12 @@ def scaled_adapters(profile: str):
     found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
     wide, language = _beside_english(found, ["arm", "scale"], ["value", "low", "high", "n", "trainings"])
     drawing, panel = _gains(wide, language)
-    for (_, scale), row in wide.iterrows():
+    first = "main" if "main" in wide.index else wide.index[0][0]
+    main = wide.loc[first]
+    for scale, row in main.iterrows():  # of every arm they would lie upon each other
         panel.annotate(f"{scale:g}", (row["value", "en"], -row["value", language]), (3, -7), textcoords="offset points",
                        fontsize=6)
-    panel.legend(title="arm; scale at the points")
-    main = wide.loc["main"] if "main" in wide.index else wide.loc[wide.index[0][0]]
+    drawing.legend(title=f"arm; scale at the points of {first}", loc="outside upper center", ncols=3)
     told = "; ".join(f"{scale:g}: {-row['value', language]:.3f} and {row['value', 'en']:+.3f}"
                      for scale, row in main.iterrows())
     n, other, trainings = (main[name, code].iloc[0] for name, code in (("n", language), ("n", "en"), ("trainings", "en")))
@@ -128,8 +129,8 @@ def _gains(wide: pandas.DataFrame, language: str):
     for number, (arm, rows) in enumerate(wide.groupby("arm", sort=False)):
         cost, gain = rows["value", "en"], -rows["value", language]
         panel.errorbar(cost, gain, xerr=[cost - rows["low", "en"], rows["high", "en"] - cost],
-                       yerr=[gain + rows["high", language], -rows["low", language] - gain], capsize=2, label=arm,
-                       fmt=f"{'osD^vP*X'[number % 8]}-", color=PALETTE[number % len(PALETTE)])
+                       yerr=[gain + rows["high", language], -rows["low", language] - gain], capsize=0,
+                       elinewidth=0.6, label=arm, fmt=f"{'osD^vP*X'[number % 8]}-", color=PALETTE[number % len(PALETTE)])
     level(panel, 0, across=True)
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
     return drawing, panel

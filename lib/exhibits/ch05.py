@@ -21,7 +21,8 @@ def answers(profile: str):
     found = printed(found.assign(share=shares.replace("bits per byte %", COST), heading=found["moment"]))
     frame = wide(found.sort_values("task", key=lambda task: task != "all", kind="stable"),
                  ["start", "language", "task", "share", "n"], "heading")
-    moves = [f"{metric.removeprefix('answers_')}, {code} {' to '.join(map(interval, rows.to_dict('records')))}"
-             for (metric, code), rows in whole.groupby(["metric", "language"], sort=False)]
-    return frame, (f"From before to after, % of answers (right: of choices): {'; '.join(moves)} (n = {span(whole['n'])} "
+    moves = [metric.removeprefix("answers_") + ", ".join(
+        f" {code} {' → '.join(map(interval, rows.to_dict('records')))}" for code, rows in part.groupby("language", sort=False))
+        for metric, part in whole.groupby("metric", sort=False)]
+    return frame, (f"Before → after, % of answers (right: of choices): {'; '.join(moves)} (n = {span(whole['n'])} "
                    f"answers{behind(whole)}; demonstration scale).")

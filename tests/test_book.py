@@ -115,8 +115,8 @@ def test_an_executed_notebook_says_what_came_out_and_not_how_far_it_was(tmp_path
     place = paths.run("smoke", "01_corpus") / run.EXECUTED
     notebook = nbformat.read(place, as_version=4)
     shown = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    said = [("stdout", "a: 12 texts\n\nstep 7/50: loss 2.743, 159 tokens/s, 62 s left\n"), ("stderr", "Loading:  10%|█  | 1/9"),
-            ("stdout", "step 50/50: loss 1.518, 176 tokens/s, 0 s left\n"), ("stderr", "\rLoading: 100%|███| 9/9\nno licence\n")]
+    said = [("stdout", "a: 12 texts\n\nstep 7/50: loss 2.743, 159 tokens/s, 62 s left\nstep 50/50: loss 1.518, 176 tokens/s, 0 s left\n"),
+            ("stderr", "Loading: 100%|███| 9/9\nno licence\n"), ("stderr", "Loading: 100%|███| 3/3\n")]
     shown.outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in said]
     shown.outputs.insert(1, nbformat.v4.new_output("display_data", {"text/plain": "a figure"}))
     nbformat.write(notebook, place)

@@ -134,7 +134,7 @@ def run(profile: str, chapter: str, given: dict | None = None):
     try:
         engine.execute_notebook(paths.notebook(chapter), making, given, kernel_name="python3", progress_bar=False,
                                 cwd=paths.NOTEBOOKS, stdout_file=_Told(chapter[:2]), autosave_cell_every=0,
-                                extra_arguments=["--log-level=CRITICAL"])
+                                coalesce_streams=True, extra_arguments=["--log-level=CRITICAL"])
     except engine.PapermillExecutionError as error:
         raise ChapterError(_failure(chapter, error, executed)) from error
     except RuntimeError as error:

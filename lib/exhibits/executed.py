@@ -63,25 +63,20 @@ def _of_run(profile: str, chapter: str) -> dict:
 
 
 def _quiet(content: dict) -> dict:
-    """The notebook with what a cell prints in one piece a stream, and without its lines of progress."""
+    """The notebook without its lines of progress."""
     cells = [cell | {"outputs": _printed(cell["outputs"])} if "outputs" in cell else cell for cell in content["cells"]]
     return content | {"cells": cells}
 
 
 def _printed(outputs: list[dict]) -> list[dict]:
-    """Outputs in their order; all that a stream says stands where it first spoke."""
-    texts = {}
-    for output in outputs:
-        if output["output_type"] == "stream":
-            texts[output["name"]] = texts.get(output["name"], "") + "".join(output["text"])
-    lines = {name: [line.split("\r")[-1] for line in text.split("\n")] for name, text in texts.items()}
-    said = {name: "\n".join(line for line in found if not PROGRESS.fullmatch(line)) for name, found in lines.items()}
+    """The outputs without lines of progress, and without those that said nothing else."""
     kept = []
     for output in outputs:
-        if output["output_type"] != "stream":
+        if output["output_type"] == "stream":
+            lines = "".join(output["text"]).split("\n")
+            output = output | {"text": "\n".join(line for line in lines if not PROGRESS.fullmatch(line))}
+        if output["output_type"] != "stream" or output["text"].strip():
             kept.append(output)
-        elif (text := said.pop(output["name"], "")).strip():
-            kept.append(output | {"text": text})
     return kept
 
 

@@ -50,7 +50,8 @@ def pretraining_loss(profile: str):
     frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
     drawing, panel = axes(height=2.9)
     for number, (arm, line) in enumerate(frame.groupby("arm", sort=False)):
-        panel.plot(line["bytes"] / 1000, line["smooth"], "-" if number < len(PALETTE) else "--", label=arm)
+        panel.plot(line["bytes"] / 1000, line["smooth"], "-" if number < len(PALETTE) else "--", label=arm,
+                   linewidth=0.8 if number else 1.6)  # the first is what the reading is about
     drawing.legend(loc="outside lower center", ncols=3)
     panel.set(xlabel="text seen (kB, log scale)", xscale="log", ylabel="training loss (bits/byte)")
     name = frame["arm"].iloc[0]

@@ -18,7 +18,7 @@ CELL = ["base", "instructions", "rank", "bits"]
 TRAINED = 16  # bytes a trained parameter takes: itself, its gradient and two moments of AdamW, all fp32
 MARKERS = {16: "o", 8: "s", 4: "^"}
 COLOURS = dict(zip(MARKERS, PALETTE))
-LABELS_AT = {16: (-3, 2), 8: (3, 2), 4: (-3, -7)}  # points from the mark, apart from those of the other formats
+LABELS_AT = {16: (3, 2), 8: (3, -7), 4: (-3, -7)}  # points from the mark, apart from those of the other formats
 BITS = MEASURES["bits_per_byte"]
 EFFECT = "{factor} {after:.0f} against {before:.0f}, {benchmark}"
 

@@ -150,15 +150,19 @@ def test_what_was_spoiled_is_made_again_by_the_same_command_whatever_the_clock_s
     assert "Nothing to be done" in call(house, *command)[1]
 
 
-def test_what_is_new_is_told_by_content(output):
-    first, second = (run.record("smoke", chapter) for chapter in ("01_corpus", "02_tokenizer"))
-    records.write_json(first, {"measured": {"seconds": 1}})
-    records.write_json(second, {"chapter": "02_tokenizer", "rests": run.rests("smoke", "02_tokenizer")})
+@pytest.mark.parametrize("reader, new", [("02_tokenizer", False), ("14_paper", True)])
+def test_what_is_new_is_told_by_content_and_only_by_what_is_read(output, reader, new):
+    first, second = (run.record("smoke", chapter) for chapter in ("01_corpus", reader))
+    left = {"chapter": "01_corpus", "key": {"parameter language": "a", "package torch": "b"}, "leaves": {"pairs.parquet": "c"}}
+    records.write_json(first, left)
+    records.write_json(second, {"chapter": reader, "rests": run.rests("smoke", reader)})
     os.utime(first)
     assert "01_corpus is new" not in run.why(second, {}, [first])
-    records.write_json(first, {"measured": {"seconds": 2}})
-    os.utime(first, (0, 0))
-    assert "01_corpus is new" in run.why(second, {}, [first])
+    for other, told in [({"measured": {"seconds": 2}}, new), ({"leaves": {"pairs.parquet": "d"}}, True),
+                        ({"key": {"parameter language": "d"}}, True)]:
+        records.write_json(first, left | other)
+        os.utime(first, (0, 0))
+        assert ("01_corpus is new" in run.why(second, {}, [first])) == told, other
 
 
 def limited(house, kind, size, **more):

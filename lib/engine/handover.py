@@ -55,10 +55,11 @@ def current(profile: str, waiting) -> list[str]:
         place = records.committed(profile, chapter) if chapter in waiting else run.record(profile, chapter)
         if chapter in run.COLLECTING or not place.exists():
             continue
-        made, rests = records.made(place), {name: found.get(name) for name in run.before(chapter, profile)}
+        made = records.made(place)
+        rests = {name: run.read_of(found[name], chapter) if name in found else None for name in run.before(chapter, profile)}
         same = rests.items() <= made.get("rests", {}).items() and not keys.outdated(made, params.load(profile, chapter))
         if chapter not in waiting or same:
-            found[chapter] = store.digest(place)
+            found[chapter] = place
             taken += [chapter] * (chapter in waiting)
     return taken
 

@@ -32,6 +32,7 @@ UPSTREAM = {"01_corpus": [], "02_tokenizer": ["01_corpus"], "03_pretraining": ["
             "12_rank_and_precision": ["05_sft", "10_multialpaca"]}
 COLLECTING = ("13_carbon", "14_paper")  # read whatever records there are
 UPSTREAM |= {"13_carbon": list(UPSTREAM), "14_paper": ["13_carbon"]}
+DESCRIBING = ("01_corpus", "02_tokenizer")  # later chapters read their parameters too
 ALONE = {"07_base_strength": {"reuse": False}, "11_multilingual_benchmark": {"start": "base"},
          "12_rank_and_precision": {"start": "base"}}  # parameters with which a chapter reads no trained model of others
 
@@ -109,12 +110,26 @@ def why(place: Path, values: dict, before: list[Path]) -> list[str]:
     return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
             *keys.outdated(made, values),
             *(f"{file.parent.name} is new" for file in before
-              if file.exists() and store.digest(file) != made.get("rests", {}).get(file.parent.name))]
+              if file.exists() and read_of(file, made["chapter"]) != made.get("rests", {}).get(file.parent.name))]
 
 
-def rests(profile: str, chapter: str) -> dict[str, str]:
-    """Chapter → sha256 of its record as it is now, of those that this one rests on: no clock says which is newer."""
-    return {name: store.digest(record(profile, name)) for name in before(chapter) if record(profile, name).exists()}
+def rests(profile: str, chapter: str) -> dict[str, dict[str, str]]:
+    """What a chapter rests on as it is now: earlier chapter → `read_of` its record. No clock says which is newer."""
+    return {name: read_of(record(profile, name), chapter) for name in before(chapter) if record(profile, name).exists()}
+
+
+def read_of(place: Path, reader: str) -> dict[str, str]:
+    """What a later chapter reads of the one whose record lies at `place`, name → sha256: what it left, with its parameters
+    where they describe the corpus and the base, so that more trainings of an arm make only their own chapter run again;
+    the whole record where the reader collects records."""
+    if reader in COLLECTING:
+        return {"record": store.digest(place)}
+    try:
+        made = records.made(place)
+    except store.SpoiledError:  # is made anew before the reader, which then reads another
+        return {}
+    described = made.get("key", {}) if made.get("chapter") in DESCRIBING else {}
+    return made.get("leaves", {}) | {name: key for name, key in described.items() if name.startswith("parameter ")}
 
 
 def run(profile: str, chapter: str, given: dict | None = None):

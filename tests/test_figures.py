@@ -245,7 +245,7 @@ def test_arms_that_read_as_much_stand_beside_each_other_and_the_main_run_alone(t
                 record.metric("bits_per_byte_difference", statistics.Estimate(value, 20, value - 0.1, value + 0.1), "bits/byte",
                               arm=arm, language=language, against="base")
         drawing, frame, _ = ch03.gain_and_loss("smoke")
-        told = [note.get_text() for note in drawing.axes[0].texts if note.get_text()]
+        told = [note.get_text() for panel in drawing.axes for note in panel.texts if note.get_text()]
         assert told == ["base", *(arm for arm in arms if arm != "main" or len(arms) == 2)] and list(frame["arm"]) == told[1:]
 
 

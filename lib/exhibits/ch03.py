@@ -4,7 +4,7 @@ import pandas
 from lib.engine import records
 from lib.exhibits.architecture import Architecture
 from lib.exhibits.base import figure, measured, need, noted, renewed, reported, table
-from lib.exhibits.panels import GREY, PALETTE, axes, level, names
+from lib.exhibits.panels import COLUMN, GREY, PALETTE, WIDE, axes, level, names
 from lib.exhibits.units import behind, interval, listed, span
 
 CHAPTER = "03_pretraining"
@@ -64,23 +64,30 @@ def pretraining_loss(profile: str):
 
 @figure("C03-F1", CHAPTER, "Gain in the new language against what English loses")
 def gain_and_loss(profile: str):
-    """A point an arm, against the unextended base, with the 95 % intervals of both paired differences; an arrow from where
-    it started.
+    """A point an arm, against the unextended base, with the 95 % intervals of both paired differences: on the left with an
+    arrow from where it started, on the right, where there are several, the trained ones near by.
 
     The main run, which reads more than the arms, is left out beside them.
     """
     found = measured(profile, CHAPTER, "bits_per_byte_difference").query("against == 'base'")
     arms = set(found["arm"]) - {"extended", "main"}
     wide, language = _beside_english(found[(found["arm"] != "main") | (not arms)], ["arm"], ["value", "low", "high", "n"])
-    drawing, panel = _gains(wide, language)
-    level(panel, 0)
     places = {arm: (row["value", "en"], -row["value", language]) for arm, row in wide.iterrows()}
-    begins = {"extended": (0, 0), "unextended": (0, 0), "mean-start": None}  # mean-start's own start is not scored
-    for arm, end in places.items():
-        if begin := begins.get(arm, places.get("extended")):
-            panel.annotate("", end, begin, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.7}, zorder=0)
-    panel.margins(x=0.25)
-    names(panel, {"base": (0, 0), **places})
+    trained = {arm: place for arm, place in places.items() if arm != "extended"}
+    several = len(trained) > 2
+    drawing, panels = axes(1, 1 + several, WIDE if several else COLUMN, 3, squeeze=False, width_ratios=[1, 1.6][:1 + several])
+    whole, *near = panels[0]
+    _gains(whole, wide, language)
+    level(whole, 0)
+    _arrows(whole, places)
+    whole.margins(x=0.25)
+    names(whole, {name: place for name, place in {"base": (0, 0), **places}.items() if not (several and name in trained)})
+    for panel in near:
+        _gains(panel, wide, language, trained)
+        whole.set_title("from the base, by way of new rows")
+        panel.set(title="the trained arms", ylabel="")
+        panel.margins(0.12)
+        names(panel, trained)
     best = wide["value", language].idxmin()
     own, english = (found[(found["arm"] == best) & (found["language"] == code)] for code in (language, "en"))
     gained = own.assign(value=-own["value"], low=-own["high"], high=-own["low"])
@@ -99,7 +106,8 @@ def scaled_adapters(profile: str):
     found = renewed(measured(profile, CHAPTER, "bits_per_byte_scaled_difference").query("against == 'base'"), profile, CHAPTER)
     found = found.sort_values("split").drop_duplicates(["arm", "scale", "language"])  # `outside` comes before `test`
     wide, language = _beside_english(found, ["arm", "scale"], ["value", "low", "high", "n", "trainings"])
-    drawing, panel = _gains(wide, language)
+    drawing, panel = axes(height=3)
+    _gains(panel, wide, language)
     first = "main" if "main" in wide.index else wide.index[0][0]
     main = wide.loc[first]
     for scale, row in main.iterrows():  # of every arm they would lie upon each other
@@ -124,17 +132,25 @@ def _beside_english(found: pandas.DataFrame, keys: list[str], values: list[str])
     return wide.loc[found["arm"].unique()], language
 
 
-def _gains(wide: pandas.DataFrame, language: str):
-    """A drawing of what is gained against what English loses, and its panel: a line an arm, a point a row, both intervals."""
-    drawing, panel = axes(height=3)
+def _gains(panel, wide: pandas.DataFrame, language: str, arms=None):
+    """What is gained against what English loses: a line an arm, of all or of `arms`, a point a row, with both intervals."""
     for number, (arm, rows) in enumerate(wide.groupby("arm", sort=False)):
+        if arms is not None and arm not in arms:
+            continue
         cost, gain = rows["value", "en"], -rows["value", language]
         panel.errorbar(cost, gain, xerr=[cost - rows["low", "en"], rows["high", "en"] - cost],
                        yerr=[gain + rows["high", language], -rows["low", language] - gain], capsize=0,
-                       elinewidth=0.6, label=arm, fmt=f"{'osD^vP*X'[number % 8]}-", color=PALETTE[number % len(PALETTE)])
+                       elinewidth=0.6, label=arm, fmt=f"{'osD^vP*'[number % 7]}-", color=PALETTE[number % len(PALETTE)])
     level(panel, 0, across=True)
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
-    return drawing, panel
+
+
+def _arrows(panel, places: dict[str, tuple[float, float]]):
+    """An arrow to every arm from where it started: the base, or the extended model."""
+    begins = {"extended": (0, 0), "unextended": (0, 0), "mean-start": None}  # mean-start's own start is not scored
+    for arm, end in places.items():
+        if begin := begins.get(arm, places.get("extended")):
+            panel.annotate("", end, begin, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.7}, zorder=0)
 
 
 def _flat(wide: pandas.DataFrame) -> pandas.DataFrame:

@@ -1,8 +1,12 @@
 """Figures in the house style, and panels of points with their 95 % intervals."""
+import itertools
+import math
+
 import matplotlib
 import pandas
 from matplotlib import patheffects, pyplot
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from lib.engine.markup import rightward
@@ -19,9 +23,8 @@ STYLE = {"figure.constrained_layout.use": True, "font.size": 8, "axes.titlesize"
          "lines.linewidth": 1.3, "lines.markersize": 4, "savefig.dpi": 200, "figure.dpi": 150, "pdf.fonttype": 42}
 MARKERS = "os^Dv<>p"
 HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]
-# Where a name may stand beside its point, in points across and up, and which end of it is there.
-SIDES = {(4, 5): "left", (4, -5): "left", (-4, 5): "right", (-4, -5): "right", (5, 12): "left", (5, -12): "left",
-         (-5, 12): "right", (-5, -12): "right"}
+# Where a name may stand beside its point, in points across and up: the nearest first.
+SIDES = sorted(itertools.product((5, 12, 20, -5, -12, -20), range(-28, 29, 4)), key=lambda side: math.hypot(*side))
 
 
 def axes(rows: int = 1, columns: int = 1, width: float = COLUMN, height: float = 2.4, **options):
@@ -85,20 +88,31 @@ def level(panel, value: float, text: str = "", across: bool = False):
 
 
 def names(panel, places: dict[str, tuple[float, float]]):
-    """Names beside their points, each on the first of SIDES, the outer ones first, where it meets no other point and no name
-    before it."""
+    """Names beside their points, each on the first of SIDES that meets least: no other point and no name before it, then
+    as few bars of intervals as may be. A thin line leads from a name to its point."""
     panel.figure.canvas.draw()  # or the panel would have neither its size nor its limits yet
-    seen = panel.transData.transform(list(places.values()))
-    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in seen]
-    for (name, place), (x, _) in zip(places.items(), seen):
-        left = x < panel.bbox.x0 + panel.bbox.width / 3
-        note = panel.annotate(name, place, (0, 0), textcoords="offset points", va="center", fontsize=6,
-                              path_effects=HALO, zorder=4)
-        for side in [*sorted(SIDES, key=lambda side: (side[0] < 0) != left), (4, 5)]:
-            note.set(position=side, ha=SIDES[side])
-            if not any(note.get_window_extent().overlaps(box) for box in taken):
-                break
-        taken.append(note.get_window_extent())
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in panel.transData.transform(list(places.values()))]
+    bars = [path.get_extents(panel.transData).padded(1) for lines in panel.collections for path in lines.get_paths()]
+    for name, place in places.items():
+        note = panel.annotate(name, place, (0, 0), textcoords="offset points", va="center", fontsize=6, zorder=4,
+                              path_effects=HALO, arrowprops={"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkA": 0,
+                                                             "shrinkB": 2})
+
+        def box():
+            note.update_positions(panel.figure.canvas.get_renderer())
+            return Text.get_window_extent(note)  # without its line
+
+        def met(side):
+            note.set(position=side, ha="left" if side[0] > 0 else "right")
+            return sum(map(box().overlaps, taken)) + 0.1 * sum(map(box().overlaps, bars)) + (not _within(panel, box()))
+
+        met(min(SIDES, key=met))
+        taken.append(box())
+
+
+def _within(panel, box) -> bool:
+    """Whether a box lies in the panel as a whole."""
+    return panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0 and box.y1 <= panel.bbox.y1
 
 
 def drawable(text: str) -> bool:

@@ -11,6 +11,7 @@ import fcntl
 import gc
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ COMMITTED = ("night", "full")  # profiles whose results stand in figures/, from 
 PREPARE = "lib.engine.run:prepare"  # what the process that forks does first
 ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}  # Snakemake's options that may name another machine
 EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
+ASIDE = "before.json"  # a record while its chapter is to run again
 MINUTES = paths.PARAMS / "minutes.yaml"
 MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
 
@@ -235,6 +237,7 @@ def make(lock, profile: str, wanted: list[str], options: list[str]) -> int:
           "before, or else on two cores.")
     for chapter, reason in plan.items():
         print(f"  {chapter:{max(map(len, plan))}} {span(minutes(profile, chapter)):>8}  because {reason}", flush=True)
+        _aside(profile, chapter)
     targets = [str(record(profile, chapter)) for chapter in plan]
     with snakemake(lock, plan, [*targets, "--force", *options, "--config", f"profile={profile}"]) as process:
         try:
@@ -327,6 +330,26 @@ def _made(profile: str, chapter: str) -> bool:
     return file.exists() and file.stat().st_mtime > _plan(profile).stat().st_mtime
 
 
+def _aside(profile: str, chapter: str):
+    """Lays a copy of a record that is to be made again aside, since Snakemake deletes it before the chapter begins."""
+    place = record(profile, chapter)
+    if place.exists():
+        shutil.copyfile(place, place.with_name(ASIDE))
+
+
+def _taken_back(profile: str, chapter: str) -> bool:
+    """Whether the record laid aside is up to date after all, since the chapters before it left what they had left before;
+    it is back in its place then."""
+    place = record(profile, chapter)
+    if not place.with_name(ASIDE).exists():
+        return False
+    place.with_name(ASIDE).replace(place)
+    os.utime(place)
+    if stale := why(place, params.load(profile, chapter), inputs(profile, chapter)):
+        place.unlink()
+    return not stale
+
+
 def _announced(profile: str) -> dict[str, str]:
     """The plan of the run in progress: chapter → why it runs."""
     with contextlib.suppress(store.SpoiledError):
@@ -417,6 +440,9 @@ def _act(values: argparse.Namespace, options: list[str]) -> int | None:
     with contextlib.nullcontext() if values.child else locked(profile):
         for chapter in values.chapters:
             began = time.monotonic()
+            if values.child and _taken_back(profile, chapter):
+                print(f"Chapter {chapter}: what it rests on came out as before, so its record is kept.", flush=True)
+                continue
             print(f"Chapter {chapter}: {_announced(profile).get(chapter, 'you asked for it')}.", flush=True)
             run(profile, chapter)
             took = span((time.monotonic() - began) / 60)

@@ -138,8 +138,18 @@ def test_a_chat_asks_as_training_and_testing_do(run, fp32):
     speaker = models.speaker("laptop", "instructed")
     row = {"task": "dialogue", "language": "fa", "text": QUESTION}
     asked = prompts.render(speaker.tokenizer, prompts.example({**row, "answer": "x"})["prompt"])
-    assert models.answer(speaker, QUESTION, 12) == measure.generate(speaker.model, speaker.tokenizer, [asked], 12)[0]
+    said = measure.generate(speaker.model, speaker.tokenizer, [asked], 12)[0]
+    assert models.answer(speaker, QUESTION, 12, penalty=1) == said
     assert models.speaker("laptop", "instructed") is speaker
+
+
+def test_words_said_before_are_avoided_unless_the_penalty_is_1(run, fp32, typed, capsys):
+    said = {}
+    for penalty in ("1", "5"):
+        typed(QUESTION)
+        assert chat.main(["--tokens", "16", "--penalty", penalty]) == 0
+        said[penalty] = capsys.readouterr().out
+    assert said["1"] != said["5"]
 
 
 def test_a_talk_in_the_terminal(run, fp32, typed, capsys):
@@ -230,6 +240,7 @@ def test_the_recipe_for_ollama_carries_the_prompt_of_training(run, tmp_path):
     # This tokenizer's BOS is a turn's beginning and never put before plain text, so the prompt keeps it.
     assert template.replace("{{ .Prompt }}", QUESTION) == asked
     assert "FROM ./model-f16.gguf\n" in recipe and 'PARAMETER stop "<|im_end|>"' in recipe
+    assert f"PARAMETER repeat_penalty {models.PENALTY}\n" in recipe
 
 
 def test_without_converter_or_hub_the_folder_is_there_and_a_sentence(run, tmp_path, monkeypatch, capsys):

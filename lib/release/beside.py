@@ -18,13 +18,14 @@ TYPED = "<style>.companion-question input {unicode-bidi: plaintext; text-align: 
 
 
 def talk(question: str, profile: str = "laptop", stages: tuple[str, ...] = ("base", "instructed"), tokens: int = 80,
-         temperature: float = 0.0) -> HTML:
+         **manner) -> HTML:
     """Answers of several stages (or models' folders) to a question, side by side, each in the direction of its script.
 
-    All of it is text: markup in a question or an answer is shown, not followed.
+    `manner` are temperature and penalty as in `models.answer`. All of it is text: markup in a question or an answer is
+    shown, not followed.
     """
     from lib.release import models  # which takes as long to import as a chapter takes to begin
-    found = {name: models.answer(models.speaker(profile, name), question, tokens, temperature) for name in stages}
+    found = {name: models.answer(models.speaker(profile, name), question, tokens, **manner) for name in stages}
     heads = "".join(f'<th style="text-align: start">{html.escape(name)}</th>' for name in found)
     cells = "".join(f"<td {CELL}>{html.escape(printable(text)) or '<i>no words</i>'}</td>" for text in found.values())
     return HTML(f'<p dir="auto">{html.escape(printable(question))}</p><table><tr>{heads}</tr><tr>{cells}</tr></table>')

@@ -25,7 +25,7 @@ class Stream(TextStreamer):
         super().on_finalized_text(printable(text), stream_end)
 
 
-def converse(speakers: list[Speaker], tokens: int = 200, temperature: float = 0.0):
+def converse(speakers: list[Speaker], tokens: int = 200, temperature: float = 0.0, penalty: float = models.PENALTY):
     """Asks for questions and prints the answers, until an empty line, Ctrl-D or Ctrl-C.
 
     Each question stands alone, as in training. Ctrl-C in an answer ends only that.
@@ -36,7 +36,7 @@ def converse(speakers: list[Speaker], tokens: int = 200, temperature: float = 0.
             # A line of its own: the name would else decide the direction of the answer behind it.
             print(f"[{speaker.name}]" if len(speakers) > 1 else "")
             try:
-                models.answer(speaker, question, tokens, temperature, Stream(speaker.tokenizer))
+                models.answer(speaker, question, tokens, temperature, Stream(speaker.tokenizer), penalty)
             except ValueError as error:
                 print(error)
             except KeyboardInterrupt:
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", default="instructed", help="a stage, a model's folder, or a base")
     parser.add_argument("--beside", action="append", default=[], help="another one that answers before it, e.g. base")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 for the likeliest words, else they are drawn")
+    parser.add_argument("--penalty", type=float, default=models.PENALTY, help="on words said before, 1 for none")
     parser.add_argument("--tokens", type=int, default=200, help="length limit of an answer")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     return models.command(parser, arguments, _act)
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _act(values: argparse.Namespace):
     speakers = [models.speaker(values.profile, name) for name in (*values.beside, values.stage)]
     transformers.set_seed(values.seed)
-    converse(speakers, values.tokens, values.temperature)
+    converse(speakers, values.tokens, values.temperature, values.penalty)
 
 
 def _question() -> str:

@@ -35,13 +35,17 @@ ASKED = "QUESTION"
 def export(profile: str, name: str, target: Path) -> Path:
     """Writes a stage, or a model's folder, to a new folder that plain transformers loads, with its card; returns it.
 
+    It answers there as `models.answer` does.
+
     Raises FileExistsError for a target that holds anything, and what `folders.named` raises.
     """
     source, target = folders.named(profile, name), Path(target).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is there already, and nothing is overwritten: name a new folder, or remove it.")
     text = card.card(profile, name if name in models.STAGES else "")
-    folders.save(folders.merged(source), models.dressed(profile, name), target)
+    model = folders.merged(source)
+    model.generation_config.repetition_penalty = models.PENALTY
+    folders.save(model, models.dressed(profile, name), target)
     (target / "README.md").write_text(text, encoding="utf8")
     return target
 
@@ -63,7 +67,8 @@ def gguf(folder: Path, kind: str = KINDS[0]) -> Path:
 
 
 def modelfile(folder: Path, file: str) -> str:
-    """Ollama's recipe for a GGUF file of an exported folder: greedy, with the prompt of training around a question.
+    """Ollama's recipe for a GGUF file of an exported folder: it answers as `models.answer`, with the prompt of
+    training around a question.
 
     Ollama has a template language of its own, so the chat template is rendered once; BOS is left to the file's own
     settings, which put it first where the tokenizer does.
@@ -75,7 +80,8 @@ def modelfile(folder: Path, file: str) -> str:
     before, after = asked.split(ASKED)
     ends = tokenizer.convert_ids_to_tokens(GenerationConfig.from_pretrained(folder).eos_token_id)
     stops = "\n".join(f'PARAMETER stop "{token}"' for token in ends)
-    return f'FROM ./{file}\nTEMPLATE """{before}{{{{ .Prompt }}}}{after}"""\n{stops}\nPARAMETER temperature 0\n'
+    return f'FROM ./{file}\nTEMPLATE """{before}{{{{ .Prompt }}}}{after}"""\n{stops}\nPARAMETER temperature 0\n' \
+           f"PARAMETER repeat_penalty {models.PENALTY}\n"
 
 
 def push(folder: Path, repository: str) -> str:

@@ -15,6 +15,7 @@ from lib.model.tokenizer import encoded, padded
 
 STAGES = ("base", *folders.STAGES)
 HELD = 3  # models that are kept in memory
+PENALTY = 1.2  # by which a token said before becomes less likely (Keskar et al. 2019, CTRL, arXiv 1909.05858, section 4.1)
 
 
 class Speaker(NamedTuple):
@@ -38,10 +39,12 @@ def speaker(profile: str, name: str) -> Speaker:
 
 
 @torch.inference_mode()
-def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: float = 0.0, streamer=None) -> str:
+def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: float = 0.0, streamer=None,
+           penalty: float = PENALTY) -> str:
     """What a model says to a question that stands alone, asked as dialogues are in training and testing.
 
-    Greedy at temperature 0, else sampled. At most `tokens` tokens; a `streamer` of transformers gets them as they come.
+    Greedy at temperature 0, else sampled; what was said before is avoided by `penalty`, 1 for not at all, since the likeliest
+    words of a small model go in circles. At most `tokens` tokens; a `streamer` of transformers gets them as they come.
     Raises ValueError for a question that the model has no room for.
     """
     _, model, tokenizer = speaker
@@ -51,8 +54,8 @@ def answer(speaker: Speaker, question: str, tokens: int = 200, temperature: floa
     if room and length + tokens > room:
         raise ValueError(f"The question takes {length} tokens and its answer up to {tokens}, but {speaker.name} has room "
                          f"for {room}: shorten it, or ask for fewer tokens.")
-    settings = folders.generation(model, tokenizer, tokens, **{"do_sample": True, "temperature": temperature} if temperature
-                                  else {})
+    sampled = {"do_sample": True, "temperature": temperature} if temperature else {}
+    settings = folders.generation(model, tokenizer, tokens, repetition_penalty=penalty, **sampled)
     output = model.generate(**inputs, generation_config=settings, streamer=streamer)
     return prompts.spoken(tokenizer.decode(output[0, length:], skip_special_tokens=True), asked)
 

@@ -6,8 +6,8 @@ above m*, on whichever side it lies; that supports a claim of little or nothing.
 are fewer than LEAST items, whose bootstrap intervals are too narrow, and models that were trained fewer than TRAININGS
 times, since the luck of a seed is then not told from an effect. A claim asserts all its tests.
 
-A claim about a treatment may name a manipulation check: a metric that the treatment itself must move. Where the whole interval
-of that does not lie on its side, nothing was given whose effects could be seen, and the claim stays undecided.
+A claim about a treatment may name a manipulation check: a test of what the treatment itself must move. Where that is not
+supported, nothing was given whose effects could be seen, and the claim stays undecided.
 """
 import functools
 from pathlib import Path
@@ -31,10 +31,14 @@ MEASURED = ["value", "low", "high", "n", "unit", "least"]
 @functools.cache
 def entries() -> list[dict]:
     """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound, margin, why,
-    trained), check (label, chapter, metric, labels, expect; None without)."""
+    trained), check (as a test; None without)."""
     content = yaml.safe_load((Path(__file__).with_suffix(".yaml")).read_text(encoding="utf8"))
-    return [{"check": None, **claim, "tests": [{"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
-                                               for test in claim["tests"]]} for claim in content["claims"]]
+
+    def whole(test):
+        return {"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
+
+    return [{**claim, "tests": [whole(test) for test in claim["tests"]],
+             "check": whole(claim["check"]) if "check" in claim else None} for claim in content["claims"]]
 
 
 def ledger(profile: str) -> pandas.DataFrame:
@@ -116,14 +120,13 @@ def _checked(profile: str, check: dict | None, row: dict) -> dict:
     """The row of a test that has a record, undecided unless the claim's treatment moved what it must."""
     if check is None or row["test_verdict"] == ABSENT:
         return row
-    try:
-        found = select(profile, check)
-    except (FileNotFoundError, LookupError):
-        return {**row, "test_verdict": UNDECIDED, "remark": f"not measured whether the treatment took ({check['label']})"}
-    if found["low"] > 0 if check["expect"] == "above" else found["high"] < 0:
+    found = _tested(profile, check)
+    if found["test_verdict"] == SUPPORTED:
         return row
-    return {**row, "test_verdict": UNDECIDED,
-            "remark": f"the treatment did not take: {check['label']} {interval(found)} {in_print(found['unit'])[2]}"}
+    remark = f"not measured whether the treatment took ({check['label']})"
+    if found["test_verdict"] != ABSENT:
+        remark = f"the treatment did not take: {check['label']} {interval(found)} {in_print(found['unit'])[2]}"
+    return {**row, "test_verdict": UNDECIDED, "remark": remark}
 
 
 def _lacks(found: pandas.Series, test: dict, trainings: int | None) -> str:

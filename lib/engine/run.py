@@ -112,7 +112,7 @@ def why(place: Path, values: dict, before: list[Path]) -> list[str]:
     return [*(f"{title} can be had now" for name, title in made.get("lacking", {}).items() if not assets.absent(name)),
             *keys.outdated(made, values),
             *(f"{file.parent.name} is new" for file in before
-              if file.exists() and read_of(file, made["chapter"]) != made.get("rests", {}).get(file.parent.name))]
+              if file.exists() and read_of(file, made.get("chapter", "")) != made.get("rests", {}).get(file.parent.name))]
 
 
 def rests(profile: str, chapter: str) -> dict[str, dict[str, str]]:

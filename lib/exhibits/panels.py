@@ -98,21 +98,19 @@ def names(panel, places: dict[str, tuple[float, float]]):
                               path_effects=HALO, arrowprops={"arrowstyle": "-", "color": "0.4", "linewidth": 0.5, "shrinkA": 0,
                                                              "shrinkB": 2})
 
-        def box():
-            note.update_positions(panel.figure.canvas.get_renderer())
-            return Text.get_window_extent(note)  # without its line
-
         def met(side):
-            note.set(position=side, ha="left" if side[0] > 0 else "right")
-            return sum(map(box().overlaps, taken)) + 0.1 * sum(map(box().overlaps, bars)) + (not _within(panel, box()))
+            box = _moved(note, side)
+            outside = not (panel.bbox.contains(*box.p0) and panel.bbox.contains(*box.p1))
+            return sum(map(box.overlaps, taken)) + 0.1 * sum(map(box.overlaps, bars)) + outside
 
-        met(min(SIDES, key=met))
-        taken.append(box())
+        taken.append(_moved(note, min(SIDES, key=met)))
 
 
-def _within(panel, box) -> bool:
-    """Whether a box lies in the panel as a whole."""
-    return panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0 and box.y1 <= panel.bbox.y1
+def _moved(note, side: tuple[int, int]) -> Bbox:
+    """The box of a name, without its line, now that it stands on that side of its point."""
+    note.set(position=side, ha="left" if side[0] > 0 else "right")
+    note.update_positions(note.figure.canvas.get_renderer())
+    return Text.get_window_extent(note)
 
 
 def drawable(text: str) -> bool:

@@ -67,8 +67,8 @@ def gguf(folder: Path, kind: str = KINDS[0]) -> Path:
 
 
 def modelfile(folder: Path, file: str) -> str:
-    """Ollama's recipe for a GGUF file of an exported folder: it answers as `models.answer`, with the prompt of
-    training around a question.
+    """Ollama's recipe for a GGUF file of an exported folder: greedy but for the penalty of `models.answer`, which
+    Ollama sets on the last 64 tokens, with the prompt of training around a question.
 
     Ollama has a template language of its own, so the chat template is rendered once; BOS is left to the file's own
     settings, which put it first where the tokenizer does.

@@ -13,7 +13,9 @@ YOUNGER = {"instructed − base, English word order", "replay of the base's own 
            "three quarters − the whole adapter, English text",
            "three quarters − the whole adapter, Persian text from outside",
            "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
-           "NF4 − whole weights, Persian text"}  # tests that a later run will have first
+           "NF4 − whole weights, Persian text", "multilingual − English-only, right answers, all languages",
+           "stronger − weaker base (other data too), right answers, all languages", "tuned − untuned, right answers, high",
+           "tuned − untuned, right English answers"}  # tests that a later run will have first
 LEAD = "lead of the right option"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [

@@ -172,9 +172,11 @@ def test_what_a_model_was_asked_is_not_asked_again(byte_tokenizer, tiny_model, t
     start = folders.save(tiny_model(byte_tokenizer), byte_tokenizer, tmp_path / "start")
     made, (spoken, shown) = (derived.translations(multiway.assign(split="test"), ["id"], 2, 200, 0),
                              exams.translations(multiway, ["fa"], 2, 200, 0))
-    exam = EXAM._replace(made=made, spoken=spoken, shown=shown)
+    exam = EXAM._replace(made=made, spoken=spoken, shown=shown, weighed=spoken)
     first = multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out")
-    assert set(first["task"]) == {"choice", "translation"} and "made before" not in capsys.readouterr().out
+    weighed = first[first["task"] == "right answer"]
+    assert weighed["bytes"].tolist() == [len(answer.encode()) for answer in spoken["answer"]] and (weighed["code_length"] > 0).all()
+    assert set(first["task"]) == {"choice", "translation", "right answer"} and "made before" not in capsys.readouterr().out
     assert multilingual.sit(exam, Run("tiny", "none", 0), start, tmp_path / "out").equals(first)
     assert "made before" in capsys.readouterr().out
     longer = exam._replace(max_new_tokens=3)

@@ -9,8 +9,9 @@ from lib.exhibits.units import cells, interval, listed, printed, span, wide
 CHAPTER = "11_multilingual_benchmark"
 FILES, SETS = ("xcopa", "xquad"), ("alpaca-seed-tasks", "multialpaca")
 NAMES = {"accuracy": "accuracy %", "margin": "margin, bits/byte", "f1": "F1×100", "exact_match": "exact match %",
-         "chrf": "chrF++", "bleu": "BLEU", "F1": "F1×100", "ROUGE": "ROUGE×100"}
-SHOWN = ["accuracy", "f1", "exact_match", "chrf", "bleu"]
+         "answer_bits_per_byte": "bits/byte of the right answer", "chrf": "chrF++", "bleu": "BLEU", "F1": "F1×100",
+         "ROUGE": "ROUGE×100"}
+SHOWN = ["accuracy", "f1", "exact_match", "answer_bits_per_byte", "chrf", "bleu"]
 AVERAGES = ["from English", "into English", "average"]
 POOLED, MEAN = f"language in {AVERAGES}", "language == 'average'"
 FAMILY = ("metric", "model", "benchmark", "against", "asked")

@@ -11,6 +11,7 @@ from lib.exhibits.units import LEAST, cells, in_print, interval, listed, p_value
 CHAPTER = "12_rank_and_precision"
 FILES, SETS = ("xcopa", "xquad", "llama-persian-tests"), ("multialpaca", "alpaca-seed-tasks")
 MEASURES = {"accuracy": "accuracy %", "f1": "F1×100", "bits_per_byte": "bits/byte"}
+WEIGHED = {**MEASURES, "answer_bits_per_byte": "bits/byte of the right answer"}  # of tables, which have a row a measure
 OTHERS, LOWER = "non-English", "mid and low"
 LEVELS = ["high", "mid", "low", LOWER, OTHERS]
 SCALE = 3  # half-widths at the ends of the heat maps' colours
@@ -23,10 +24,10 @@ BITS = MEASURES["bits_per_byte"]
 EFFECT = "{factor} {after:.0f} against {before:.0f}, {benchmark}"
 
 
-def _scores(profile: str, what: str = "") -> pandas.DataFrame:
+def _scores(profile: str, what: str = "", measures: dict = MEASURES) -> pandas.DataFrame:
     """Scores of the chapter, or its differences of a kind (gain, effect …), in units of print; measure is their name."""
-    found = printed(measured(profile, CHAPTER, *(f"{name}_{what}".rstrip("_") for name in MEASURES)))
-    return found.assign(measure=found["metric"].str.removesuffix(f"_{what}").map(MEASURES))
+    found = printed(measured(profile, CHAPTER, *(f"{name}_{what}".rstrip("_") for name in measures)))
+    return found.assign(measure=found["metric"].str.removesuffix(f"_{what}").map(measures))
 
 
 def _grid(found: pandas.DataFrame) -> pandas.DataFrame:
@@ -139,7 +140,7 @@ def cell_scores(profile: str):
 @table("P4-T3", CHAPTER, "What tuning changes, by how much text a language has on the web", FILES)
 def gain_by_level(profile: str):
     """One row a task and resource level: the mean gain of all cells, and of the cheapest and the dearest cell."""
-    found, grid = _scores(profile, "mean_gain"), _grid(_scores(profile, "gain"))
+    found, grid = _scores(profile, "mean_gain", WEIGHED), _grid(_scores(profile, "gain", WEIGHED))
     found = found[found["language"].isin(LEVELS)]
     keys = {"benchmark": "task", "measure": "measure", "language": "level"}
     frame, reading = differences(found, keys, "Tuned minus untuned in the same format, mean over all cells:",
@@ -148,9 +149,9 @@ def gain_by_level(profile: str):
     against = f"untuned, {ends['bits']['max']:.0f} bits"
     for rank, bits in ends.itertuples(index=False):
         corner = grid[(grid["rank"] == rank) & (grid["bits"] == bits)]
-        shown = dict(zip(zip(corner["benchmark"], corner["language"]), cells(corner)))
+        shown = dict(zip(zip(corner["benchmark"], corner["measure"], corner["language"]), cells(corner)))
         frame[f"rank {rank:.0f}, {bits:.0f} bits − {against}"] = [
-            shown.get(key, "") for key in zip(frame["task"], frame["level"])]
+            shown.get(key, "") for key in zip(frame["task"], frame["measure"], frame["level"])]
     return frame, (f"{reading.removesuffix('.')}; high is from 1 % of the web's pages, mid from 0.1 %, and less is better of "
                    "bits/byte.")
 
@@ -158,12 +159,12 @@ def gain_by_level(profile: str):
 @table("P4-T4", CHAPTER, "What tuning changes in English, by rank and bits", FILES)
 def english(profile: str):
     """One row a task and bits, a column a rank: tuned minus untuned, paired; below, the paper's measure, not known."""
-    found = _grid(_scores(profile, "gain"))
+    found = _grid(_scores(profile, "gain", WEIGHED))
     found = need(found[found["language"] == "en"])
     frame = _by_rank(found, ["benchmark", "measure", "bits"]).drop(columns="untuned", errors="ignore")
     theirs = [{"benchmark": f"{row.item}, {row.system}", "measure": f"{row.quantity} {row.unit}", "from": "MAPLE"}
               for row in reported("P4-T4").itertuples()]
-    means = _scores(profile, "mean_gain").query("language == 'en'")
+    means = _scores(profile, "mean_gain", WEIGHED).query("language == 'en'")
     return pandas.concat([frame.assign(**{"from": "here"}), pandas.DataFrame(theirs)]).fillna(""), (
         f"Tuned minus untuned in the same format, mean over all cells: {listed(means, '{benchmark}, {measure}', '; ')} (n = "
         f"{span(found['n'])} items, paired; the cells below are against the untuned base in the most bits; demonstration "

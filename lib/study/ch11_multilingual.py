@@ -18,7 +18,7 @@ MADE = "10_multialpaca"
 SHARES = {"accuracy": "acc", "accuracy_normalised": "acc_norm", "margin": "margin", "f1": "f1", "exact_match": "exact",
           "invalid": "invalid"}
 MEASURES = {"choice": ["accuracy", "accuracy_normalised", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
-            "translation": ["chrf", "bleu", "invalid"], "text": ["bits_per_byte"]}
+            "translation": ["chrf", "bleu", "invalid"], "right answer": ["answer_bits_per_byte"], "text": ["bits_per_byte"]}
 DERIVED = 4000  # rows of a language that are derived, its tasks by turns: else tens of thousands of pairs crowd out all others
 ENOUGH = 200  # of these, answered in words as the published sets are: then rows answered by a letter are left out
 CHARACTERS = {"zh": "zh", "ja": "char", "th": "char"}  # BLEU's tokenizer for scripts without spaces
@@ -177,7 +177,7 @@ def note(record, answers: pandas.DataFrame):
                 contrast.note(record, name, rows, SCORES[name], [], **where)
     for benchmark, rows in answers[answers["task"] == "choice"].groupby("benchmark", sort=False):
         record.fact("chance", float((1 / rows["choices"].astype(float)).mean()), "share", benchmark=benchmark)
-    told = answers[answers["task"] != "choice"]
+    told = answers[~answers["task"].isin(["choice", "right answer"])]
     record.rows("answers", told.reindex(columns=["base", "instructions", "seed", "benchmark", "language", "item",
                                                  "hypothesis", "invalid"]).to_dict("records"))
 
@@ -238,7 +238,8 @@ SCORES = {**{name: contrast.mean(column, "language") for name, column in SHARES.
           "margin": contrast.MARGIN._replace(over="language"),
           "chrf": contrast.CHRF_PLUS._replace(over="language"),
           "bleu": contrast.Score("BLEU", _counts, scoring.of_counts(bleu("en")), "language"),
-          "bits_per_byte": contrast.ratio("code_length", "bytes", "bits/byte", "language")}
+          **dict.fromkeys(["bits_per_byte", "answer_bits_per_byte"],
+                          contrast.ratio("code_length", "bytes", "bits/byte", "language"))}
 
 
 def _rows(tasks: list[dict], language: str) -> pandas.DataFrame:

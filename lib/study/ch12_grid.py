@@ -2,8 +2,8 @@
 
 A cell is tuned on the frozen base in 16, 8 or 4 bits and asked in the same format. All answers come in one frame, a row
 an item and run, as in `exams`; the tasks are choice (XCOPA, and the released Persian and English tests),
-reading_comprehension (XQuAD) and text (held-out sentences, in bits per byte). Languages are also taken together by
-their resource level (`levels`).
+reading_comprehension (XQuAD), right answer (more of its questions, their answers weighed) and text (held-out sentences),
+both in bits per byte. Languages are also taken together by their resource level (`levels`).
 """
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,8 @@ HELD = 0.2  # share of a set's rows that rates are compared on, and not trained 
 UNTUNED = "none"
 COMPARED = {"choice": "accuracy", "reading_comprehension": "f1", "text": "bits_per_byte"}
 MEASURES = {"choice": ["accuracy", "margin"], "reading_comprehension": ["f1", "exact_match", "invalid"],
-            "text": ["bits_per_byte"]}
+            "right answer": ["answer_bits_per_byte"], "text": ["bits_per_byte"]}
+WEIGHED = [("choice", "margin"), ("right answer", "answer_bits_per_byte")]  # finer, and compared beside them
 COLUMNS = [*KEYS, "seed", "task", "benchmark", "language", "category", "asked", "item", "choices", "acc", "margin", "f1",
            "exact", "invalid", "hypothesis", "code_length", "bytes"]
 COSTS = {"seconds": "s", "tokens": "tokens", "tokens_per_second": "tokens/s", "peak_memory": "bytes", "memory": "bytes",
@@ -281,8 +282,8 @@ def _compare_tuned(record, tuned: pandas.DataFrame, untuned: pandas.DataFrame):
 
 
 def _differences(record, what: str, before: pandas.DataFrame, after: pandas.DataFrame, /, **labels):
-    """Notes `<measure>_<what>` of each benchmark, language and level: after − before; of choices also that of the margin."""
-    for task, name in [*COMPARED.items(), ("choice", "margin")]:
+    """Notes `<measure>_<what>` of each benchmark, language and level: after − before, in what is COMPARED and WEIGHED."""
+    for task, name in [*COMPARED.items(), *WEIGHED]:
         a, b = (contrast.known(side, "margin" if name == "margin" else None) for side in (before, after))
         contrast.compare(record, f"{name}_{what}", a, b[b["task"] == task], multilingual.SCORES[name],
                          ["task", "benchmark", PARTS], **labels)

@@ -1,9 +1,9 @@
 """The exam of many languages: what every model is asked, drawn once, and its answers.
 
 All answers come in one frame, a row an item: the run's own columns, task (choice, reading_comprehension, translation,
-text), benchmark, language (of a translation: its direction), asked, item, and what the task is measured by; a text by its
-code_length in bits over its bytes. The same items are asked in every language where a benchmark has them, so averages over
-languages resample whole items.
+right answer, text), benchmark, language (of a translation: its direction), asked, item, and what the task is measured by; a
+right answer and a text by their code_length in bits over their bytes. The same items are asked in every language where a
+benchmark has them, so averages over languages resample whole items.
 """
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +26,8 @@ NOTHING = benchmarks.framed([])
 class Exam(NamedTuple):
     """What every model is asked, and how: XCOPA in some languages and further choice and translation tasks of the harness
     (the first `items` of each, a base `one_shot` of them behind a demonstration too), choices `made` from the corpus, rows
-    by the `letters` of their options, rows `spoken` in words, behind those `shown` to a base as it is, and `texts`
-    (language, item, text) that are only read."""
+    by the `letters` of their options, rows `spoken` in words, behind those `shown` to a base as it is, rows whose right answer
+    is only `weighed`, and `texts` (language, item, text) that are only read."""
 
     xcopa: list[str]
     harness_tasks: list[str]
@@ -43,11 +43,12 @@ class Exam(NamedTuple):
     texts: pandas.DataFrame = pandas.DataFrame(columns=["language", "item", "text"])
     translation_tasks: list[str] = []
     one_shot: int = 0
+    weighed: pandas.DataFrame = NOTHING
 
 
 def asked(exam: Exam) -> set[str]:
     """Strings of everything that an exam asks: nothing that is tuned on may give one away."""
-    rows = pandas.concat([exam.made, exam.letters, exam.spoken])
+    rows = pandas.concat([exam.made, exam.letters, exam.spoken, exam.weighed])
     tasks = [harness.asked(list(own), own, places) for own, places in _tasks(exam)]
     return benchmarks.asked(rows).union(exam.texts["text"], harness.asked(exam.translation_tasks), *tasks)
 
@@ -59,7 +60,8 @@ def answers(exam: Exam, model, tokenizer, run, out: Path) -> pandas.DataFrame:
     """
     untuned, place = run.instructions == "none", out / run.name
     found = [choices(exam, model, tokenizer, place, untuned), _by_letter(exam, model, tokenizer, place),
-             _by_hub(exam, model, tokenizer, place), _read(exam, model, tokenizer), _spoken(exam, model, tokenizer, untuned)]
+             _by_hub(exam, model, tokenizer, place), _read(exam, model, tokenizer), _spoken(exam, model, tokenizer, untuned),
+             _weighed(exam, model, tokenizer)]
     found = pandas.concat([part for part in found if len(part)], ignore_index=True)
     return found.assign(**run._asdict()).astype({"item": str})
 
@@ -207,6 +209,17 @@ def _spoken(exam: Exam, model, tokenizer, untuned: bool) -> pandas.DataFrame:
     # Not the same for tuned models and others.
     manner = ASKED[0] if exam.shown.empty else "one-shot untuned, zero-shot tuned"
     return found.assign(language=found["setting"], asked=manner, item=found["item"].str.rsplit("/", n=1).str[-1])
+
+
+def _weighed(exam: Exam, model, tokenizer) -> pandas.DataFrame:
+    """How likely the right answers are, as code length and bytes, behind the prompt of instruction tuning: it tells models
+    apart on far fewer questions than their own answers do."""
+    if exam.weighed.empty:
+        return NOTHING
+    found = harness.gold(model, prompts.dress(tokenizer, exam.style), exam.weighed, exam.batch_size)
+    return exam.weighed[["benchmark", "language"]].assign(
+        item=exam.weighed["id"].str.rsplit("/", n=1).str[1], task="right answer", asked=ASKED[0],
+        code_length=found["bits"], bytes=found["bytes"])
 
 
 def _tell(found: int, wanted: int, what: str, limit: str):

@@ -183,6 +183,8 @@ def made_up(run, gain):
               "acc": float(item < 6 - gain)} for item in range(12)]
     rows += [{"task": "text", "benchmark": "plain text", "language": code, "item": f"m{item}",
               "code_length": 100.0 + item - 3 * gain, "bytes": 50 + item} for code in ("en", "zh", "fa", "ur") for item in range(12)]
+    rows += [{"task": "right answer", "benchmark": "XQuAD", "language": code, "item": f"q{item}",
+              "code_length": 40.0 + item - 2 * gain, "bytes": 10} for code in ("en", "es") for item in range(12)]
     return pandas.DataFrame([{**row, **run._asdict(), "asked": "zero-shot"} for row in rows]).reindex(columns=grid.COLUMNS)
 
 
@@ -231,6 +233,8 @@ def test_differences_are_paired_and_named(record):
     assert _one("bits_per_byte_effect", factor="rank", span="whole", benchmark="plain text", language="en")["value"] < 0
     assert _one("accuracy_set", instructions="derived", benchmark="XCOPA", language="et")["value"] == 0
     assert _one("accuracy_mean_gain", benchmark="released tests", language="en")["value"] < 0
+    weighed = _one("answer_bits_per_byte_gain", rank=8, bits=16, instructions="multialpaca", language="en")
+    assert weighed["value"] == pytest.approx(-0.2) and weighed["benchmark"] == "XQuAD" and weighed["unit"] == "bits/byte"
     keys = ["metric", *grid.KEYS, "benchmark", "language", "factor", "before", "term", "against"]
     assert not records.metrics("smoke", CHAPTER).duplicated(keys).any()
 
@@ -248,6 +252,7 @@ def test_exhibits_say_what_came_out_and_what_is_absent(record):
     assert first["untuned"].startswith("11.1") and first["rank 64"].startswith("44.4") and first["n"] == "12"
     assert "the set made was not run, because it has 2 rows" in set(built["P4-T5"][0]["difference"])
     assert "made left out" in built["P4-T5"][1]
+    assert {"bits/byte of the right answer"} < {*built["P4-T3"][0]["measure"]} and "right answer" in built["P4-T4"][1]
     assert "rank in plain text" in built["C12-T1"][1]
 
 

@@ -125,6 +125,26 @@ def test_an_executed_notebook_says_what_came_out_and_not_how_far_it_was(tmp_path
         "a: 12 texts\n\nstep 50/50: loss 1.518, 176 tokens/s, 0 s left\n", "a figure", "no licence\n"]
 
 
+def test_a_kept_notebook_takes_the_prose_of_today_while_its_code_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    for chapter in ("01_corpus", "02_tokenizer"):
+        place = executed.kept("smoke", chapter)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        notebook = nbformat.read(paths.notebook(chapter), as_version=4)
+        notebook.cells[0].source = "Prose of yesterday."
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        code[0].outputs = [nbformat.v4.new_output("stream", text="seen\n")]
+        code[-1].source += "\n1" * (chapter == "02_tokenizer")
+        nbformat.write(notebook, place)
+    executed.retell("smoke")
+    first, second = (nbformat.read(executed.kept("smoke", name), as_version=4).cells for name in ("01_corpus", "02_tokenizer"))
+    assert first[0].source.startswith("# 01") and second[0].source == "Prose of yesterday."
+    assert next(cell for cell in first if cell.cell_type == "code").outputs[0].text == "seen\n"
+    before = executed.kept("smoke", "01_corpus").read_bytes()
+    executed.retell("smoke")
+    assert executed.kept("smoke", "01_corpus").read_bytes() == before
+
+
 def test_what_a_run_left_is_kept_small_and_shown_where_nothing_has_run(tmp_path, monkeypatch):
     """As figures/full has it: without this machine's folders, pictures of few colours, links that hold from there."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))

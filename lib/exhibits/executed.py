@@ -33,15 +33,17 @@ def keep(profile: str, chapters: list[str]) -> list[str]:
     Pictures have COLOURS colours, and what papermill noted of times and this machine's folders is left out. A notebook
     that ran with other parameters than its record names stays out (`lib.engine.handover` runs some with fewer trainings).
     """
-    written = []
-    for chapter in chapters:
-        if content := _of_run(profile, chapter):
-            text = json.dumps(small(_linked(content, *LINKS)), ensure_ascii=False, indent=1)
-            place = kept(profile, chapter)
-            place.parent.mkdir(exist_ok=True)
-            store.atomically(place, lambda temporary: temporary.write_text(text + "\n", encoding="utf8"))
-            written.append(chapter)
-    return written
+    found = {chapter: content for chapter in chapters if (content := _of_run(profile, chapter))}
+    for chapter, content in found.items():
+        _write(kept(profile, chapter), small(_linked(_retold(content, chapter), *LINKS)))
+    return list(found)
+
+
+def retell(profile: str):
+    """Gives every kept notebook of a profile the prose of today's chapter, where its code is still the same."""
+    for place in sorted(kept(profile, "").parent.glob("*.ipynb")):
+        content = _linked(records.read(place), *LINKS[::-1])
+        _write(place, _linked(_retold(content, place.stem), *LINKS))
 
 
 def small(content: dict) -> dict:
@@ -50,6 +52,23 @@ def small(content: dict) -> dict:
     for cell in cells:
         cell.update({"outputs": [_smaller(output) for output in cell["outputs"]]} if "outputs" in cell else {})
     return content | {"cells": cells, "metadata": _without(content["metadata"])}
+
+
+def _retold(content: dict, chapter: str) -> dict:
+    """The notebook with its chapter's prose of today, unless its code is another; outputs and code stay as they are."""
+    source = paths.notebook(chapter)
+    now = {cell["id"]: cell for cell in records.read(source)["cells"]} if source.exists() else {}
+    ran = [cell for cell in content["cells"] if cell["cell_type"] == "code" and cell.get("id") in now]
+    if not ran or any("".join(cell["source"]) != "".join(now[cell["id"]]["source"]) for cell in ran):
+        return content
+    cells = [now.get(cell.get("id"), cell) if cell["cell_type"] == "markdown" else cell for cell in content["cells"]]
+    return content | {"cells": cells}
+
+
+def _write(place: Path, content: dict):
+    place.parent.mkdir(exist_ok=True)
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    store.atomically(place, lambda temporary: temporary.write_text(text + "\n", encoding="utf8"))
 
 
 def _of_run(profile: str, chapter: str) -> dict:

@@ -164,6 +164,7 @@ def _rebuild(profile: str) -> int | None:
     made = make(profile)
     if chapters := executed.keep(profile, [chapter for chapter, why in _here(profile).items() if not why]):
         print(f"Executed notebooks kept in figures/{profile}/notebooks: {', '.join(name[:2] for name in chapters)}.")
+    executed.retell(profile)
     page = index(profile, made)
     print(f"{(made['state'] == 'made').sum()} of {len(made)} exhibits made; index: {paths.shown(page)}")
 

@@ -14,7 +14,7 @@ import pytest
 from lib import exhibits
 from lib.data import likeness, prompts
 from lib.engine import assets, paths, records
-from lib.evaluate import benchmarks, harness, measure
+from lib.evaluate import balance, benchmarks, harness, measure
 
 FARSI = {"instruction": "یک سوال چند گزینه‌ای",
          "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
@@ -221,6 +221,22 @@ def test_sample_takes_rows_that_belong_together():
     numbers = chosen.groupby("setting")["text"].agg(set)
     assert len(chosen) == 20 and numbers["fa"] == numbers["translate-test"]
     assert set(benchmarks.sample(many, 10, longest=1)["text"]) <= set("0123456789")
+
+
+def test_a_balanced_exam_has_every_option_right_equally_often(capsys):
+    """So that scores which do not depend on the item lead by nothing in the mean."""
+    many = pandas.concat([rows(*map(str, range(40)), setting=setting) for setting in ("fa", "translate-test")], ignore_index=True)
+    number = many["text"].astype(int)
+    many["id"] = many["setting"] + "/sentiment/" + many["text"]
+    many["choices"] = [["a", "b", "c"][:2 + (n >= 30)] for n in number]
+    many["answer"] = [2 * (n % 2) if n >= 30 else int(n % 5 == 0) for n in number]
+    chosen = balance.sample(many, 9, 40, seed=3)
+    assert chosen.groupby("setting")["answer"].value_counts().to_dict() == {
+        (setting, place): 4 for setting in ("fa", "translate-test") for place in (0, 1)}
+    numbers = chosen.groupby("setting")["text"].agg(set)
+    assert numbers["fa"] == numbers["translate-test"] and "20 rows of tasks in which some option is never right" in capsys.readouterr().out
+    assert len(balance.sample(many, 1, 40)) == 4 and balance.sample(many, 100, 40)["answer"].value_counts().to_dict() == {0: 12, 1: 12}
+    assert balance.sample(many.head(0), 9, 40).empty
 
 
 def test_answer_is_scored_as_it_was_trained(byte_tokenizer):

@@ -14,8 +14,7 @@ YOUNGER = {"instructed − base, English word order", "replay of the base's own 
            "three quarters − the whole adapter, Persian text from outside",
            "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
            "NF4 − whole weights, Persian text", "multilingual − English-only, right answers, all languages",
-           "stronger − weaker base (other data too), right answers, all languages", "tuned − untuned, right answers, high",
-           "tuned − untuned, right English answers"}  # tests that a later run will have first
+           "stronger − weaker base, one of each (other data too), right answers, all languages"}  # tests that a later run will have first
 LEAD = "lead of the right option"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
@@ -66,7 +65,8 @@ def test_a_word_that_no_verdict_knows_is_refused():
 
 
 @pytest.mark.parametrize("verdicts, joint", [
-    ([claims.ABSENT], claims.ABSENT), ([claims.SUPPORTED, claims.ABSENT], claims.SUPPORTED),
+    ([claims.ABSENT], claims.ABSENT), ([claims.SUPPORTED, claims.ABSENT], claims.UNDECIDED),
+    ([claims.REFUTED, claims.ABSENT], claims.REFUTED),
     ([claims.SUPPORTED, claims.UNDECIDED], claims.UNDECIDED), ([claims.UNDECIDED, claims.REFUTED], claims.REFUTED),
     ([claims.SUPPORTED, claims.NONE], claims.NONE), ([claims.UNDECIDED, claims.NONE], claims.UNDECIDED)])
 def test_a_claim_asserts_all_its_tests(verdicts, joint):
@@ -75,7 +75,7 @@ def test_a_claim_asserts_all_its_tests(verdicts, joint):
 
 def test_the_ledger_leads_from_the_verdict_to_the_metric(ledger):
     first, second = ledger(0.1, 0.3).to_dict("records")
-    assert (first["verdict"], first["test_verdict"]) == (claims.SUPPORTED, claims.SUPPORTED)
+    assert (first["verdict"], first["test_verdict"]) == (claims.UNDECIDED, claims.SUPPORTED), "its second test has no record"
     assert (first["value"], first["low"], first["high"], first["n"], first["trainings"]) == (0.2, 0.1, 0.3, 20, 3)
     assert first["labels"] == "language=fa, arm=full, against=lora"
     assert second["test_verdict"] == claims.ABSENT and second["remark"] == "08_phases_and_transfer has no record"
@@ -98,6 +98,15 @@ def test_fewer_than_three_trainings_decide_nothing(ledger):
     ((-0.01, 0.13), "half-width 0.070 bits/byte, 0.060 decides at this value")])
 def test_too_wide_an_interval_says_which_one_would_decide(ledger, interval, remark):
     assert ledger(*interval).iloc[0]["remark"] == remark
+
+
+def test_trainings_added_after_a_first_look_are_held_to_a_wider_interval(ledger, monkeypatch):
+    """Student's t of five trainings: 3.50 at the level of two looks, 2.78 at 5 %."""
+    monkeypatch.setattr(claims, "_content", lambda: {"first_looks": {"smoke": {"03_pretraining": 3}}})
+    first = ledger(0.02, 0.30, trainings=5).iloc[0]
+    assert first["low"] == pytest.approx(0.16 - 0.14 * 3.33 / 2.776, abs=0.003) and first["high"] > 0.32
+    assert first["test_verdict"] == claims.UNDECIDED and first["remark"].endswith("a second look, with an interval of 97 %")
+    assert ledger(0.1, 0.3, trainings=3).iloc[0]["remark"] == ""
 
 
 def test_what_was_never_trained_needs_no_trainings(ledger, monkeypatch):
@@ -132,7 +141,7 @@ def test_a_treatment_that_did_not_take_decides_nothing(ledger, monkeypatch, expe
     check = {**CLAIM["tests"][0], "label": "English moves", "labels": {"language": language}, "expect": expect}
     monkeypatch.setattr(claims, "entries", lambda: [{**CLAIM, "check": check}])
     first, second = ledger(0.1, 0.3).to_dict("records")
-    assert (first["test_verdict"], first["verdict"], first["remark"]) == (verdict, verdict, remark)
+    assert (first["test_verdict"], first["verdict"], first["remark"]) == (verdict, claims.UNDECIDED, remark)
     assert second["test_verdict"] == claims.ABSENT
 
 
@@ -145,7 +154,7 @@ def test_table_and_figure_say_the_same(ledger, output):
     exhibits.save("C14-T3", "smoke")
     printed, *_ = (output / "figures/smoke/tables/C14-T3_ledger.md").read_text("utf8").splitlines()[2:]
     assert "| least |" in printed and "why" not in printed and printed.count("|") <= 13
-    assert reading.startswith("Of 1 claims 1 supported, 0 refuted, 0 no effect above its margin, 0 undecided at this scale, "
+    assert reading.startswith("Of 1 claims 0 supported, 0 refuted, 0 no effect above its margin, 1 undecided at this scale, "
                               "0 no record yet; a verdict rests on the whole 95 % interval")
     assert exhibits.save("C14-F1", "smoke") == reading
     assert len((output / "figures/smoke/C14-F1_claims_forest.csv").read_text().splitlines()) == 2
@@ -155,10 +164,18 @@ def test_table_and_figure_say_the_same(ledger, output):
     ((0.1, 0.3), "Supported."), ((-0.3, -0.1), "Refuted."), ((-0.02, 0.02), "No effect above 0.050 bits/byte."),
     ((-0.1, 0.1), "Undecided at this scale: half-width 0.100 bits/byte, 0.050 decides at this value, "
                   "least effect to be seen 0.140 bits/byte.")])
-def test_a_claim_is_told_in_words(ledger, interval, verdict):
+def test_a_claim_is_told_in_words(ledger, monkeypatch, interval, verdict):
+    monkeypatch.setattr(claims, "entries", lambda: [{**CLAIM, "tests": CLAIM["tests"][:1]}])
     ledger(*interval)
     told = exhibits.TABLES["C14-T4"].build("smoke")[0].iloc[0]
     assert told["claim"] == "LoRA forgets less. (P)" and told["verdict"] == verdict
+    assert told["what was done"] == "Full − lora (chapter 03), 20 items, 3 trainings."
+
+
+def test_a_claim_with_a_test_that_has_no_record_says_so(ledger):
+    ledger(0.1, 0.3)
+    told = exhibits.TABLES["C14-T4"].build("smoke")[0].iloc[0]
+    assert told["verdict"] == "Undecided at this scale: 08_phases_and_transfer has no record."
     assert told["what was done"] == "Full − lora (chapter 03), 20 items, 3 trainings; again (chapter 08)."
     assert told["what was seen"].endswith(" bits/byte, claimed > 0; nothing: 08_phases_and_transfer has no record.")
 

@@ -134,7 +134,7 @@ def _seen(test: dict) -> str:
 
 def _verdict(verdict: str, tests: list[dict]) -> str:
     """A claim's verdict as a sentence: of what size no effect is, and why it is undecided."""
-    own = [test for test in tests if test["test_verdict"] == verdict]
+    own = [test for test in tests if test["test_verdict"] in {verdict, claims.ABSENT}]
     if verdict == claims.NONE:
         return _joined(lambda test: verdict.replace("above its margin", f"above {_size(test, test['margin'])}"), own)
     if verdict != claims.UNDECIDED:

@@ -6,6 +6,9 @@ above m*, on whichever side it lies; that supports a claim of little or nothing.
 are fewer than LEAST items, whose bootstrap intervals are too narrow, and models that were trained fewer than TRAININGS
 times, since the luck of a seed is then not told from an effect. A claim asserts all its tests.
 
+Where a run was given more trainings after a first look at fewer (`first_looks`), two looks may each have found what is not
+there: intervals are then of 97 % (Pocock 1977, two looks at 5 % in all).
+
 A claim about a treatment may name a manipulation check: a test of what the treatment itself must move. Where that is not
 supported, nothing was given whose effects could be seen, and the claim stays undecided.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pandas
 import yaml
+from scipy import stats
 
 from lib.engine import records
 from lib.exhibits.units import LEAST, in_print, interval
@@ -23,6 +27,7 @@ UNDECIDED, ABSENT = "undecided at this scale", "no record yet"
 VERDICTS = (SUPPORTED, REFUTED, NONE, UNDECIDED, ABSENT)
 EXPECTED = ("above", "below", "within", "not above", "not below")
 TRAININGS = 3
+TWO_LOOKS = 0.0294  # level of each of two looks that err in 5 % of cases together (Pocock 1977)
 ENGLISH = "en"
 TARGET = "target"  # in `labels`: whichever language is not English
 MEASURED = ["value", "low", "high", "n", "unit", "least"]
@@ -32,13 +37,19 @@ MEASURED = ["value", "low", "high", "n", "unit", "least"]
 def entries() -> list[dict]:
     """The claims of `claims.yaml`: id, paper, claim, tests (label, chapter, metric, labels, expect, bound, margin, why,
     trained), check (as a test; None without)."""
-    content = yaml.safe_load((Path(__file__).with_suffix(".yaml")).read_text(encoding="utf8"))
+    content = _content()
 
     def whole(test):
         return {"bound": 0, "trained": True, **test, **content["margins"][test["margin"]]}
 
     return [{**claim, "tests": [whole(test) for test in claim["tests"]],
              "check": whole(claim["check"]) if "check" in claim else None} for claim in content["claims"]]
+
+
+def looks(profile: str, chapter: str, trainings: int | None) -> int:
+    """How often a test of so many trainings was looked at: 2 where they were added after a look at fewer, else 1."""
+    first = (_content()["first_looks"] or {}).get(profile, {}).get(chapter)
+    return 2 if first and trainings and trainings > first else 1
 
 
 def ledger(profile: str) -> pandas.DataFrame:
@@ -111,9 +122,18 @@ def _tested(profile: str, test: dict) -> dict:
     # Records made before trainings were counted have intervals over items alone, which say nothing about training.
     trainings = int(found["trainings"]) if pandas.notna(found["trainings"]) else 0
     trainings = trainings if test["trained"] else None
+    found, told = _widened(found, trainings) if looks(profile, test["chapter"], trainings) > 1 else (found, "")
     verdict = judge(found["low"], found["high"], found["n"], test, trainings)
     return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "trainings": trainings or None,
-            "test_verdict": verdict, "remark": _lacks(found, test, trainings) if verdict == UNDECIDED else ""}
+            "test_verdict": verdict,
+            "remark": ", ".join(filter(None, [_lacks(found, test, trainings) if verdict == UNDECIDED else "", told]))}
+
+
+def _widened(found: pandas.Series, trainings: int) -> tuple[pandas.Series, str]:
+    """A metric with its interval at the level of two looks, by Student's t of its trainings, and a remark that says so."""
+    high, low = (stats.t.ppf(1 - level / 2, trainings - 1) for level in (TWO_LOOKS, 0.05))
+    ends = {end: found["value"] + (found[end] - found["value"]) * high / low for end in ("low", "high")}
+    return pandas.Series({**found, **ends}), "a second look, with an interval of 97 %"
 
 
 def _checked(profile: str, check: dict | None, row: dict) -> dict:
@@ -144,10 +164,17 @@ def _lacks(found: pandas.Series, test: dict, trainings: int | None) -> str:
 
 
 def _joint(verdicts: list[str]) -> str:
-    """The claim's verdict from those of its tests that have a record; a test without an effect leaves it without, when
-    all others are decided."""
-    made = {verdict for verdict in verdicts if verdict != ABSENT} or {ABSENT}
-    return next(verdict for verdict in (REFUTED, UNDECIDED, NONE, SUPPORTED, ABSENT) if verdict in made)
+    """The claim's verdict from those of its tests; a test without an effect leaves it without, when all others are
+    decided, and one without a record leaves a claim undecided that no other test refutes."""
+    if {*verdicts} == {ABSENT}:
+        return ABSENT
+    made = {UNDECIDED if verdict == ABSENT else verdict for verdict in verdicts}
+    return next(verdict for verdict in (REFUTED, UNDECIDED, NONE, SUPPORTED) if verdict in made)
+
+
+@functools.cache
+def _content() -> dict:
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf8"))
 
 
 def _equal(frame: pandas.DataFrame, name: str, wanted) -> pandas.Series:

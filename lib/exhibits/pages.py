@@ -14,7 +14,7 @@ import pandas
 from IPython.display import Image, Markdown
 
 from lib import exhibits
-from lib.engine import keys, markup, paths, pool, records, run, store
+from lib.engine import keys, markup, params, paths, pool, records, run, store
 from lib.exhibits import executed
 from lib.exhibits.base import Exhibit
 
@@ -41,12 +41,13 @@ def keep(profile: str) -> list[Path]:
 def stale(profile: str) -> dict[str, str]:
     """Chapter → why its record is not what a run would give now; those that are up to date are left out.
 
-    What a record rests on (`keys.of_chapter`) is looked up anew for the parameters that it holds.
+    What a record rests on (`keys.of_chapter`) is looked up anew, its parameters in the profile's file.
     """
     found = {}
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)
-        reasons = keys.outdated(made, made["parameters"])
+        known = paths.notebook(chapter).exists()
+        reasons = keys.outdated(made, params.load(profile, chapter) if known else made["parameters"])
         reasons = reasons or [f"{name} is stale" for name in run.before(chapter, profile) if name in found]
         if _unclean(made) or reasons:
             found[chapter] = _unclean(made) or run.listed(reasons)

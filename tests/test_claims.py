@@ -105,7 +105,7 @@ def test_trainings_added_after_a_first_look_are_held_to_a_wider_interval(ledger,
     monkeypatch.setattr(claims, "_content", lambda: {"first_looks": {"smoke": {"03_pretraining": 3}}})
     first = ledger(0.02, 0.30, trainings=5).iloc[0]
     assert first["low"] == pytest.approx(0.16 - 0.14 * 3.33 / 2.776, abs=0.003) and first["high"] > 0.32
-    assert first["test_verdict"] == claims.UNDECIDED and first["remark"].endswith("a second look, with an interval of 97 %")
+    assert first["test_verdict"] == claims.UNDECIDED and first["remark"].endswith("a second look, 97 % interval")
     assert ledger(0.1, 0.3, trainings=3).iloc[0]["remark"] == ""
 
 

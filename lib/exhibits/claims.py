@@ -133,7 +133,7 @@ def _widened(found: pandas.Series, trainings: int) -> tuple[pandas.Series, str]:
     """A metric with its interval at the level of two looks, by Student's t of its trainings, and a remark that says so."""
     high, low = (stats.t.ppf(1 - level / 2, trainings - 1) for level in (TWO_LOOKS, 0.05))
     ends = {end: found["value"] + (found[end] - found["value"]) * high / low for end in ("low", "high")}
-    return pandas.Series({**found, **ends}), "a second look, with an interval of 97 %"
+    return pandas.Series({**found, **ends}), "a second look, 97 % interval"
 
 
 def _checked(profile: str, check: dict | None, row: dict) -> dict:

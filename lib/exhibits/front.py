@@ -19,15 +19,25 @@ LEDGER = f"figures/{PROFILE}/tables/C14-T4_in_words.md"
 
 
 def sample(profile: str) -> str:
-    """How the model before and after pretraining goes on with one beginning; of older records a sentence's tokens."""
+    """How the model before and after pretraining goes on with one beginning, that on which it repeats itself least; of older
+    records a sentence's tokens."""
     rows = records.rows(profile, "03_pretraining", "continuations")
     if len(rows):
-        first = rows[rows["prompt"] == rows["prompt"].iloc[0]].sort_values("share")
-        before, after = (" ".join(f"{row.prompt} {row.continuation}".split()) for row in first.iloc[[0, -1]].itertuples())
-        return f"Asked to go on, before pretraining and after it:\n\n{_line(before, after)}"
+        last = rows[rows["share"] == rows["share"].max()]
+        chosen = last.loc[last["continuation"].map(_variety).idxmax(), "prompt"]
+        asked = rows[rows["prompt"] == chosen].sort_values("share")
+        before, after = (" ".join(f"{row.prompt} {row.continuation}".split()) for row in asked.iloc[[0, -1]].itertuples())
+        return (f"Asked to go on with its likeliest words, before pretraining and after it (of {len(last)} beginnings that on "
+                f"which it repeats itself least):\n\n{_line(before, after)}")
     cut = ch02.cuts(profile)
     told = [f"{len(row)} tokens for the {name.replace('continued BPE', 'extended')} tokenizer" for name, row in cut.items()]
     return f"One sentence is {' and '.join(told)}:\n\n{_line(' · '.join(map(lesson.visible, cut['continued BPE'])))}"
+
+
+def _variety(string: str) -> float:
+    """Different words over all words."""
+    words = string.split()
+    return len({*words}) / max(1, len(words))
 
 
 def results(profile: str) -> str:

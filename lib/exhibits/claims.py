@@ -28,8 +28,8 @@ VERDICTS = (SUPPORTED, REFUTED, NONE, UNDECIDED, ABSENT)
 EXPECTED = ("above", "below", "within", "not above", "not below")
 TRAININGS = 3
 TWO_LOOKS = 0.0294  # level of each of two looks that err in 5 % of cases together (Pocock 1977)
-ENGLISH = "en"
-TARGET = "target"  # in `labels`: whichever language is not English
+OTHERS = ("en", "pairs")  # values of a label `language` that are not the learned language alone
+TARGET = "target"  # in `labels`: the learned language, whichever that is
 MEASURED = ["value", "low", "high", "n", "unit", "least"]
 
 
@@ -180,7 +180,7 @@ def _content() -> dict:
 def _equal(frame: pandas.DataFrame, name: str, wanted) -> pandas.Series:
     if name not in frame:
         return pandas.Series(False, frame.index)
-    return frame[name].notna() & (frame[name] != ENGLISH) if wanted == TARGET else frame[name] == wanted
+    return frame[name].notna() & ~frame[name].isin(OTHERS) if wanted == TARGET else frame[name] == wanted
 
 
 def _listed(labels) -> str:

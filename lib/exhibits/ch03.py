@@ -47,7 +47,12 @@ def pretraining_loss(profile: str):
     rows = records.rows(profile, CHAPTER, "loss")
     rows["smooth"] = rows.groupby(["arm", "seed"])["bits_per_byte"].transform(
         lambda curve: curve.rolling(5, min_periods=1).mean())
-    frame = rows.groupby(["arm", "step"], sort=False)[["bytes", "bits_per_byte", "smooth"]].mean().reset_index()
+    rows["entry"] = rows.groupby(["arm", "seed"]).cumcount()
+    # Where one seed's run is a step longer, its end would be a jump of the mean.
+    seeds = rows.groupby("arm")["seed"].transform("nunique")
+    rows = rows[rows.groupby(["arm", "entry"])["seed"].transform("nunique") == seeds]
+    means = rows.groupby(["arm", "entry"], sort=False)[["step", "bytes", "bits_per_byte", "smooth"]].mean()
+    frame = means.reset_index().drop(columns="entry")
     drawing, panel = axes(height=2.9)
     for number, (arm, line) in enumerate(frame.groupby("arm", sort=False)):
         panel.plot(line["bytes"] / 1000, line["smooth"], "-" if number < len(PALETTE) else "--", label=arm,
@@ -143,6 +148,7 @@ def _gains(panel, wide: pandas.DataFrame, language: str, arms=None):
                        elinewidth=0.6, label=arm, fmt=f"{'osD^vP*'[number % 7]}-", color=PALETTE[number % len(PALETTE)])
     level(panel, 0, across=True)
     panel.set(xlabel="English, change (bits/byte; right is worse)", ylabel=f"{language}, gain (bits/byte)")
+    panel.locator_params("x", nbins=6)  # else the numbers of a negative tick touch the next
 
 
 def _arrows(panel, places: dict[str, tuple[float, float]]):

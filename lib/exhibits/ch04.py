@@ -28,9 +28,9 @@ def retrieval_by_layer(profile: str):
 
 
 def _retrieval_reading(profile: str, middle) -> str:
-    """What the pairs change, the mean over the layers; and what each arm finds in the middle layer."""
-    changes = measured(profile, CHAPTER, "retrieval_accuracy_mean_difference")
-    changes = changes.query("arm == 'pairs' and against == 'no-pairs'")
+    """What the pairs change, the mean over the layers and in translations; and what each arm finds in the middle layer."""
+    changes, translated = (measured(profile, CHAPTER, f"{name}_difference").query("arm == 'pairs' and against == 'no-pairs'")
+                           for name in ("retrieval_accuracy_mean", "chrf"))
     crossed = measured(profile, CHAPTER, "factorial_retrieval_effect")
     crossed = crossed[crossed["effect"].isin(FROM) & (crossed["size"] == crossed["size"].max())]
     each = "".join(f"; {row['effect']} at {row['size'] / 1000:.0f} kB {interval(row)} points" for row in
@@ -38,8 +38,14 @@ def _retrieval_reading(profile: str, middle) -> str:
     shares, n = 100 * middle.groupby("arm", sort=False)["value"].mean(), middle["n"].iloc[0]
     told = "In"
     if len(changes):
-        told = (f"Translation pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} points against as "
-                f"many tokens without (p {p_value(changes.iloc[0]['p'])}); in")
+        told = (f"Against as many tokens without, pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} "
+                f"points (p {p_value(changes.iloc[0]['p'])}){_translated(translated)}; in")
     found = ", ".join(f"{arm} finds {share:.1f} %" for arm, share in shares.items())
     return (f"{told} the middle layer ({middle['layer'].iloc[0]:.0f}; both directions) {found} of {n:.0f} held-out pairs, "
             f"chance {100 / n:.1f} %{each} (demonstration scale).")
+
+
+def _translated(changes) -> str:
+    """What pairs change in greedy translations of each direction, to go on a sentence with; empty without any."""
+    told = ", ".join(f"{row['task']} {interval(row)}" for row in changes.to_dict("records"))
+    return f" and chrF++ of translations ({changes['n'].iloc[0]:.0f} a direction) by {told}" if told else ""

@@ -46,7 +46,7 @@ def stale(profile: str) -> dict[str, str]:
     found = {}
     for chapter in _chapters(profile):
         made = records.load(profile, chapter)
-        known = paths.notebook(chapter).exists()
+        known = paths.notebook(chapter).exists() and (paths.PARAMS / profile).is_dir()
         reasons = keys.outdated(made, params.load(profile, chapter) if known else made["parameters"])
         reasons = reasons or [f"{name} is stale" for name in run.before(chapter, profile) if name in found]
         if _unclean(made) or reasons:

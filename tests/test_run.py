@@ -67,6 +67,13 @@ def test_nothing_is_prepared_here_for_chapters_that_run_elsewhere(options, prepa
         assert told == bool(prepared) and [given[1:] for given in asked] == [(run.PREPARE, "01_corpus")] * prepared
 
 
+@pytest.mark.parametrize("took, told", [
+    ({"a": 2, "b": 10}, "about 12 min"), ({"a": 2}, "about 2 min and 1 of unknown length"), ({}, "of unknown length")])
+def test_what_was_never_measured_is_not_announced_as_nothing(monkeypatch, took, told):
+    monkeypatch.setattr(run, "minutes", lambda _, chapter: took.get(chapter))
+    assert run._total("night", ["a", "b"]) == told
+
+
 def test_it_announces_runs_and_then_has_nothing_to_do(house):
     status, printed = _run(house, "all")
     assert status == 0, printed

@@ -363,7 +363,11 @@ def listed(names: list[str]) -> str:
 
 
 def _total(profile: str, waiting) -> str:
-    return f"about {span(sum(minutes(profile, chapter) or 0 for chapter in waiting))}"
+    """What chapters take together, and how many of them were never measured."""
+    took = [minutes(profile, chapter) for chapter in waiting]
+    known = [value for value in took if value is not None]
+    told = f"about {span(sum(known))}" if known else "of unknown length"
+    return f"{told} and {len(took) - len(known)} of unknown length" if 0 < len(known) < len(took) else told
 
 
 def span(value: float | None) -> str:

@@ -101,7 +101,7 @@ def test_too_wide_an_interval_says_which_one_would_decide(ledger, interval, rema
 
 
 def test_trainings_added_after_a_first_look_are_held_to_a_wider_interval(ledger, monkeypatch):
-    """Student's t of five trainings: 3.50 at the level of two looks, 2.78 at 5 %."""
+    """Student's t of five trainings: 3.32 at the level of two looks, 2.78 at 5 %."""
     monkeypatch.setattr(claims, "_content", lambda: {"first_looks": {"smoke": {"03_pretraining": 3}}})
     first = ledger(0.02, 0.30, trainings=5).iloc[0]
     assert first["low"] == pytest.approx(0.16 - 0.14 * 3.33 / 2.776, abs=0.003) and first["high"] > 0.32

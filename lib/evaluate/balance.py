@@ -3,8 +3,6 @@ import pandas
 
 from lib.evaluate import benchmarks
 
-GROUP = ["benchmark", "setting", "task"]
-
 
 def sample(frame: pandas.DataFrame, count: int, longest: int, seed: int = 0) -> pandas.DataFrame:
     """At most `count` labelled rows (an option at least one) of each benchmark, setting, task and number of options, with at
@@ -16,9 +14,10 @@ def sample(frame: pandas.DataFrame, count: int, longest: int, seed: int = 0) -> 
     if frame.empty:
         return frame
     found = benchmarks.sample(frame, len(frame), longest, seed)
-    groups = found.groupby([*GROUP, found["choices"].map(len)], sort=False)
-    parts = [_even(rows, count) for _, rows in groups]
-    if bare := sum(len(rows) for (_, rows), part in zip(groups, parts) if part.empty):
+    alike = found.groupby(["benchmark", "setting", "task", found["choices"].map(len)], sort=False)
+    groups = [rows for _, rows in alike]
+    parts = [_even(rows, count) for rows in groups]
+    if bare := sum(len(rows) for rows, part in zip(groups, parts) if part.empty):
         print(f"{bare} rows of tasks in which some option is never right are left out.")
     return pandas.concat(parts).sort_index().reset_index(drop=True) if parts else found
 

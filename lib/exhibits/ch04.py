@@ -36,13 +36,14 @@ def _retrieval_reading(profile: str, middle) -> str:
     each = "".join(f"; {row['effect']} at {row['size'] / 1000:.0f} kB {interval(row)} points" for row in
                    crossed.to_dict("records"))
     shares, n = 100 * middle.groupby("arm", sort=False)["value"].mean(), middle["n"].iloc[0]
-    told = "In"
+    told, trained = "In", ""
     if len(changes):
+        trained = "".join(f"trainings {count:.0f}; " for count in changes["trainings"].dropna().head(1))
         told = (f"Against as many tokens without, pairs change retrieval, mean over the layers, by {interval(changes.iloc[0])} "
                 f"points (p {p_value(changes.iloc[0]['p'])}){_translated(translated)}; in")
     found = ", ".join(f"{arm} finds {share:.1f} %" for arm, share in shares.items())
     return (f"{told} the middle layer ({middle['layer'].iloc[0]:.0f}; both directions) {found} of {n:.0f} held-out pairs, "
-            f"chance {100 / n:.1f} %{each} (demonstration scale).")
+            f"chance {100 / n:.1f} %{each} ({trained}demonstration scale).")
 
 
 def _translated(changes) -> str:

@@ -62,12 +62,11 @@ def by_language(profile: str):
 @table("P3-T6", CHAPTER, "English-only against multilingual instructions of equal size", FILES + SETS)
 def instructions(profile: str):
     """One row a task, measure and language, ours with its paired difference; then the paper's own table."""
-    finer = ("margin", "answer_bits_per_byte")
-    found = _scores(profile, *(f"{name}_difference" for name in (*LABELS, *finer)))
+    found = _scores(profile, *(f"{name}_difference" for name in (*LABELS, "margin", "answer_bits_per_byte")))
     found = need(found[found["contrast"] == "languages"], "multiway")
     frame, reading = differences(found, {"benchmark": "task", "measure": "measure", "language": "language"},
                                  "Multilingual minus English-only instructions, mean over the languages:", MEAN, POOLED, FAMILY)
-    scores = _scores(profile, *dict.fromkeys((*SHOWN, *finer)))
+    scores = _scores(profile, *SHOWN, "margin")
     scores = scores[scores["base"].isin(found["base"]) & scores["instructions"].isin(["en", "multilingual"])]
     keys = ["task", "measure", "language"]
     scores = wide(scores.assign(task=scores["benchmark"]), keys, "instructions").set_index(keys)

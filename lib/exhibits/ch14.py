@@ -134,7 +134,7 @@ def _seen(test: dict) -> str:
 
 def _verdict(verdict: str, tests: list[dict]) -> str:
     """A claim's verdict as a sentence: of what size no effect is, and why it is undecided."""
-    own = [test for test in tests if test["test_verdict"] in {verdict, claims.ABSENT}]
+    own = [test for test in tests if claims.decides(test)]
     if verdict == claims.NONE:
         return _joined(lambda test: verdict.replace("above its margin", f"above {_size(test, test['margin'])}"), own)
     if verdict != claims.UNDECIDED:
@@ -146,8 +146,8 @@ def _verdict(verdict: str, tests: list[dict]) -> str:
 
 def reading(found: pandas.DataFrame) -> str:
     """How many claims have which verdict, and what a verdict rests on."""
-    return (f"{counted(found)}; a verdict rests on the whole 95 % interval and a margin fixed beforehand, uncorrected for the "
-            "number of claims (demonstration scale).")
+    return (f"{counted(found)}; a verdict rests on the whole 95 % interval (97 % at a second look) and a margin fixed "
+            "beforehand, uncorrected for the number of claims (demonstration scale).")
 
 
 def counted(found: pandas.DataFrame) -> str:

@@ -46,10 +46,9 @@ def entries() -> list[dict]:
              "check": whole(claim["check"]) if "check" in claim else None} for claim in content["claims"]]
 
 
-def looks(profile: str, chapter: str, trainings: int | None) -> int:
-    """How often a test of so many trainings was looked at: 2 where they were added after a look at fewer, else 1."""
-    first = (_content()["first_looks"] or {}).get(profile, {}).get(chapter)
-    return 2 if first and trainings and trainings > first else 1
+def decides(row) -> bool:
+    """Whether a claim's verdict hangs on this test of it, a row of the ledger; one without a record may hold it up."""
+    return row["test_verdict"] in (row["verdict"], ABSENT)
 
 
 def ledger(profile: str) -> pandas.DataFrame:
@@ -122,7 +121,9 @@ def _tested(profile: str, test: dict) -> dict:
     # Records made before trainings were counted have intervals over items alone, which say nothing about training.
     trainings = int(found["trainings"]) if pandas.notna(found["trainings"]) else 0
     trainings = trainings if test["trained"] else None
-    found, told = _widened(found, trainings) if looks(profile, test["chapter"], trainings) > 1 else (found, "")
+    # Trainings that were added after a look at fewer.
+    second = (trainings or 0) > _content()["first_looks"].get(profile, {}).get(test["chapter"], float("inf"))
+    found, told = _widened(found, trainings) if second else (found, "")
     verdict = judge(found["low"], found["high"], found["n"], test, trainings)
     return {**row, "labels": _listed(found[list(test["labels"])]), **found[MEASURED], "trainings": trainings or None,
             "test_verdict": verdict,

@@ -35,7 +35,7 @@ def keep(profile: str, chapters: list[str]) -> list[str]:
     """
     found = {chapter: content for chapter in chapters if (content := _of_run(profile, chapter))}
     for chapter, content in found.items():
-        _write(kept(profile, chapter), small(_linked(_retold(content, chapter), *LINKS)))
+        _write(kept(profile, chapter), small(_linked(content, *LINKS)))
     return list(found)
 
 

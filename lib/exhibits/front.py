@@ -44,8 +44,7 @@ def results(profile: str) -> str:
     """The sample, a row a claim of FIVE, and how many claims of all have which verdict, as Markdown."""
     ledger = claims.ledger(profile)
     rows = ["| claim | seen | verdict |", "|---|---|---|"]
-    # What a claim of several tests hangs on; that may be one without a record.
-    decisive = ledger[(ledger["test_verdict"] == ledger["verdict"]) | (ledger["test_verdict"] == claims.ABSENT)]
+    decisive = ledger[ledger.apply(claims.decides, axis=1)]
     for test in (decisive[decisive["id"] == name].iloc[0] for name in FIVE):
         seen = f"{test['label']}: {interval(test)} {in_print(test['unit'])[2]}, n = {test['n']:.0f}"
         seen += "" if pandas.isna(test["trainings"]) else f", {test['trainings']:.0f} trainings"

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,21 @@ def test_signals_reach_the_fork_and_its_end_is_the_commands(served, tmp_path):
     assert said and process.wait(10) == -signal.SIGTERM
     process, said = _begin(served, tmp_path, "0", str(int(signal.SIGKILL)))
     assert said and process.wait(10) == -signal.SIGKILL
+
+
+def test_a_command_passes_signals_on_before_its_fork_begins(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "forks"))
+        listening.listen()
+        process = subprocess.Popen([*forks.COMMAND, "probe"], env=os.environ | {forks.VARIABLE: str(tmp_path / "forks")})
+        line, _ = listening.accept()
+        line.recv(*forks.LENGTH.unpack(line.recv(forks.LENGTH.size)), socket.MSG_WAITALL)
+        line.sendall(forks.BEGUN)
+        assert line.recv(1) == forks.BEGUN
+        process.terminate()
+        assert line.recv(1) == bytes([signal.SIGTERM])
+        line.sendall(forks.STATUS.pack(5))
+        assert process.wait(10) == 5
 
 
 def test_a_killed_command_leaves_no_fork(served, tmp_path):

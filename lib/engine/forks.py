@@ -26,7 +26,7 @@ from lib.engine import paths
 
 COMMAND = (sys.executable, "-m", "lib.engine.forks")  # and a module with its arguments
 VARIABLE = "COMPANION_FORKS"  # names the socket
-BEGUN = b"+"  # what a command hears when its fork is there
+BEGUN = b"+"  # what a command hears when it is to have a fork, and answers when it passes signals on
 LENGTH, STATUS, WHO = struct.Struct("!I"), struct.Struct("!i"), struct.Struct("3i")
 PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -104,6 +104,9 @@ def _watch(line: socket.socket, run: int) -> tuple[dict, list[int]]:
     head, streams, *_ = socket.recv_fds(line, LENGTH.size, 3)
     request = json.loads(line.recv(*LENGTH.unpack(head), socket.MSG_WAITALL))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    line.sendall(BEGUN)
+    if line.recv(len(BEGUN)) != BEGUN:
+        os._exit(0)
     fork = os.fork()
     if not fork:
         line.close()
@@ -111,8 +114,6 @@ def _watch(line: socket.socket, run: int) -> tuple[dict, list[int]]:
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(fork)
-    with contextlib.suppress(ConnectionError):
-        line.sendall(BEGUN)
     while ended not in select.select([line, ended], [], [])[0]:
         os.kill(fork, *(line.recv(1) or [signal.SIGKILL]))
     with contextlib.suppress(ConnectionError):
@@ -169,6 +170,7 @@ def _follow(line: socket.socket, parent: int) -> int:
     """Passes signals on until the fork ends, and returns its exit status; 1 when it, or this command's parent, is gone."""
     for number in PASSED:
         signal.signal(number, lambda number, _: line.sendall(bytes([number])))
+    line.sendall(BEGUN)
     while not select.select([line], [], [], 1)[0]:
         if os.getppid() != parent:
             return 1

@@ -81,18 +81,19 @@ def gain_and_loss(profile: str):
     trained = {arm: place for arm, place in places.items() if arm != "extended"}
     several = len(trained) > 2
     drawing, panels = axes(1, 1 + several, WIDE if several else COLUMN, 3, squeeze=False, width_ratios=[1, 1.6][:1 + several])
-    whole, *near = panels[0]
+    whole = panels[0, 0]
     _gains(whole, wide, language)
     level(whole, 0)
     _arrows(whole, places)
     whole.margins(x=0.25)
     names(whole, {name: place for name, place in {"base": (0, 0), **places}.items() if not (several and name in trained)})
-    for panel in near:
-        _gains(panel, wide, language, trained)
+    if several:
         whole.set_title("from the base, by way of new rows")
-        panel.set(title="the trained arms", ylabel="")
-        panel.margins(0.12)
-        names(panel, trained)
+        near = panels[0, 1]
+        _gains(near, wide, language, trained)
+        near.set(title="the trained arms", ylabel="")
+        near.margins(0.12)
+        names(near, trained)
     best = wide["value", language].idxmin()
     own, english = (found[(found["arm"] == best) & (found["language"] == code)] for code in (language, "en"))
     gained = own.assign(value=-own["value"], low=-own["high"], high=-own["low"])

@@ -16,6 +16,7 @@ BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 # Owner and name in the badges' links; the address that a notebook's first code cell clones, and that BibTeX has.
 OPENED, CLONED = r"(?<=research\.google\.com/github/)[^/\s]+/[^/\s]+(?=/)", r"(?<=clone --depth 1 )\S+(?= companion)"
 CITED = r"(?<=url    = {)[^}]+"
+SHOWN = re.escape(HOST) + rf"[^/\s]+/[^/\s]+(?=/blob/{BRANCH}/lib/)"  # where the source stands that a notebook shows
 
 
 def url() -> str:
@@ -33,13 +34,14 @@ def badge(chapter: str) -> str:
 
 
 def told(text: str) -> str:
-    """A text, or a notebook's file, with this address in its badges, in what it clones and in how it is cited."""
-    return re.sub(f"{CLONED}|{CITED}", url(), re.sub(OPENED, url().removeprefix(HOST), text))
+    """A text, or a notebook's file, with this address in its badges, in what it clones, shows and how it is cited."""
+    return re.sub(f"{CLONED}|{CITED}|{SHOWN}", url(), re.sub(OPENED, url().removeprefix(HOST), text))
 
 
 def files() -> list[Path]:
     """The files that name the address."""
-    return [paths.ROOT / "README.md", paths.ROOT / "docs/citing.md", *sorted(paths.NOTEBOOKS.glob("*.ipynb"))]
+    return [paths.ROOT / "README.md", paths.ROOT / "docs/citing.md", *sorted(paths.NOTEBOOKS.glob("*.ipynb")),
+            *sorted(paths.ROOT.glob("figures/*/notebooks/*.ipynb"))]
 
 
 def main() -> int:

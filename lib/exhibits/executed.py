@@ -58,7 +58,8 @@ def _retold(content: dict, chapter: str) -> dict:
     """The notebook with its chapter's prose of today, unless its code is another; outputs and code stay as they are."""
     source = paths.notebook(chapter)
     now = {cell["id"]: cell for cell in records.read(source)["cells"]} if source.exists() else {}
-    ran = [cell for cell in content["cells"] if cell["cell_type"] == "code" and cell.get("id") in now]
+    ran = [cell for cell in content["cells"] if cell["cell_type"] == "code" and cell.get("id") in now
+           and "parameters" not in cell["metadata"].get("tags", ())]  # the record has those with which it ran
     if not ran or any("".join(cell["source"]) != "".join(now[cell["id"]]["source"]) for cell in ran):
         return content
     cells = [now.get(cell.get("id"), cell) if cell["cell_type"] == "markdown" else cell for cell in content["cells"]]

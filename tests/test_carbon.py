@@ -49,8 +49,7 @@ def busy_cell(_=None) -> float:
 
 def test_cells_side_by_side_take_what_they_take_one_after_the_other(monkeypatch):
     monkeypatch.setenv("CODECARBON_FORCE_MODE_CPU_LOAD", "true")
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(busy_cell, range(2)))  # until both have started
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), busy_cell) as pool:  # the first cell of a process is cold
         alone = sum(pool.submit(busy_cell).result() for _ in range(2))
         together = sum(pool.map(busy_cell, range(2)))
     assert together == pytest.approx(alone, rel=0.15)

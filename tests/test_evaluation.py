@@ -1,4 +1,5 @@
 """Scores against direct computations on tiny models, and their independence of batching."""
+import copy
 import json
 import math
 import socket
@@ -95,7 +96,7 @@ def test_retrieval_needs_pairs(byte_tokenizer, tiny_model):
 
 @pytest.mark.parametrize("kind", ["byte_tokenizer", "sentencepiece_tokenizer"])
 def test_generation_keeps_order_and_batches_alike(kind, request, tiny_model, english):
-    tokenizer = request.getfixturevalue(kind)
+    tokenizer = copy.deepcopy(request.getfixturevalue(kind))
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token
     model, prompts = tiny_model(tokenizer), [english[1], "a", english[0]]
     together = measure.generate(model, tokenizer, prompts, 8)

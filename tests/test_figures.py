@@ -258,7 +258,7 @@ def test_the_committed_figures_follow_from_the_committed_records(profile, tmp_pa
     made, kept = tmp_path / "figures" / profile, COMMITTED / profile
     shutil.copytree(kept / "records", made / "records")
     environment = {**os.environ, "COMPANION_OUTPUT": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
-    subprocess.run([sys.executable, "-c", REBUILD, profile], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", REBUILD, profile], env=environment, check=True, timeout=1200)
     written = {path.relative_to(made): path for path in made.rglob("*.csv")}
     page = (made / "README.md").read_text("utf8")
     absent = [line for line in page.partition("## Not made here")[2].splitlines() if line]

@@ -15,9 +15,10 @@ from lib.engine import forks
 PROBE = """
 import os, signal, sys, time
 import torch
-print("ready", sys.argv[1:], os.getcwd(), os.environ["OWN"], torch.get_num_threads(), "fractions" in sys.modules, __name__, flush=True)
-print("said to the other", file=sys.stderr, flush=True)
 try:
+    print("ready", sys.argv[1:], os.getcwd(), os.environ["OWN"], torch.get_num_threads(), "fractions" in sys.modules, __name__,
+          os.getpid(), flush=True)
+    print("said to the other", file=sys.stderr, flush=True)
     time.sleep(float(sys.argv[1]))
 except KeyboardInterrupt:
     sys.exit(7)
@@ -58,7 +59,7 @@ def _begin(environment, folder, *arguments):
     return process, process.stdout.readline()
 
 
-def _gone(name, seconds=10):
+def _gone(name, seconds=60):
     """Whether every process with that word in its environment has ended in time."""
     def alive():
         for process in psutil.process_iter():
@@ -73,7 +74,7 @@ def _gone(name, seconds=10):
 
 def test_a_fork_is_what_the_command_would_be(served, tmp_path):
     process, said = _begin(served, tmp_path, "0")
-    assert said == f"ready ['0'] {tmp_path} mine 1 True __main__\n"
+    assert said.startswith(f"ready ['0'] {tmp_path} mine 1 True __main__ ")
     assert process.communicate() == ("", "said to the other\n") and process.returncode == 3
 
 
@@ -82,7 +83,7 @@ def test_without_a_process_that_forks_the_command_runs_the_module_itself(served,
         environment = {**served, forks.VARIABLE: place} if place is not None else {
             name: value for name, value in served.items() if name != forks.VARIABLE}
         process, said = _begin(environment, tmp_path, "0")
-        assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+        assert said.startswith(f"ready ['0'] {tmp_path} mine 1 False __main__ ")
         assert process.communicate()[1] == "said to the other\n" and process.returncode == 3
 
 
@@ -93,7 +94,7 @@ def test_where_importing_fails_or_there_is_a_gpu_too(prepare, torch, served, tmp
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(stub), served["PYTHONPATH"]]))
     with forks.serving(tmp_path, prepare) as found:
         process, said = _begin(served | found, tmp_path, "0")
-        assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+        assert said.startswith(f"ready ['0'] {tmp_path} mine 1 False __main__ ")
         assert process.wait() == 3
 
 
@@ -107,18 +108,18 @@ def test_a_name_too_long_for_a_socket_is_no_obstacle(tmp_path):
 def test_a_command_outside_the_run_keeps_its_own_process(served, tmp_path):
     script = f"sleep 1; exec {' '.join(forks.COMMAND)} probe 0"  # the shell before it has ended by then
     said = subprocess.run(["sh", "-c", f"({script}) &"], cwd=tmp_path, env=served, stdout=subprocess.PIPE, text=True).stdout
-    assert said == f"ready ['0'] {tmp_path} mine 1 False __main__\n"
+    assert said.startswith(f"ready ['0'] {tmp_path} mine 1 False __main__ ")
 
 
 def test_signals_reach_the_fork_and_its_end_is_the_commands(served, tmp_path):
     process, said = _begin(served, tmp_path, "60")
     process.send_signal(signal.SIGINT)
-    assert said and process.wait(10) == 7
+    assert said and process.wait(60) == 7
     process, said = _begin(served, tmp_path, "60")
     process.terminate()
-    assert said and process.wait(10) == -signal.SIGTERM
+    assert said and process.wait(60) == -signal.SIGTERM
     process, said = _begin(served, tmp_path, "0", str(int(signal.SIGKILL)))
-    assert said and process.wait(10) == -signal.SIGKILL
+    assert said and process.wait(60) == -signal.SIGKILL
 
 
 def test_a_command_passes_signals_on_before_its_fork_begins(tmp_path):
@@ -133,15 +134,36 @@ def test_a_command_passes_signals_on_before_its_fork_begins(tmp_path):
         process.terminate()
         assert line.recv(1) == bytes([signal.SIGTERM])
         line.sendall(forks.STATUS.pack(5))
-        assert process.wait(10) == 5
+        assert process.wait(60) == 5
 
 
 def test_a_killed_command_leaves_no_fork(served, tmp_path):
-    process, said = _begin(served | {"OWN": "killed"}, tmp_path, "60")
-    assert said
+    process, said = _begin(served, tmp_path, "60")
+    fork = psutil.Process(int(said.split()[-1]))
     process.kill()
     process.wait()
-    assert _gone("killed")
+    with contextlib.suppress(psutil.TimeoutExpired):
+        fork.wait(60)
+    assert not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_command_whose_run_is_gone_before_its_fork_is_there_runs_nothing(served, tmp_path):
+    place = tmp_path / "forks"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen()
+        command = f"{' '.join(forks.COMMAND)} probe 0 > said & echo $!; wait"
+        run = subprocess.Popen(["sh", "-c", command], env=served | {forks.VARIABLE: str(place)}, cwd=tmp_path,
+                               stdout=subprocess.PIPE, text=True)
+        asking = psutil.Process(int(run.stdout.readline()))
+        line, _ = listening.accept()
+        run.kill()
+        run.wait()
+    line.close()
+    with contextlib.suppress(psutil.TimeoutExpired):
+        asking.wait(60)
+    assert not asking.is_running() or asking.status() == psutil.STATUS_ZOMBIE
+    assert (tmp_path / "said").read_text() == ""
 
 
 def test_nothing_outlives_the_run_that_it_served(tmp_path):

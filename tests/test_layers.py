@@ -15,7 +15,7 @@ FOREIGN = re.compile(r"/tmp/|/work/|\.\./shared|pypi\.org|deb\.debian\.org|downl
 
 def _tracked():
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=paths.ROOT,
-                            capture_output=True, text=True)
+                            capture_output=True, text=True, check=True)
     return [paths.ROOT / name for name in listed.stdout.splitlines() if (paths.ROOT / name).is_file()]
 
 

@@ -223,14 +223,23 @@ def test_a_polite_kill_ends_the_run_and_its_children(tmp_path):
     write(root, "01_corpus", "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(600)")
     started = subprocess.Popen([sys.executable, "-m", "lib.engine.run", "all", "--profile", "smoke"], cwd=root, text=True,
                                env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    _wait(lambda: list(root.rglob("begun")))
-    children = psutil.Process(started.pid).children(recursive=True)
-    started.terminate()
-    assert started.wait(60) == 130 and "Stopped. What is finished is kept" in started.stdout.read()
-    _wait(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+    try:
+        _wait(lambda: list(root.rglob("begun")))
+        children = psutil.Process(started.pid).children(recursive=True)
+        started.terminate()
+        assert started.wait(300) == 130 and "Stopped. What is finished is kept" in started.stdout.read()
+        _wait(lambda: not any(map(_lives, children)))
+    finally:
+        started.kill()
 
 
-def _wait(come, seconds: float = 90):
+def _lives(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _wait(come, seconds: float = 600):
     """Waits until something has come; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not come():

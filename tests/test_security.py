@@ -160,7 +160,7 @@ MEMBERS = {
 @pytest.mark.parametrize("case", MEMBERS)
 def test_an_archive_writes_nothing_outside_its_folder_and_brings_files_alone(make, ending, case, tmp_path):
     if ending == "deb" and not shutil.which("dpkg-deb"):
-        return  # such a machine has no Debian packages either
+        pytest.skip("a machine without dpkg-deb has no Debian packages either")
     root = tmp_path / "root"
     root.mkdir()
     (root / "secret").write_text("secret")

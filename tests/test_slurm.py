@@ -37,7 +37,7 @@ SelectTypeParameters=CR_CPU_Memory
 ReturnToService=2
 KillWait=2
 MessageTimeout=60
-MinJobAge=300
+MinJobAge=3600
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=1500 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES State=UP
@@ -97,7 +97,11 @@ def _process(command, log, variables, folder=None):
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _ports():
@@ -110,7 +114,7 @@ def _ask(variables, *command):
     return subprocess.run(command, env={**os.environ, **variables}, text=True, capture_output=True).stdout
 
 
-def _wait(condition, otherwise, log, seconds=60):
+def _wait(condition, otherwise, log, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{otherwise}: {log.read_text()[-2000:] if log.exists() else 'no log'}"

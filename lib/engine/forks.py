@@ -188,6 +188,8 @@ def main(arguments: list[str]) -> int | None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a fork to tell
     parent, line = os.getppid(), _ask(arguments)
     if not line:
+        if os.getppid() != parent:
+            return 1  # nobody is left to wait for it
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return _run(arguments)
     status = _follow(line, parent)

@@ -208,6 +208,9 @@ def _run(lock, found: Sweep, waiting: list[Cell], options: list[str]):
                 done = sum(cell.record.exists() for cell in waiting)
                 if done > bar.n:  # in a log, an entry a finished cell
                     bar.update(done - bar.n)
+        except KeyboardInterrupt:
+            engine.terminate()  # Snakemake, of which a polite kill of this process has told nothing, begins no further cell
+            raise
         finally:
             engine.wait()
 

@@ -159,7 +159,8 @@ def choose(base: str, found: Text, here: Machine, hours: float, pairs: Sequence[
     size = vocabulary(min(budget.main, budget.text) / here.bytes_per_token)
     steps = budget.main / here.bytes_per_token / here.length  # of one block
     batch = max(size for size in (2, 4, here.batch) if size == 2 or steps >= 200 * size)
-    rate, why = (1e-3, "half of what `full` has, as your text is read more than once") if here.parameters < 5e8 else (2e-4, "as the Llama-Persian paper has it, of a 7B")
+    rate, why = ((1e-3, "half of what `full` has, as your text is read more than once") if here.parameters < 5e8 else
+                 (2e-4, "as the Llama-Persian paper has it, of a 7B"))
     step = {"batch_size": (batch, f"the largest of 2, 4 and {here.batch} that leaves pretraining 200 steps"),
             "block_length": (here.length, "the blocks that the machine was measured with")}
     read = int(max(2000, min(200_000, 0.01 * READING * budget.seconds * budget.a_second, held * found.size)))

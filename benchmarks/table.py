@@ -13,11 +13,12 @@ FOLDER, PAGE = paths.ROOT / "figures/bench", paths.ROOT / "docs/benchmarks.md"
 HEAD = """# Speed
 
 Side by side in one run on one machine, each against what a user would take instead. `make bench` measures all but GPUs
-on this computer and writes this page; a GPU is measured by `.venv/bin/python
-benchmarks/gpu.py --json figures/bench/gpu.json`. A machine beside which anything else runs gives other numbers: compare ratios. Training rates are those of the median step of one run.
-On a CPU without bf16 instructions trainers that compute in bf16 are left out, as they take an hour; in fp32 the Trainer
-uses half of what the machine can, so that none can be twice as fast. `.venv/bin/python
-benchmarks/corpus.py --sizes 100 300 1000 --json figures/bench/corpus.json` reads as much text as is shown here (half an hour).
+on this computer and writes this page; a GPU is measured by `.venv/bin/python benchmarks/gpu.py --json
+figures/bench/gpu.json`. A machine beside which anything else runs gives other numbers: compare ratios. Training rates
+are those of the median step of one run. On a CPU without bf16 instructions trainers that compute in bf16 are left out,
+as they take an hour; in fp32 the Trainer uses half of what the machine can, so that none can be twice as fast.
+`.venv/bin/python benchmarks/corpus.py --sizes 100 300 1000 --json figures/bench/corpus.json` reads as much text as is
+shown here (half an hour).
 """
 
 

@@ -8,6 +8,7 @@ import io
 import json
 
 import lm_eval
+import numpy
 import pandas
 import pytest
 
@@ -15,6 +16,7 @@ from lib import exhibits
 from lib.data import likeness, prompts
 from lib.engine import assets, paths, records
 from lib.evaluate import balance, benchmarks, harness, measure
+from lib.study import contrast
 
 FARSI = {"instruction": "یک سوال چند گزینه‌ای",
          "input": "پايتخت كجاست؟ <sep> (A) تهران (B) قم (C) یزد (D) شیراز", "output": "A"}
@@ -234,9 +236,26 @@ def test_a_balanced_exam_has_every_option_right_equally_often(capsys):
     assert chosen.groupby("setting")["answer"].value_counts().to_dict() == {
         (setting, place): 4 for setting in ("fa", "translate-test") for place in (0, 1)}
     numbers = chosen.groupby("setting")["text"].agg(set)
-    assert numbers["fa"] == numbers["translate-test"] and "20 rows of tasks in which some option is never right" in capsys.readouterr().out
-    assert len(balance.sample(many, 1, 40)) == 4 and balance.sample(many, 100, 40)["answer"].value_counts().to_dict() == {0: 12, 1: 12}
+    assert numbers["fa"] == numbers["translate-test"] and "20 rows of tasks in which some option is right less than 2 times" in capsys.readouterr().out
+    assert len(balance.sample(many, 1, 40)) == 8 and balance.sample(many, 100, 40)["answer"].value_counts().to_dict() == {0: 12, 1: 12}
     assert balance.sample(many.head(0), 9, 40).empty
+    once = many.head(3).assign(answer=[0, 1, 1], choices=[["a", "b"]] * 3)
+    assert balance.sample(once, 9, 40).empty
+
+
+def test_a_liking_for_a_letter_does_not_make_a_balanced_exam_uncertain():
+    """Margins that hang on the right letter alone are certain in the mean; what items add scatters as in a stratified draw."""
+    generator, places = numpy.random.default_rng(0), numpy.tile([0, 1, 2, 3], 25)
+    asked = pandas.DataFrame({"id": [f"item {number}" for number in range(100)], "answer": places})
+    told = {"benchmark": "made up", "setting": "fa", "task": "choice", "choices": 4, "item": asked["id"]}
+    liked, luck = numpy.array([6.0, -1, -2, -3])[places], generator.normal(0.3, 0.2, (2, 100))
+    scores = pandas.concat([pandas.DataFrame({**told, "seed": seed, "margin": liked + luck[seed]}) for seed in (0, 1)])
+    found = balance.stratified(scores, asked, ["seed"])
+    assert found.groupby("seed")["margin"].mean().tolist() == pytest.approx(scores.groupby("seed")["margin"].mean().tolist())
+    before, after = (contrast.estimate(rows[rows["seed"] == 0], contrast.MARGIN) for rows in (scores, found))
+    assert before.high - before.low > 1 and after.high - after.low == pytest.approx(4 * 0.2 / 10, rel=0.25)
+    alone = balance.stratified(scores.assign(margin=numpy.tile(liked, 2)), asked, ["seed"])
+    assert numpy.allclose(alone["margin"], 0, atol=1e-12)
 
 
 def test_answer_is_scored_as_it_was_trained(byte_tokenizer):

@@ -15,7 +15,7 @@ YOUNGER = {"instructed − base, English word order", "replay of the base's own 
            "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
            "NF4 − whole weights, Persian text", "multilingual − English-only, right answers, all languages",
            "stronger − weaker base, one of each (other data too), right answers, all languages"}  # tests that a later run will have first
-LEAD = "lead of the right option"  # as will these
+LEAD = "lead of the right option|probe of frozen states"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",

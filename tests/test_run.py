@@ -248,6 +248,6 @@ def _wait(come, seconds: float = 600):
 
 
 def test_a_chapter_that_starts_from_the_base_rests_on_no_trained_model():
-    assert "05_sft" in run.upstream("laptop", "07_base_strength") and "05_sft" not in run.upstream("night", "07_base_strength")
+    assert "05_sft" in run.upstream("laptop", "07_base_strength") and "05_sft" not in run.upstream("full", "07_base_strength")
     assert run.before("12_rank_and_precision", "night") == ["01_corpus", "02_tokenizer", "10_multialpaca"]
     assert "05_sft" in run.before("12_rank_and_precision") and run.before("14_paper", "night") == run.before("14_paper")

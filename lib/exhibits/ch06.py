@@ -66,14 +66,15 @@ def registers(profile: str):
 
     Raises Lacking for a record from before texts had a register.
     """
-    found = renewed(printed(measured(profile, CHAPTER, "bits_per_byte_register")), profile, CHAPTER)
+    found = renewed(measured(profile, CHAPTER, "bits_per_byte_register"), profile, CHAPTER)
     frame = wide(found.sort_values(["language", "register"], kind="stable"), ["language", "register", "n"], "stage")
     first, last = found["stage"].iloc[0], found["stage"].iloc[-1]
-    values = found[found["register"] == "outside"].pivot(index="language", columns="stage", values="value")
-    told = "; ".join(f"{code} {values.loc[code, first]:.3f} → {values.loc[code, last]:.3f} bits/byte" if code in values.index
-                     else f"{code} none at hand" for code in found["language"].unique())
+    outside = found[found["register"] == "outside"].set_index(["language", "stage"])
+    told = "; ".join(f"{code} {interval(outside.loc[code, first])} → {interval(outside.loc[code, last])} bits/byte, "
+                     f"n = {outside.loc[code, last]['n']:.0f}" if code in outside.index else f"{code} none at hand"
+                     for code in found["language"].unique())
     return frame, (f"Text from outside, {first} → {last}: {told} "
-                   f"(n = {span(found['n'])} texts, trainings a stage {span(found['trainings'])}; demonstration scale).")
+                   f"(trainings a stage {span(found['trainings'])}; demonstration scale).")
 
 
 def _scores(profile: str, *names: str) -> pandas.DataFrame:
@@ -106,7 +107,7 @@ def stage_accuracy(profile: str):
         points(panel, part, "stage", "metric")
         level(panel, 100 * part["chance"].iloc[0])
         slant(panel)
-        panel.set(title=f"{task} {language}{' (chat)' * (prompt == 'chat')}, n = {part['n'].iloc[0]}", ylim=(0, 100))
+        panel.set(title=f"{task} {language}{' (chat)' * (prompt == 'chat')}, n = {part['n'].iloc[0]}", ylim=(0, 103))
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("accuracy (%)")
     above, best = (found["low"] > found["chance"]).sum(), found.loc[found["value"].idxmax()]

@@ -46,7 +46,7 @@ def stage_tests(profile: str):
         points(panel, part, "stage", "base", among=whole)
         level(panel, 100 * part["chance"].iloc[0])
         slant(panel, 20)
-        panel.set(ylim=(0, 100), title=f"{setting}, n = {span(part['n'])}")
+        panel.set(ylim=(0, 103), title=f"{setting}, n = {span(part['n'])}")
     drawing.axes[0].set_ylabel("accuracy (%)")
     legend(drawing, ncols=4)
     best = whole.loc[whole["value"].idxmax()]

@@ -2,6 +2,7 @@
 
     python -m lib.exhibits.front     writes them between the two marks in the README
 """
+import contextlib
 import html
 import re
 import sys
@@ -9,7 +10,8 @@ import sys
 import pandas
 
 from lib.engine import paths, records, run
-from lib.exhibits import ch02, ch14, claims, lesson
+from lib.exhibits import ch02, ch06, ch14, claims, lesson
+from lib.exhibits.base import Lacking
 from lib.exhibits.units import in_print, interval
 
 PROFILE = "night"
@@ -51,7 +53,15 @@ def results(profile: str) -> str:
         seen += f" ({test['remark']})" if test["remark"] else ""
         seen = test["remark"] if test["test_verdict"] == claims.ABSENT else seen
         rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
-    return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{ch14.counted(ledger)} ([every claim in words]({LEDGER})).\n"
+    counted = f"{_outcome(profile)}{ch14.counted(ledger)} ([every claim in words]({LEDGER}))"
+    return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{counted}.\n"
+
+
+def _outcome(profile: str) -> str:
+    """What the last model needs for text from outside beside what its base needs, where chapter 06 has run."""
+    with contextlib.suppress(FileNotFoundError, Lacking):
+        return f"{ch06.registers(profile)[-1]} "
+    return ""
 
 
 def _line(*texts: str) -> str:

@@ -1,10 +1,12 @@
 """A small house: a checkout of lib/ and the Snakefile with two tiny chapters, for tests of the engine."""
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 
 import nbformat
+import psutil
 
 from lib.engine import paths
 
@@ -45,6 +47,13 @@ def environment(**more):
     """This process's environment without what would lead out of the house."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COMPANION_OUTPUT", "PYTHONPATH")}
     return {**kept, **more}
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that nobody has waited for yet has."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def call(root, module, *arguments, **more):

@@ -15,7 +15,7 @@ YOUNGER = {"instructed − base, English word order", "replay of the base's own 
            "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
            "NF4 − whole weights, Persian text", "multilingual − English-only, right answers, all languages",
            "stronger − weaker base, one of each (other data too), right answers, all languages"}  # tests that a later run will have first
-LEAD = "lead of the right option|probe of frozen states"  # as will these
+LATER = "lead of the right option|probe of frozen states"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",
@@ -205,7 +205,7 @@ def test_every_claim_selects_one_metric_of_the_committed_run(monkeypatch):
     monkeypatch.setattr(records, "place", lambda profile, chapter: COMMITTED / f"{chapter}.json")
     found = claims.ledger("full")
     absent = found[found["chapter"].isin([path.stem for path in COMMITTED.glob("*.json")]) & found["value"].isna()]
-    assert set(absent.loc[~absent["label"].str.contains(LEAD), "label"]) <= YOUNGER
+    assert set(absent.loc[~absent["label"].str.contains(LATER), "label"]) <= YOUNGER
 
 
 def test_the_readmes_results_are_those_of_the_committed_records(monkeypatch):

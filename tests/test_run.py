@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from house import END, build, call, environment, write
+from house import END, build, call, environment, lives, write
 
 from lib.engine import assets, keys, params, paths, records, run
 
@@ -228,15 +228,9 @@ def test_a_polite_kill_ends_the_run_and_its_children(tmp_path):
         children = psutil.Process(started.pid).children(recursive=True)
         started.terminate()
         assert started.wait(300) == 130 and "Stopped. What is finished is kept" in started.stdout.read()
-        _wait(lambda: not any(map(_lives, children)))
+        _wait(lambda: not any(map(lives, children)))
     finally:
         started.kill()
-
-
-def _lives(process):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _wait(come, seconds: float = 600):

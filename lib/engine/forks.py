@@ -105,7 +105,7 @@ def _watch(line: socket.socket, run: int) -> tuple[dict, list[int]]:
     request = json.loads(line.recv(*LENGTH.unpack(head), socket.MSG_WAITALL))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     line.sendall(BEGUN)
-    if line.recv(len(BEGUN)) != BEGUN:
+    if line.recv(len(BEGUN)) != BEGUN:  # the command is gone, or was stopped before it had a fork to tell
         os._exit(0)
     fork = os.fork()
     if not fork:

@@ -1,7 +1,7 @@
 """Sweeps: one chapter run once for every combination of listed parameter values, in parallel.
 
-    python -m lib.engine.sweep params/sweeps/smoke.yaml                    the cells that have no record yet
-    python -m lib.engine.sweep params/sweeps/smoke.yaml --cluster slurm    the same on a cluster, see params/cluster/
+    python -m lib.engine.sweep params/sweeps/smoke.yaml                   the cells that have no record yet
+    python -m lib.engine.sweep params/sweeps/smoke.yaml --cluster slurm   the same on a cluster, see params/cluster/
     python -m lib.engine.sweep --cell runs/smoke/sweeps/05_sft/0f3a…      one cell again, alone
 
 A sweep file names the profile, the chapter, what a cell needs (`KEYS`), and under `grid` or `zip` parameter → list of

@@ -36,7 +36,8 @@ def stratified(scores: pandas.DataFrame, asked: pandas.DataFrame, by: list[str])
     group = [*by, "benchmark", "setting", "task", "choices"]
     margins, place = scores["margin"], scores["item"].map(asked.set_index("id")["answer"])
     within = margins.groupby([*(scores[name] for name in group), place])
-    distance = (margins - within.transform("mean")) * numpy.sqrt(within.transform("size") / (within.transform("size") - 1))
+    size = within.transform("size")
+    distance = (margins - within.transform("mean")) * numpy.sqrt(size / (size - 1))
     return scores.assign(margin=scores.groupby(group)["margin"].transform("mean") + distance)
 
 

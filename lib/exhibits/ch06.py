@@ -5,7 +5,7 @@ from lib.engine import params, statistics
 from lib.exhibits.base import figure, measured, need, noted, renewed, table
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import level, points, slant, tiles
-from lib.exhibits.units import cells, interval, printed, span, wide
+from lib.exhibits.units import behind, cells, interval, printed, span, wide
 
 CHAPTER, TESTS = "06_evaluation", "07_base_strength"
 SCORES = ("accuracy", "margin", "chrf", "bits_per_byte")
@@ -34,8 +34,8 @@ def stages(profile: str):
                    f"{', '.join(f'{stage} {value:.1f} %' for stage, value in mean.items())}; {small} "
                    f"of {len(changes)} differences from {mean.index[0]} {'has' if small == 1 else 'have'} p < 0.05 after "
                    f"Holm's correction; {len(weak)} of {len(signal)} scores show no signal (nothing of two standard errors), "
-                   f"and the margin of {shown} of these tasks does (n = {span(accuracy['n'])} items a task; demonstration "
-                   "scale).")
+                   f"and the margin of {shown} of these tasks does (n = {span(accuracy['n'])} items a task{behind(accuracy)}; "
+                   "demonstration scale).")
 
 
 def _signal(rows: pandas.DataFrame, chance: float | None) -> float:
@@ -114,7 +114,7 @@ def stage_accuracy(profile: str):
     return drawing, found[["stage", *labels, "n", "value", "low", "high", "chance"]], (
         f"{above} of {len(found)} scores lie above chance (dotted) with their whole 95 % interval; highest: "
         f"{best['task']} {best['language']} {best['stage']}, {interval(best, 0)} % "
-        f"(n = {span(found['n'])} items; demonstration scale).")
+        f"(n = {span(found['n'])} items{behind(found)}; demonstration scale).")
 
 
 @table("P1-T1", TESTS, "The tests: rows, labels as written, and faults", ("llama-persian-tests", "parsinlu"))

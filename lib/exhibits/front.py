@@ -2,7 +2,6 @@
 
     python -m lib.exhibits.front     writes them between the two marks in the README
 """
-import contextlib
 import html
 import re
 import sys
@@ -11,7 +10,6 @@ import pandas
 
 from lib.engine import paths, records, run
 from lib.exhibits import ch02, ch06, ch14, claims, lesson
-from lib.exhibits.base import Lacking
 from lib.exhibits.units import in_print, interval
 
 PROFILE = "night"
@@ -43,7 +41,8 @@ def _variety(string: str) -> float:
 
 
 def results(profile: str) -> str:
-    """The sample, a row a claim of FIVE, and how many claims of all have which verdict, as Markdown."""
+    """The sample, a row a claim of FIVE, what the last model needs for text, and how many claims of all have which verdict, as
+    Markdown."""
     ledger = claims.ledger(profile)
     rows = ["| claim | seen | verdict |", "|---|---|---|"]
     decisive = ledger[ledger.apply(claims.decides, axis=1)]
@@ -53,15 +52,8 @@ def results(profile: str) -> str:
         seen += f" ({test['remark']})" if test["remark"] else ""
         seen = test["remark"] if test["test_verdict"] == claims.ABSENT else seen
         rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
-    counted = f"{_outcome(profile)}{ch14.counted(ledger)} ([every claim in words]({LEDGER}))"
+    counted = f"{ch06.registers(profile)[-1]} {ch14.counted(ledger)} ([every claim in words]({LEDGER}))"
     return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{counted}.\n"
-
-
-def _outcome(profile: str) -> str:
-    """What the last model needs for text from outside beside what its base needs, where chapter 06 has run."""
-    with contextlib.suppress(FileNotFoundError, Lacking):
-        return f"{ch06.registers(profile)[-1]} "
-    return ""
 
 
 def _line(*texts: str) -> str:

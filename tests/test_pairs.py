@@ -36,3 +36,21 @@ def test_a_difference_of_arms_counts_their_trainings(trained):
     gained = found.loc["probe_accuracy_difference", "pairs"]
     assert (gained["value"], gained["n"], gained["trainings"], gained["against"]) == (pytest.approx(1 / 3), 3, 2, "no-pairs")
     assert found.loc[("probe_accuracy", "no-pairs"), "value"] == pytest.approx(1 / 3)
+
+
+def test_every_stage_is_probed_once_and_what_read_pairs_with_every_seed():
+    models = [("weak", 0), ("weak", 1), ("strong", 0), ("strong", 1)]
+    assert pairs.probed(models, ["base", "aligned"], ["weak"], 0) == [
+        ("weak", 0, "base"), ("weak", 0, "aligned"), ("strong", 0, "base"), ("strong", 0, "aligned"), ("strong", 1, "aligned")]
+
+
+def test_a_strong_base_is_held_against_as_many_trainings_of_the_weak_one(trained):
+    """Of three items the strong base has all right after reading pairs, the weak one's arm with pairs one."""
+    rows = pandas.DataFrame([{"stage": stage, "seed": seed, "task": "sentiment", "trained_on": "fa", "language": "fa", "item": item,
+                              "choices": 2, "correct": item < right} for seed in (0, 1) for item in range(3)
+                             for stage, right in (("pairs", 1), ("no-pairs", 0), ("aligned", 3), ("base", 0))])
+    weak, strong = rows[rows["stage"].isin(pairs.ARMS)], rows[~rows["stage"].isin(pairs.ARMS)]
+    pairs.note_strength(trained, weak, strong, "weak", "strong")
+    found, = (one for one in trained.content["metrics"] if one["task"] == "all")
+    assert (found["metric"], found["base"], found["against"]) == ("probe_strength_difference", "strong", "weak")
+    assert (found["value"], found["n"], found["trainings"]) == (pytest.approx(2 / 3), 3, 2)

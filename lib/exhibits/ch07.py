@@ -11,7 +11,7 @@ CHAPTER = "07_base_strength"
 ABSENT = "neither test files nor items of the corpus are at hand"
 FILES = ("llama-persian-tests", "parsinlu", "xquad")
 # Which answers a row of C07-F1 counts.
-KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "margin": "all, margin of the right letter",
+KINDS = {"accuracy": "all", "accuracy_unflagged": "without flagged", "margin": "all, margin of the right option",
          "generated_accuracy": "in words, read as a choice",
          "probe_accuracy": "probe of frozen states", "probe_transfer": "probe fitted on the other language",
          "invalid": "in words, invalid answers", "rouge_l": "in words, ROUGE-L", "chrf": "in words, chrF++"}
@@ -25,6 +25,11 @@ def _tested(profile: str, *names: str) -> pandas.DataFrame:
     if not noted(profile, CHAPTER, "available")["value"].iloc[0]:
         raise Lacking(ABSENT)
     return need(measured(profile, CHAPTER, *names))
+
+
+def _asked_by(profile: str) -> str:
+    """What stands for an option; a letter in records from before it could be a word."""
+    return records.load(profile, CHAPTER)["parameters"].get("asked_by", "letter")
 
 
 @figure("C07-F1", CHAPTER, "Accuracy on the tests after each stage, by base", FILES)
@@ -54,7 +59,7 @@ def stage_tests(profile: str):
     return drawing, frame, (
         f"{(whole['low'] > whole['chance']).sum()} of {len(whole)} accuracies over all tasks lie above chance (dotted) with "
         f"their whole 95 % interval, the highest is {interval(best, 0)} % ({best['base']} {best['stage']}, {best['setting']}; "
-        f"n = {span(whole['n'])} items; likelihood of the options' letters; demonstration scale).")
+        f"n = {span(whole['n'])} items; likelihood of the options' {_asked_by(profile)}s; demonstration scale).")
 
 
 @table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)

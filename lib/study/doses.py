@@ -41,7 +41,9 @@ def trainings(profile: str) -> list[Training]:
     third, fourth, fifth, seventh, eighth, ninth, eleventh, twelfth = (params.load(profile, name) for name in names)
     arms = [("lora", third["main_runs"], third["budget_bytes"])]
     arms += [(ARMS[arm].method, len(third["seeds"]), third["arm_budget_bytes"]) for arm in third["arms"]]
-    tuned = [one.method for one in ch07_stages.plan(*map(seventh.get, ("bases", "stages", "methods", "trained_on", "seeds")))]
+    runs = ch07_stages.plan(*map(seventh.get, ("bases", "stages", "methods", "trained_on", "seeds")))
+    tuned = [one.method for one in runs if one.trained_on == "both"]
+    alone = seventh | {"examples": seventh["examples_alone"] or seventh["examples"]}
     phases, size = eighth["phase_count"] * len(eighth["seeds"]), bytes_per_token()
     sets = ch11_multilingual.plan(*map(eleventh.get, ("bases", "instructions", "seeds")))
     grid = ch12_grid.plan(*map(twelfth.get, ("bases", "instructions", "ranks", "bits", "seeds", "crossed")))
@@ -55,7 +57,8 @@ def trainings(profile: str) -> list[Training]:
                   fifth["order_bytes"] / size),
             _read(names[3], seventh, staged, (seventh["stage_bytes"] + seventh["pair_bytes"]) / size),
             _tuned(names[3], seventh | {"examples": seventh["stage_examples"]}, staged),
-            *(_tuned(names[3], seventh, tuned.count(method), method) for method in dict.fromkeys(tuned) if method != "none"),
+            *(_tuned(names[3], seventh, tuned.count(method), method) for method in dict.fromkeys(tuned)),
+            _tuned(names[3], alone, sum(one.trained_on not in ("both", "none") for one in runs)),
             _read(names[4], eighth, phases, eighth["budget_bytes"] / size), _tuned(names[4], eighth, phases),
             _read(names[5], ninth, len(ninth["arms"]) * len(ninth["seeds"]), ninth["budget_tokens"]),
             _tuned(names[6], eleventh, sum(one.instructions != "none" for one in sets)),

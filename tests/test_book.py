@@ -92,8 +92,8 @@ def test_every_link_of_a_page_and_every_entry_of_the_contents_leads_somewhere(la
 
 def test_the_contents_name_every_chapter_the_figures_the_ledger_and_the_glossary(laid):
     text = (laid[0] / "index.md").read_text(encoding="utf8")
-    wanted = [*(f"notebooks/{chapter}" for chapter in run.chapters()), "figures/smoke/README", "figures/full/README",
-              f"figures/full/tables/{book.LEDGER}", "docs/glossary"]
+    wanted = [*(f"notebooks/{chapter}" for chapter in run.chapters()), "figures/smoke/README", "figures/night/README",
+              f"figures/night/tables/{book.LEDGER}", "docs/glossary"]
     assert not [name for name in wanted if f"\n{name}\n" not in text]
     assert book.BADGE not in text
 
@@ -147,7 +147,7 @@ def test_a_kept_notebook_takes_the_prose_of_today_while_its_code_is_the_same(tmp
 
 
 def test_what_a_run_left_is_kept_small_and_shown_where_nothing_has_run(tmp_path, monkeypatch):
-    """As figures/full has it: without this machine's folders, pictures of few colours, links that hold from there."""
+    """As figures/night has it: without this machine's folders, pictures of few colours, links that hold from there."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
     _executed("01_corpus", input_path=str(tmp_path), parameters={"seed": 0})
     _executed("02_tokenizer", exception=True)

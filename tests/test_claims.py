@@ -7,7 +7,7 @@ from lib.engine import paths, records
 from lib.engine.statistics import Difference
 from lib.exhibits import claims, front
 
-COMMITTED = paths.ROOT / "figures" / "full" / "records"
+COMMITTED = paths.ROOT / "figures" / "night" / "records"
 YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
            "replay taught by the base − base, English text", "replay taught by the base − replay of the corpus (LoRA), Persian",
            "three quarters − the whole adapter, English text",
@@ -203,7 +203,7 @@ def test_every_claim_selects_one_metric_of_the_committed_run(monkeypatch):
     """Fails when a chapter renames what a claim rests on."""
     monkeypatch.delenv("COMPANION_OUTPUT", raising=False)
     monkeypatch.setattr(records, "place", lambda profile, chapter: COMMITTED / f"{chapter}.json")
-    found = claims.ledger("full")
+    found = claims.ledger("night")
     absent = found[found["chapter"].isin([path.stem for path in COMMITTED.glob("*.json")]) & found["value"].isna()]
     assert set(absent.loc[~absent["label"].str.contains(LATER), "label"]) <= YOUNGER
 

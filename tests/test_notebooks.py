@@ -187,7 +187,7 @@ def test_the_small_example_runs_by_itself_and_leaves_the_run_alone(path, monkeyp
 @each
 def test_exercises_change_parameters_that_exist_and_are_answered_by_the_record(path):
     items = re.split(r"^\d\. ", _prose(path, "Exercises"), flags=re.M)[1:]
-    record = json.loads((paths.ROOT / f"figures/full/records/{path.stem}.json").read_text(encoding="utf8")) if (
+    record = json.loads((paths.ROOT / f"figures/night/records/{path.stem}.json").read_text(encoding="utf8")) if (
         path.stem != "14_paper") else {"metrics": [], "facts": [], "rows": {"exhibits": []}}
     names = {row["metric"] for row in record["metrics"]} | {row["fact"] for row in record["facts"]} | set(record["rows"])
     assert 2 <= len(items) <= 4

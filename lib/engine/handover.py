@@ -1,6 +1,6 @@
 """A committed run goes on elsewhere: its records are taken from figures/, and what later chapters read is made again.
 
-    python -m lib.engine.handover full     then `make reproduce PROFILE=full` runs the chapters that are left
+    python -m lib.engine.handover night    then `make reproduce PROFILE=night` runs the chapters that are left
 
 Corpora, tokenizers and models are not committed. Since a run is deterministic they need not be: a chapter's notebook runs
 again, with no more trainings than what it leaves needs (`params/handover.yaml`), and what it leaves must have the

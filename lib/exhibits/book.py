@@ -1,6 +1,6 @@
 """The book: a site of the notebooks as they were executed, a profile's tables and figures with their data, and the docs.
 
-    python -m lib.exhibits.book full     builds book/full/html/index.html (`make book` installs what that needs)
+    python -m lib.exhibits.book night    builds book/night/html/index.html (`make book` installs what that needs)
 
 Its pages lie as the files do in the repository, so that links between them hold. Nothing is executed.
 """

@@ -27,11 +27,6 @@ def _tested(profile: str, *names: str) -> pandas.DataFrame:
     return need(measured(profile, CHAPTER, *names))
 
 
-def _asked_by(profile: str) -> str:
-    """What stands for an option; a letter in records from before it could be a word."""
-    return records.load(profile, CHAPTER)["parameters"].get("asked_by", "letter")
-
-
 @figure("C07-F1", CHAPTER, "Accuracy on the tests after each stage, by base", FILES)
 def stage_tests(profile: str):
     """A panel a setting: all tasks together after each stage and the same task tuning, bases side by side, chance dotted.
@@ -54,12 +49,12 @@ def stage_tests(profile: str):
         panel.set(ylim=(0, 103), title=f"{setting}, n = {span(part['n'])}")
     drawing.axes[0].set_ylabel("accuracy (%)")
     legend(drawing, ncols=4)
-    best = whole.loc[whole["value"].idxmax()]
+    best, asked_by = whole.loc[whole["value"].idxmax()], records.load(profile, CHAPTER)["parameters"]["asked_by"]
     frame = found[["answers", "base", "stage", "setting", "task", "language", "n", "value", "low", "high", "unit", "chance"]]
     return drawing, frame, (
         f"{(whole['low'] > whole['chance']).sum()} of {len(whole)} accuracies over all tasks lie above chance (dotted) with "
         f"their whole 95 % interval, the highest is {interval(best, 0)} % ({best['base']} {best['stage']}, {best['setting']}; "
-        f"n = {span(whole['n'])} items; likelihood of the options' {_asked_by(profile)}s; demonstration scale).")
+        f"n = {span(whole['n'])} items; likelihood of the options' {asked_by}s; demonstration scale).")
 
 
 @table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)

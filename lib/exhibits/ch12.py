@@ -204,10 +204,8 @@ def factors(profile: str):
                               "p": found["p"].map(p_value), "factor": found["factor"],
                               "p of the factor": found["p_joint"].map(p_value), "p (Holm)": found["holm_joint"].map(p_value)})
     small = [f"{factor} in {benchmark}" for benchmark, factor in tests.index[tests["holm_joint"] < 0.05]]
-    # Records from before items were a sample count the runs' gains in a language.
-    of = "items" if found["trainings"].notna().all() else "gains of a run in a language"
     return frame, (f"Factors whose terms differ from 0 (Holm over {len(tests)} tests): {', '.join(small) or 'none'} (n = "
-                   f"{span(found['n'])} {of}; demonstration scale).")
+                   f"{span(found['n'])} items; demonstration scale).")
 
 
 def _factors(profile: str) -> pandas.DataFrame:

@@ -9,7 +9,7 @@ import sys
 import pandas
 
 from lib.engine import paths, records, run
-from lib.exhibits import ch02, ch06, ch14, claims, lesson
+from lib.exhibits import ch06, ch14, claims
 from lib.exhibits.units import in_print, interval
 
 PROFILE = "night"
@@ -19,19 +19,15 @@ LEDGER = f"figures/{PROFILE}/tables/C14-T4_in_words.md"
 
 
 def sample(profile: str) -> str:
-    """How the model before and after pretraining goes on with one beginning, that on which it repeats itself least; of older
-    records a sentence's tokens."""
+    """How the model before and after pretraining goes on with one beginning, that on which it repeats itself least."""
     rows = records.rows(profile, "03_pretraining", "continuations")
-    if len(rows):
-        last = rows[rows["share"] == rows["share"].max()]
-        chosen = last.loc[last["continuation"].map(_variety).idxmax(), "prompt"]
-        asked = rows[rows["prompt"] == chosen].sort_values("share")
-        before, after = (" ".join(f"{row.prompt} {row.continuation}".split()) for row in asked.iloc[[0, -1]].itertuples())
-        return (f"Asked to go on with its likeliest words, before pretraining and after it (of {len(last)} beginnings that on "
-                f"which it repeats itself least):\n\n{_line(before, after)}")
-    cut = ch02.cuts(profile)
-    told = [f"{len(row)} tokens for the {name.replace('continued BPE', 'extended')} tokenizer" for name, row in cut.items()]
-    return f"One sentence is {' and '.join(told)}:\n\n{_line(' · '.join(map(lesson.visible, cut['continued BPE'])))}"
+    last = rows[rows["share"] == rows["share"].max()]
+    chosen = last.loc[last["continuation"].map(_variety).idxmax(), "prompt"]
+    asked = rows[rows["prompt"] == chosen].sort_values("share")
+    told = (" ".join(f"{row.prompt} {row.continuation}".split()) for row in asked.iloc[[0, -1]].itertuples())
+    line = f'<div dir="auto">{"<br>".join(map(html.escape, told))}</div>'  # one of Markdown, in the direction of its script
+    return (f"Asked to go on with its likeliest words, before pretraining and after it (of {len(last)} beginnings that on "
+            f"which it repeats itself least):\n\n{line}")
 
 
 def _variety(string: str) -> float:
@@ -54,11 +50,6 @@ def results(profile: str) -> str:
         rows.append(f"| {test['claim']} | {seen} | {test['verdict']} |")
     counted = f"{ch06.registers(profile)[-1]} {ch14.counted(ledger)} ([every claim in words]({LEDGER}))"
     return f"{sample(profile)}\n\n" + "\n".join(rows) + f"\n\n{counted}.\n"
-
-
-def _line(*texts: str) -> str:
-    """Texts below each other on one line of Markdown, in the direction of their script."""
-    return f'<div dir="auto">{"<br>".join(map(html.escape, texts))}</div>'
 
 
 def told(text: str) -> str:

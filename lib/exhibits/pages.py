@@ -1,6 +1,6 @@
 """All exhibits in one place: records kept for the repository, every table and figure made, and an index page.
 
-    python -m lib.exhibits.pages full     rebuilds figures/full/ from its records alone
+    python -m lib.exhibits.pages night    rebuilds figures/night/ from its records alone
 """
 import argparse
 import functools

@@ -79,7 +79,7 @@ def _tuned(chapter: str, given: dict, runs: int, method: str = "lora") -> Traini
 
 def bytes_per_token() -> float:
     """Of Persian, under the largest vocabulary of the committed run."""
-    found = records.metrics("full", "02_tokenizer").query("metric == 'bytes_per_token' and arm == 'continued BPE'")
+    found = records.metrics("night", "02_tokenizer").query("metric == 'bytes_per_token' and arm == 'continued BPE'")
     return float(found.sort_values("size")["value"].iloc[-1])
 
 

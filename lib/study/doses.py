@@ -48,7 +48,8 @@ def trainings(profile: str) -> list[Training]:
     sets = ch11_multilingual.plan(*map(eleventh.get, ("bases", "instructions", "seeds")))
     grid = ch12_grid.plan(*map(twelfth.get, ("bases", "instructions", "ranks", "bits", "seeds", "crossed")))
     tried = len(twelfth["rates"]) * (len(twelfth["rates"]) > 1)
-    staged = (len(seventh["bases"]) - seventh["reuse"]) * len(seventh["seeds"])
+    more, languages = len(seventh["seeds_alone"]), sum(code != "none" for code in seventh["trained_on"])
+    staged = (len(seventh["bases"]) - seventh["reuse"]) * len(seventh["seeds"]) + more * (not seventh["reuse"])
     found = [*(_read(names[0], third, runs, budget / size, method) for method, runs, budget in arms),
             _read(names[1], fourth, len(fourth["arms"]) * len(fourth["seeds"]), fourth["budget_bytes"] / size),
             *(_read(names[1], fourth, 4 * len(fourth["factorial_seeds"]), each / size) for each in fourth["factorial_bytes"]),
@@ -58,7 +59,7 @@ def trainings(profile: str) -> list[Training]:
             _read(names[3], seventh, staged, (seventh["stage_bytes"] + seventh["pair_bytes"]) / size),
             _tuned(names[3], seventh | {"examples": seventh["stage_examples"]}, staged),
             *(_tuned(names[3], seventh, tuned.count(method), method) for method in dict.fromkeys(tuned)),
-            _tuned(names[3], alone, sum(one.trained_on not in ("both", "none") for one in runs)),
+            _tuned(names[3], alone, languages * (len(seventh["seeds"]) + more)),
             _read(names[4], eighth, phases, eighth["budget_bytes"] / size), _tuned(names[4], eighth, phases),
             _read(names[5], ninth, len(ninth["arms"]) * len(ninth["seeds"]), ninth["budget_tokens"]),
             _tuned(names[6], eleventh, sum(one.instructions != "none" for one in sets)),

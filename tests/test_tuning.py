@@ -107,7 +107,8 @@ def record(output):
     """A record as the chapter writes it, with all comparisons."""
     runs = stages.plan(["weak", "strong"], ["base", "aligned"], ["full"], ["none", "en"], [0, 1])
     scores = _scores(runs)
-    record = records.Record(CHAPTER, {"profile": "test", "bases": ["weak", "strong"], "stages": ["base", "aligned"], "batch_size": 2}, {})
+    record = records.Record(CHAPTER, {"profile": "test", "bases": ["weak", "strong"], "stages": ["base", "aligned"], "batch_size": 2,
+                                      "asked_by": "letter"}, {})
     record.fact("available", True)
     record.rows("examples", [{"language": "en", "source": "made up", "task": "sentiment", "found": 3, "leaked": 1,
                               "kept": 2}])

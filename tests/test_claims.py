@@ -8,14 +8,6 @@ from lib.engine.statistics import Difference
 from lib.exhibits import claims, front
 
 COMMITTED = paths.ROOT / "figures" / "night" / "records"
-YOUNGER = {"instructed − base, English word order", "replay of the base's own text − replay of the corpus, English text",
-           "replay taught by the base − base, English text", "replay taught by the base − replay of the corpus (LoRA), Persian",
-           "three quarters − the whole adapter, English text",
-           "three quarters − the whole adapter, Persian text from outside",
-           "rows alone at first − all at once (LoRA), Persian", "one stage − two stages, right answers in Persian",
-           "NF4 − whole weights, Persian text", "multilingual − English-only, right answers, all languages",
-           "stronger − weaker base, one of each (other data too), right answers, all languages"}  # tests that a later run will have first
-LATER = "lead of the right option|probe of frozen states"  # as will these
 RULE = {"bound": 0, "margin": 0.05, "why": "a round number", "trained": True}
 CLAIM = {"id": "lora", "paper": "P", "claim": "LoRA forgets less.", "tests": [
     {"label": "full − lora", "chapter": "03_pretraining", "metric": "bits_per_byte_difference",
@@ -198,14 +190,12 @@ def test_entries_are_complete_and_their_ids_unique():
             assert test["margin"] > 0 and test["why"].endswith("."), entry["id"]
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="no run is committed yet")
 def test_every_claim_selects_one_metric_of_the_committed_run(monkeypatch):
     """Fails when a chapter renames what a claim rests on."""
     monkeypatch.delenv("COMPANION_OUTPUT", raising=False)
     monkeypatch.setattr(records, "place", lambda profile, chapter: COMMITTED / f"{chapter}.json")
     found = claims.ledger("night")
-    absent = found[found["chapter"].isin([path.stem for path in COMMITTED.glob("*.json")]) & found["value"].isna()]
-    assert set(absent.loc[~absent["label"].str.contains(LATER), "label"]) <= YOUNGER
+    assert found["value"].notna().all()
 
 
 def test_the_readmes_results_are_those_of_the_committed_records(monkeypatch):

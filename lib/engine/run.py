@@ -371,10 +371,10 @@ def _total(profile: str, waiting) -> str:
 
 
 def span(value: float | None) -> str:
-    """Minutes as a person says them: `40 s`, `12 min`."""
+    """Minutes as a person says them: `40 s`, `12 min`, `5 h`."""
     if value is None:
         return "(not measured)"
-    return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min"
+    return f"{value * 60:.0f} s" if value < 1.5 else f"{value:.0f} min" if value < 180 else f"{value / 60:.0f} h"
 
 
 def command(parser: argparse.ArgumentParser, arguments: list[str] | None, act) -> int:

@@ -120,6 +120,8 @@ def test_a_dry_run_counts_the_trainings_that_a_profile_has_beside_its_main_ones(
     given = {name: params.load("full", name) for name in runs.index}
     fourth, fifth, twelfth = (given[name] for name in ("04_alignment", "05_sft", "12_rank_and_precision"))
     assert runs["04_alignment"] == len(fourth["arms"]) * len(fourth["seeds"]) + 4 * len(fourth["factorial_bytes"]) * len(fourth["factorial_seeds"])
+    seventh = given["07_base_strength"]  # stages of both bases, read and told; the ladder; each method; each language alone
+    assert runs["07_base_strength"] == len(seventh["seeds"]) * (2 * 2 + 2 * len(seventh["stages"]) + len(seventh["methods"]) + 2)
     assert runs["05_sft"] == len(fifth["starts"]) + len(fifth["orders"]) * len(fifth["order_seeds"])
     assert runs["12_rank_and_precision"] > len(twelfth["rates"]) * len(twelfth["ranks"]) and runs.min() > 0
 

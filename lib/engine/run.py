@@ -44,7 +44,8 @@ ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}  # Snakemake
 EXECUTED = "notebook.ipynb"  # as a chapter's folder has it
 ASIDE = "before.json"  # a record while its chapter is to run again
 MINUTES = paths.PARAMS / "minutes.yaml"
-MINUTES_HEAD = "# Minutes of each chapter on two cores without a GPU, by `python -m lib.engine.run --minutes PROFILE`.\n"
+MINUTES_HEAD = (f"# Minutes of each chapter on two cores without a GPU (a chapter a core in {' and '.join(SIDE_BY_SIDE)}), by "
+                "`python -m lib.engine.run --minutes PROFILE`.\n")
 
 
 def chapters() -> list[str]:

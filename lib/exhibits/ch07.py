@@ -5,7 +5,7 @@ from lib.engine import records
 from lib.exhibits.base import Lacking, figure, measured, need, noted, table
 from lib.exhibits.differences import corrected, differences
 from lib.exhibits.panels import COLUMN, WIDE, axes, legend, level, points, slant, tiles
-from lib.exhibits.units import LEAST, interval, span
+from lib.exhibits.units import LEAST, behind, interval, span
 
 CHAPTER = "07_base_strength"
 ABSENT = "neither test files nor items of the corpus are at hand"
@@ -54,7 +54,7 @@ def stage_tests(profile: str):
     return drawing, frame, (
         f"{(whole['low'] > whole['chance']).sum()} of {len(whole)} accuracies over all tasks lie above chance (dotted) with "
         f"their whole 95 % interval, the highest is {interval(best, 0)} % ({best['base']} {best['stage']}, {best['setting']}; "
-        f"n = {span(whole['n'])} items; likelihood of the options' {asked_by}s; demonstration scale).")
+        f"n = {span(whole['n'])} items{behind(whole)}; likelihood of the options' {asked_by}s; demonstration scale).")
 
 
 @table("P1-T6", CHAPTER, "Translated input against the language's own, the same items", FILES)
@@ -92,4 +92,4 @@ def choices(profile: str):
     return drawing, frame, (
         f"{(tested['holm'] < 0.05).sum()} of {len(tested)} changes on {LEAST} items or more have p < 0.05 after Holm's "
         f"correction; the largest over all tasks is {interval(largest)} points ({largest['choice']}, {largest['base']}, tests "
-        f"in {largest['language']}; n = {span(found['n'])} items, paired; demonstration scale).")
+        f"in {largest['language']}; n = {span(found['n'])} items{behind(found)}, paired; demonstration scale).")

@@ -192,6 +192,12 @@ def test_records_of_changed_code_are_not_kept_in_full(clean_run, tmp_path, capsy
     assert records.place("full", "02_tokenizer").is_relative_to(tmp_path / "figures")  # as one kept long ago
 
 
+def test_a_profile_without_records_gets_no_folder_for_them(output, capsys):
+    """Or the repository would seem to hold its run."""
+    assert pages.main(["full"]) == 1 and "make reproduce PROFILE=full" in capsys.readouterr().err
+    assert not list((output / "figures").rglob("records"))
+
+
 def test_notebooks_of_changed_code_are_not_kept_in_full_and_others_are_linked(clean_run, tmp_path, monkeypatch):
     """That of the last chapter neither, of which no record is kept."""
     monkeypatch.setattr(pages, "make", lambda profile: pandas.DataFrame(columns=["id", "chapter", "state"]))

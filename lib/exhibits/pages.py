@@ -28,12 +28,12 @@ def keep(profile: str) -> list[Path]:
     sentence each, records of changed code, and nothing is made from those either.
     """
     folder = paths.figures(profile) / "records"
-    folder.mkdir(exist_ok=True)
     for chapter, why in _here(profile).items():
         if why and chapter != CHAPTER:
             records.refused.add((profile, chapter))
             print(f"The record of {chapter} is not kept in figures/{profile}, because {why}")
         elif chapter != CHAPTER:
+            folder.mkdir(exist_ok=True)
             shutil.copyfile(run.record(profile, chapter), records.committed(profile, chapter))
     return sorted(folder.glob("*.json"))
 
